@@ -1,0 +1,123 @@
+"""Every setting of a run, with the earlier scripts' names and defaults.
+
+Thresholds on scores depend on the model (MoveNet's scores run far lower than RTMO's). They are `None` here unless the user
+sets them, and `resolve` fills the open ones from the model's entry: an option that the user gives always wins.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Field(ge=0.0, le=1.0)
+
+
+class Thresholds(BaseModel):
+    """Score thresholds that go with one model's score range.
+
+    The defaults are the earlier scripts', made for RTMO, whose scores span 0 to 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    score_thr: float = Field(0.3, ge=0.0, le=1.0)
+    nms_thr: float = Field(0.35, ge=0.0, le=1.0)
+    track_high_thresh: float = Field(0.6, ge=0.0, le=1.0)
+    track_low_thresh: float = Field(0.1, ge=0.0, le=1.0)
+    quality_threshold: float = Field(0.3, ge=0.0, le=1.0)
+
+
+class _Group(BaseModel):
+    """A group of settings: immutable, and a misspelt name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PoseSettings(_Group):
+    """How people are found."""
+
+    model: str = Field(
+        "movenet-multipose", description="Name in the model table, or a .tflite or .onnx file."
+    )
+    device: str = Field("cpu", description="Where the model runs: cpu, or cuda:0 where the backend has it.")
+    score_thr: float | None = Field(
+        None, ge=0.0, le=1.0, description="Keep people that score above this; empty: the model's own."
+    )
+    nms_thr: float | None = Field(
+        None, ge=0.0, le=1.0, description="Boxes that overlap more (IoU) are one person; empty: the model's own."
+    )
+
+
+class TrackingSettings(_Group):
+    """How people are followed through a clip."""
+
+    track_high_thresh: float | None = Field(
+        None, ge=0.0, le=1.0, description="Detections above this start and extend tracks; empty: the model's own."
+    )
+    track_low_thresh: float | None = Field(
+        None, ge=0.0, le=1.0, description="Detections above this extend tracks; empty: the model's own."
+    )
+    track_max_disappeared: int = Field(
+        30, ge=0, description="Frames for which an unseen person is still looked for."
+    )
+    track_min_hits: int = Field(3, ge=1, description="Detections before a track counts.")
+
+
+class SelectionSettings(_Group):
+    """Which tracks reach the annotation."""
+
+    min_track_length: int = Field(10, ge=1, description="Shorter tracks (frames) are left out.")
+    quality_threshold: float | None = Field(
+        None, ge=0.0, le=1.0, description="Tracks of a lower mean joint score are left out; empty: the model's own."
+    )
+    max_persons: int = Field(4, ge=1, description="At most this many people per clip, in rank order.")
+
+
+class Scorer(StrEnum):
+    """The ways to score involvement."""
+
+    DEFAULT = "default"
+    SEED = "seed"
+
+
+class ScoringSettings(_Group):
+    """How involvement is judged."""
+
+    scorer: Scorer = Field(Scorer.DEFAULT, description="seed: the earlier scripts' formulas.")
+
+
+class OverlaySettings(_Group):
+    """What the overlay video shows."""
+
+    save_overlayfile: bool = Field(True, description="Write an overlay video per clip.")
+
+
+class Settings(_Group):
+    """All settings of a run."""
+
+    poses: PoseSettings = PoseSettings()
+    tracking: TrackingSettings = TrackingSettings()
+    selection: SelectionSettings = SelectionSettings()
+    scoring: ScoringSettings = ScoringSettings()
+    overlay: OverlaySettings = OverlaySettings()
+
+    def resolve(self, model: Thresholds) -> Settings:
+        """Return the settings with every open threshold taken from the model's entry."""
+
+        def fill(group: _Group) -> _Group:
+            """Fill the fields of one group that are None and have a counterpart in the model's thresholds."""
+            opened = {
+                name: getattr(model, name)
+                for name in type(group).model_fields
+                if name in Thresholds.model_fields and getattr(group, name) is None
+            }
+            return group.model_copy(update=opened)
+
+        return self.model_copy(
+            update={
+                "poses": fill(self.poses),
+                "tracking": fill(self.tracking),
+                "selection": fill(self.selection),
+            }
+        )
