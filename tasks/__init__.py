@@ -1,5 +1,4 @@
 """The steps of the pipeline, one room per step, in the order in which the data walks.
 
-Pure functions on plain records (`tasks.records`); nothing here imports Prefect. The thin Prefect tasks around them are in
-`flows.steps`.
+Pure functions on plain records (`tasks.records`). Only `tasks.steps` imports Prefect: it wraps each step as a thin task.
 """

@@ -1,0 +1,1 @@
+"""Tests of fightpose; they mirror the tree of flows/ and tasks/."""
