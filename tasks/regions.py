@@ -1,8 +1,8 @@
 """Where in the frame each person is: scores for the frame's four quadrants and its middle.
 
 A surveillance camera is hung so that what matters happens in the middle of its picture. Each track gets five scores,
-one per region, that say how much of its time it spends in the heart of that region; `tasks.region_weights` then decides how
-much each region counts. Formulas (x, y relative to the region, 0 to 1, of the box centre):
+one per region, that say how much of its time it spends in the heart of that region; `tasks.region_weights` then
+decides how much each region counts. Formulas (x, y relative to the region, 0 to 1, of the box centre):
 
     quadrant        1 - sqrt((x - .5)^2 + (y - .5)^2) / sqrt(.5)
     center_overlap  0.8 + 0.2 * min(x, 1 - x, y, 1 - y) / 0.5      (the middle half of the width and height)
