@@ -86,10 +86,37 @@ class Scorer(StrEnum):
     SEED = "seed"
 
 
+DEFAULT_WEIGHTS = {
+    "movement": 0.20,
+    "position": 0.15,
+    "interaction": 0.20,
+    "temporal_consistency": 0.05,
+    "persistence": 0.20,
+    "size": 0.10,
+    "reliability": 0.10,
+}
+"""Weight of each component in the default composite score."""
+
+
 class ScoringSettings(_Group):
     """How involvement is judged."""
 
     scorer: Scorer = Field(Scorer.DEFAULT, description="seed: the earlier scripts' formulas.")
+    adaptive: bool = Field(True, description="Learn the weights of the frame's regions from each clip.")
+    region_rate: float = Field(
+        0.3,
+        ge=0.0,
+        le=1.0,
+        description="Share of the new observation in each round of learning region weights.",
+    )
+    region_rounds: int = Field(5, ge=0, description="At most this many rounds.")
+    region_tolerance: float = Field(0.05, ge=0.0, description="Stop when the weights change less than this in sum.")
+    region_tracks: int = Field(5, ge=1, description="Learn from this many of the most involved tracks.")
+    weights: dict[str, float] = Field(
+        default_factory=lambda: dict(DEFAULT_WEIGHTS),
+        description="Weight of each component of the default scorer.",
+    )
+    window_seconds: float = Field(1.0, gt=0.0, description="Length of the windows of the score over time.")
 
 
 class OverlaySettings(_Group):
