@@ -191,7 +191,7 @@ def discover_clips(source: Path, output_root: Path) -> Discovery:
             f"cannot read the input folder {source}: {error.strerror or error}; fix its permissions"
         ) from error
     clips = []
-    for folder, names in _walk(source, output_root / _root_name(source), problems):
+    for folder, names in _walk(source, output_root / root_name(source), problems):
         clips += _clips_of_folder(source, folder, names, output_root)
     if not clips:
         raise FightposeError(
@@ -214,31 +214,47 @@ def _single_file(path: Path, output_root: Path) -> Discovery:
     return Discovery(path.parent, [clip for clip in clips if clip.path == path], [])
 
 
+def root_name(root: Path) -> str:
+    """Return the name under which an input root is mirrored; the file system's own root has none."""
+    return root.name or "root"
+
+
+def clip_record(root: Path, relative: str, stem: str, output_root: Path, mirrored: str = "") -> Clip:
+    """Return the record of one clip, given the stem of its outputs.
+
+    Parameters
+    ----------
+    root
+        The input root.
+    relative
+        The clip's path in it, with `/` between folders.
+    stem
+        The stem that `output_stems` gives to the clip.
+    output_root
+        The output root.
+    mirrored
+        Name under which the root is mirrored; by default its own.
+    """
+    folder = PurePosixPath(mirrored or root_name(root), relative).parent
+    ending = PurePosixPath(relative).suffix.lower()
+    overlay_ending = ending if ending in OVERLAY_ENDINGS else ".avi"
+    return Clip(
+        path=root / relative,
+        relative=relative,
+        stem=stem,
+        label=label_of(folder.parts),
+        frame_dir=(folder / stem).as_posix(),
+        annotation_path=output_root / folder / f"{stem}{ANNOTATION_POSTFIX}.pkl",
+        overlay_path=output_root / folder / f"{stem}{OVERLAY_POSTFIX}{overlay_ending}",
+    )
+
+
 def _clips_of_folder(root: Path, folder: Path, names: Iterable[str], output_root: Path) -> list[Clip]:
     """Make the records of one folder's clips."""
     below = folder.relative_to(root)
-    mirrored = PurePosixPath(_root_name(root), below.as_posix())
-    clips = []
-    for name, stem in output_stems(names).items():
-        ending = PurePosixPath(name).suffix.lower()
-        overlay_ending = ending if ending in OVERLAY_ENDINGS else ".avi"
-        clips.append(
-            Clip(
-                path=folder / name,
-                relative=(below / name).as_posix(),
-                stem=stem,
-                label=label_of(mirrored.parts),
-                frame_dir=(mirrored / stem).as_posix(),
-                annotation_path=output_root / mirrored / f"{stem}{ANNOTATION_POSTFIX}.pkl",
-                overlay_path=output_root / mirrored / f"{stem}{OVERLAY_POSTFIX}{overlay_ending}",
-            )
-        )
-    return clips
-
-
-def _root_name(root: Path) -> str:
-    """Return the name under which an input root is mirrored; the file system's own root has none."""
-    return root.name or "root"
+    return [
+        clip_record(root, (below / name).as_posix(), stem, output_root) for name, stem in output_stems(names).items()
+    ]
 
 
 def _is_clip_name(name: str) -> bool:
