@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.records import IntArray, Poses, Tracks
-from tasks.settings import TrackingSettings
+from tasks.settings import Tracker, TrackingSettings
 from tasks.tracking.forward import Follower
+from tasks.tracking.published import follow_published
 
 __all__ = ["track_people"]
 
@@ -34,12 +35,11 @@ def track_people(poses: Poses, settings: TrackingSettings) -> Tracks:
     if high is None or low is None:
         raise ValueError("the thresholds are open: call Settings.resolve first")
     poses = poses.select(_canonical_order(poses))
-    track_id = Follower(
-        poses,
-        high,
-        low,
-        max(1, round(settings.track_max_disappeared * poses.fps / 30)),
-    ).run()
+    if settings.tracker is Tracker.FIGHTPOSE:
+        patience = max(1, round(settings.track_max_disappeared * poses.fps / 30))
+        track_id = Follower(poses, high, low, patience).run()
+    else:
+        track_id = follow_published(poses, settings.tracker, settings.track_max_disappeared)
     hits = np.bincount(track_id, minlength=1)
     hits[0] = 0
     track_id[hits[track_id] < settings.track_min_hits] = 0
