@@ -134,6 +134,7 @@ class OverlaySettings(_Group):
     """What the overlay video shows."""
 
     save_overlayfile: bool = Field(True, description="Write an overlay video per clip.")
+    overlay_regions: bool = Field(False, description="Show the five regions with their learned weights.")
 
 
 class Settings(_Group):
