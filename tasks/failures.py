@@ -4,8 +4,8 @@
 Backslash, `|` and everything unprintable in a path or info are written as Python escapes, so that no file name can
 break a line or forge one. `failed_videos.jsonl` is the log that programs read.
 
-Several processes append to both: each line is one write, under a lock, to a file opened for appending. The logs are never rewritten; whether a failure still stands follows from what came after it (see
-`current_failures`).
+Several processes append to both: each line is one write, under a lock, to a file opened for appending. The logs are
+never rewritten; whether a failure still stands follows from what came after it (see `current_failures`).
 """
 
 from __future__ import annotations
