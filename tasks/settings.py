@@ -50,8 +50,19 @@ class PoseSettings(_Group):
     )
 
 
+class Tracker(StrEnum):
+    """The ways to follow people; all but the first come from the optional package `trackers`."""
+
+    FIGHTPOSE = "fightpose"
+    BYTETRACK = "bytetrack"
+    SORT = "sort"
+    OCSORT = "ocsort"
+
+
 class TrackingSettings(_Group):
     """How people are followed through a clip."""
+
+    tracker: Tracker = Field(Tracker.FIGHTPOSE, description="All but fightpose need the extra 'trackers'.")
 
     track_high_thresh: float | None = Field(
         None,
@@ -86,16 +97,44 @@ class Scorer(StrEnum):
     SEED = "seed"
 
 
+DEFAULT_WEIGHTS = {
+    "movement": 0.20,
+    "position": 0.15,
+    "interaction": 0.20,
+    "temporal_consistency": 0.05,
+    "persistence": 0.20,
+    "size": 0.10,
+    "reliability": 0.10,
+}
+"""Weight of each component in the default composite score."""
+
+
 class ScoringSettings(_Group):
     """How involvement is judged."""
 
     scorer: Scorer = Field(Scorer.DEFAULT, description="seed: the earlier scripts' formulas.")
+    adaptive: bool = Field(True, description="Learn the weights of the frame's regions from each clip.")
+    region_rate: float = Field(
+        0.3,
+        ge=0.0,
+        le=1.0,
+        description="Share of the new observation in each round of learning region weights.",
+    )
+    region_rounds: int = Field(5, ge=0, description="At most this many rounds.")
+    region_tolerance: float = Field(0.05, ge=0.0, description="Stop when the weights change less than this in sum.")
+    region_tracks: int = Field(5, ge=1, description="Learn from this many of the most involved tracks.")
+    weights: dict[str, float] = Field(
+        default_factory=lambda: dict(DEFAULT_WEIGHTS),
+        description="Weight of each component of the default scorer.",
+    )
+    window_seconds: float = Field(1.0, gt=0.0, description="Length of the windows of the score over time.")
 
 
 class OverlaySettings(_Group):
     """What the overlay video shows."""
 
     save_overlayfile: bool = Field(True, description="Write an overlay video per clip.")
+    overlay_regions: bool = Field(False, description="Show the five regions with their learned weights.")
 
 
 class Settings(_Group):

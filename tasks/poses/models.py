@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +16,8 @@ from typing import Protocol
 from tasks.errors import FightposeError
 from tasks.fetch import WheelMember, cached_path, fetch
 from tasks.poses.detections import Detections
+from tasks.poses.movenet import MoveNet
+from tasks.poses.rtmo import load_rtmo, read_sidecar
 from tasks.settings import Thresholds
 from tasks.storage import file_sha256
 from tasks.video import Image
@@ -30,6 +33,13 @@ class PoseModel(Protocol):
         ...
 
 
+class ModelKind(StrEnum):
+    """Which backend runs a model."""
+
+    MOVENET = "movenet"
+    RTMO_ONNX = "rtmo-onnx"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """A row of the model table.
@@ -43,9 +53,11 @@ class ModelEntry:
     licence
         Of the weights.
     long_side
-        Length to which the longer side of a frame is scaled, pixels.
+        Length to which the longer side of a frame is scaled, pixels; 0 where the model file says it.
     thresholds
         Score thresholds that fit this model's score range.
+    kind
+        Which backend runs it.
     """
 
     name: str
@@ -53,6 +65,7 @@ class ModelEntry:
     licence: str
     long_side: int
     thresholds: Thresholds
+    kind: ModelKind = ModelKind.MOVENET
 
     @property
     def sha256(self) -> str:
@@ -89,38 +102,43 @@ def model_names() -> list[str]:
 
 
 def resolve_model(model: str) -> ModelEntry:
-    """Return the entry of a model given by name or as a .tflite file.
+    """Return the entry of a model given by name, or as a .tflite (MoveNet) or .onnx (RTMO) file.
 
     Raises
     ------
     FightposeError
-        For a name that the table lacks (the known ones are listed) or a file that is not there.
+        For a name that the table lacks (the known ones are listed), a file that is not there, or a JSON file beside
+        it that does not fit.
     """
     if model in MODELS:
         return MODELS[model]
     path = Path(model)
-    if path.suffix.lower() != ".tflite":
+    if path.suffix.lower() not in (".tflite", ".onnx"):
         raise FightposeError(
-            f"unknown model {model!r}; known models: {', '.join(model_names())}; or give a .tflite file"
+            f"unknown model {model!r}; known models: {', '.join(model_names())}; or give a .tflite or .onnx file"
         )
     if not path.is_file():
         raise FightposeError(f"model file {path} does not exist; known models: {', '.join(model_names())}")
-    return replace(MOVENET, name=path.stem, source=path.resolve(), licence="the user's own")
+    own = replace(MOVENET, name=path.stem, source=path.resolve(), licence="the user's own")
+    if path.suffix.lower() == ".tflite":
+        return own
+    thresholds = read_sidecar(path).thresholds
+    return replace(own, long_side=0, thresholds=thresholds, kind=ModelKind.RTMO_ONNX)
 
 
 @lru_cache(maxsize=1)
-def load_model(model: str) -> PoseModel:
+def load_model(model: str, device: str = "cpu") -> PoseModel:
     """Return a model that is ready to run; loaded once per process.
 
     Raises
     ------
     FightposeError
-        If the model is unknown, or its file is not cached and cannot be fetched.
+        If the model is unknown, its file is not cached and cannot be fetched, or it does not run on the device.
     """
-    from tasks.poses.movenet import MoveNet
-
     entry = resolve_model(model)
     path = entry.source if isinstance(entry.source, Path) else fetch([entry.source])[0]
+    if entry.kind is ModelKind.RTMO_ONNX:
+        return load_rtmo(path, device)
     return MoveNet(path, entry.long_side)
 
 
