@@ -146,7 +146,7 @@ class Poses:
     def save(self, path: Path) -> None:
         """Write the record as npz, atomically."""
         with atomic_path(path) as partial, partial.open("wb") as stream:
-            np.savez_compressed(stream, **{f.name: np.asarray(getattr(self, f.name)) for f in fields(self)})
+            np.savez_compressed(stream, **{f.name: np.asarray(getattr(self, f.name)) for f in fields(self)})  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -1,7 +1,7 @@
 """Every setting of a run, with the earlier scripts' names and defaults.
 
-Thresholds on scores depend on the model (MoveNet's scores run far lower than RTMO's). They are `None` here unless the user
-sets them, and `resolve` fills the open ones from the model's entry: an option that the user gives always wins.
+Thresholds on scores depend on the model (MoveNet's scores run far lower than RTMO's). They are `None` here unless the
+user sets them, and `resolve` fills the open ones from the model's entry: an option that the user gives always wins.
 """
 
 from __future__ import annotations
@@ -37,30 +37,43 @@ class _Group(BaseModel):
 class PoseSettings(_Group):
     """How people are found."""
 
-    model: str = Field(
-        "movenet-multipose", description="Name in the model table, or a .tflite or .onnx file."
-    )
+    model: str = Field("movenet-multipose", description="Name in the model table, or a .tflite or .onnx file.")
     device: str = Field("cpu", description="Where the model runs: cpu, or cuda:0 where the backend has it.")
     score_thr: float | None = Field(
         None, ge=0.0, le=1.0, description="Keep people that score above this; empty: the model's own."
     )
     nms_thr: float | None = Field(
-        None, ge=0.0, le=1.0, description="Boxes that overlap more (IoU) are one person; empty: the model's own."
+        None,
+        ge=0.0,
+        le=1.0,
+        description="Boxes that overlap more (IoU) are one person; empty: the model's own.",
     )
+
+
+class Tracker(StrEnum):
+    """The ways to follow people; all but the first come from the optional package `trackers`."""
+
+    FIGHTPOSE = "fightpose"
+    BYTETRACK = "bytetrack"
+    SORT = "sort"
+    OCSORT = "ocsort"
 
 
 class TrackingSettings(_Group):
     """How people are followed through a clip."""
 
+    tracker: Tracker = Field(Tracker.FIGHTPOSE, description="All but fightpose need the extra 'trackers'.")
+
     track_high_thresh: float | None = Field(
-        None, ge=0.0, le=1.0, description="Detections above this start and extend tracks; empty: the model's own."
+        None,
+        ge=0.0,
+        le=1.0,
+        description="Detections above this start and extend tracks; empty: the model's own.",
     )
     track_low_thresh: float | None = Field(
         None, ge=0.0, le=1.0, description="Detections above this extend tracks; empty: the model's own."
     )
-    track_max_disappeared: int = Field(
-        30, ge=0, description="Frames for which an unseen person is still looked for."
-    )
+    track_max_disappeared: int = Field(30, ge=0, description="Frames for which an unseen person is still looked for.")
     track_min_hits: int = Field(3, ge=1, description="Detections before a track counts.")
 
 
@@ -69,7 +82,10 @@ class SelectionSettings(_Group):
 
     min_track_length: int = Field(10, ge=1, description="Shorter tracks (frames) are left out.")
     quality_threshold: float | None = Field(
-        None, ge=0.0, le=1.0, description="Tracks of a lower mean joint score are left out; empty: the model's own."
+        None,
+        ge=0.0,
+        le=1.0,
+        description="Tracks of a lower mean joint score are left out; empty: the model's own.",
     )
     max_persons: int = Field(4, ge=1, description="At most this many people per clip, in rank order.")
 
@@ -81,10 +97,37 @@ class Scorer(StrEnum):
     SEED = "seed"
 
 
+DEFAULT_WEIGHTS = {
+    "movement": 0.20,
+    "position": 0.15,
+    "interaction": 0.20,
+    "temporal_consistency": 0.05,
+    "persistence": 0.20,
+    "size": 0.10,
+    "reliability": 0.10,
+}
+"""Weight of each component in the default composite score."""
+
+
 class ScoringSettings(_Group):
     """How involvement is judged."""
 
     scorer: Scorer = Field(Scorer.DEFAULT, description="seed: the earlier scripts' formulas.")
+    adaptive: bool = Field(True, description="Learn the weights of the frame's regions from each clip.")
+    region_rate: float = Field(
+        0.3,
+        ge=0.0,
+        le=1.0,
+        description="Share of the new observation in each round of learning region weights.",
+    )
+    region_rounds: int = Field(5, ge=0, description="At most this many rounds.")
+    region_tolerance: float = Field(0.05, ge=0.0, description="Stop when the weights change less than this in sum.")
+    region_tracks: int = Field(5, ge=1, description="Learn from this many of the most involved tracks.")
+    weights: dict[str, float] = Field(
+        default_factory=lambda: dict(DEFAULT_WEIGHTS),
+        description="Weight of each component of the default scorer.",
+    )
+    window_seconds: float = Field(1.0, gt=0.0, description="Length of the windows of the score over time.")
 
 
 class OverlaySettings(_Group):

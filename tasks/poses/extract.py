@@ -1,0 +1,76 @@
+"""One pass of a pose model over a clip."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+
+from tasks.errors import ClipError, FailureReason
+from tasks.poses.detections import Detections, clean, suppress_duplicates
+from tasks.poses.models import PoseModel
+from tasks.records import Poses, VideoInfo
+from tasks.settings import PoseSettings
+from tasks.video import Image, decode_frames
+
+CODE_VERSION = 1
+"""Part of the cache key of poses: raise it when a change alters what is found."""
+
+
+def extract_poses(
+    video: VideoInfo,
+    model: PoseModel,
+    settings: PoseSettings,
+    on_frames: Callable[[int], None] = lambda done: None,
+) -> Poses:
+    """Find the people in every frame of a clip.
+
+    Parameters
+    ----------
+    video
+        The clip.
+    model
+        A loaded model.
+    settings
+        With `score_thr` and `nms_thr` resolved to numbers.
+    on_frames
+        Called with the number of frames done so far, after every batch.
+
+    Raises
+    ------
+    ClipError
+        EMPTY_VIDEO if no frame decodes.
+    """
+    if settings.score_thr is None or settings.nms_thr is None:
+        raise ValueError("thresholds are not resolved; use Settings.resolve")
+    found: list[Detections] = []
+    images = (frame.image for frame in decode_frames(video))
+    for batch in _batches(images, model.batch_size):
+        for people in model.detect(batch):
+            people = suppress_duplicates(people, settings.score_thr, settings.nms_thr)
+            found.append(clean(people, video.width, video.height))
+        on_frames(len(found))
+    if not found:
+        raise ClipError(FailureReason.EMPTY_VIDEO, video.path, "no frame can be decoded; copy or export the clip again")
+    return _joined(found, video)
+
+
+def _batches(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
+    """Group a stream of images into lists of at most `size`."""
+    stream = iter(images)
+    while batch := list(islice(stream, size)):
+        yield batch
+
+
+def _joined(found: list[Detections], video: VideoInfo) -> Poses:
+    """Put the detections of all frames into one record."""
+    return Poses(
+        frame_index=np.repeat(np.arange(len(found), dtype=np.int32), [len(people) for people in found]),
+        bbox=np.concatenate([people.bbox for people in found]),
+        score=np.concatenate([people.score for people in found]),
+        keypoints=np.concatenate([people.keypoints for people in found]),
+        keypoint_scores=np.concatenate([people.keypoint_scores for people in found]),
+        frame_count=len(found),
+        width=video.width,
+        height=video.height,
+        fps=video.fps,
+    )

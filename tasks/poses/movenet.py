@@ -1,0 +1,120 @@
+"""MoveNet MultiPose through OpenVINO, which reads the .tflite file as it is.
+
+Input: uint8 [1, H, W, 3] RGB, H and W multiples of 32. Output: [1, 6, 56], for each of at most six people 17 x (y, x,
+score) and then ymin, xmin, ymax, xmax, score, all relative to the input.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tasks.errors import FightposeError
+from tasks.poses.detections import Detections
+from tasks.poses.letterbox import letterbox, letterbox_size
+from tasks.records import NUM_KEYPOINTS, FloatArray
+from tasks.video import Image
+
+MULTIPLE = 32
+"""The network's input sides are multiples of this."""
+
+MAX_SHAPES = 4
+"""Compiled input shapes kept per process: cameras of one folder have few, and each costs memory."""
+
+
+class MoveNet:
+    """MoveNet MultiPose on the CPU.
+
+    Parameters
+    ----------
+    path
+        The .tflite file.
+    long_side
+        Length to which the longer side of a frame is scaled, pixels.
+    """
+
+    batch_size = 8
+    """Frames handed over at once: enough to keep every inference stream busy."""
+
+    def __init__(self, path: Path, long_side: int) -> None:
+        # Imported here: OpenVINO costs a noticeable part of a second, and `fightpose --help` needs none of it.
+        import openvino
+
+        self._openvino = openvino
+        self._path = path
+        self._long_side = long_side
+        self._core = openvino.Core()
+        self._queues: dict[tuple[int, int], Any] = {}
+        try:
+            model = self._core.read_model(path)
+        except RuntimeError as error:
+            raise FightposeError(f"{path} cannot be read as a model: {str(error).splitlines()[-1]}") from error
+        if model.inputs[0].get_partial_shape().rank.get_length() != 4 or len(model.outputs) != 1:
+            raise FightposeError(f"{path} is not a MoveNet MultiPose model; see `fightpose models list`")
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """Find the people in frames of one size.
+
+        Parameters
+        ----------
+        images
+            (H, W, 3) uint8 BGR, all of one size.
+
+        Returns
+        -------
+        Per image its people, at most six, in pixels of the image; not yet thresholded.
+        """
+        if not images:
+            return []
+        height, width = images[0].shape[:2]
+        rows, columns, scale = letterbox_size(width, height, self._long_side, MULTIPLE)
+        queue = self._queue(rows, columns)
+        outputs: list[FloatArray | None] = [None] * len(images)
+
+        def keep(request: Any, index: int) -> None:
+            """Copy the output out of the request, whose memory the next image reuses."""
+            outputs[index] = np.array(request.get_output_tensor().data[0], np.float32)
+
+        queue.set_callback(keep)
+        for index, image in enumerate(images):
+            padded = np.zeros((1, rows, columns, 3), np.uint8)
+            letterbox(image, padded[0], scale)
+            cv2.cvtColor(padded[0], cv2.COLOR_BGR2RGB, dst=padded[0])
+            queue.start_async({0: padded}, index)
+        queue.wait_all()
+        return [decode_people(output, rows / scale, columns / scale) for output in outputs if output is not None]
+
+    def _queue(self, rows: int, columns: int) -> Any:
+        """Return the request queue for an input shape, compiling the model for it the first time."""
+        shape = (rows, columns)
+        if shape not in self._queues:
+            while len(self._queues) >= MAX_SHAPES:
+                self._queues.pop(next(iter(self._queues)))
+            model = self._core.read_model(self._path)
+            model.reshape([1, rows, columns, 3])
+            # f32 on every machine: the same people wherever the clip is annotated. Throughput mode runs several
+            # requests at once, which uses all cores better than several threads on one frame.
+            compiled = self._core.compile_model(
+                model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
+            )
+            self._queues[shape] = self._openvino.AsyncInferQueue(compiled)
+        return self._queues[shape]
+
+
+def decode_people(output: FloatArray, height: float, width: float) -> Detections:
+    """Turn the network's answer for one frame into pixels.
+
+    Parameters
+    ----------
+    output
+        (6, 56) as the module's head describes.
+    height, width
+        Size in frame pixels of what the whole input covers, padding included.
+    """
+    joints = output[:, : 3 * NUM_KEYPOINTS].reshape(-1, NUM_KEYPOINTS, 3)
+    box = output[:, 3 * NUM_KEYPOINTS :]
+    size = np.array([width, height], np.float32)
+    bbox = np.concatenate([box[:, [1, 0]] * size, box[:, [3, 2]] * size], axis=1)
+    return Detections(bbox, box[:, 4], joints[..., 1::-1] * size, joints[..., 2])
