@@ -1,7 +1,7 @@
 """The annotation: what mmaction2's PoseDataset and pyskl read, and its one reader.
 
-A file is `{'split': {name: [frame_dir, ...]}, 'annotations': [dict, ...]}`. The keys of one annotation, M people in rank
-order (consumers keep the first two), T decoded frames, 17 COCO keypoints:
+A file is `{'split': {name: [frame_dir, ...]}, 'annotations': [dict, ...]}`. The keys of one annotation, with M people
+in rank order (consumers keep the first two), T decoded frames and 17 COCO keypoints:
 
 | key | type | meaning |
 |---|---|---|
@@ -34,7 +34,6 @@ pixels above 512, and nothing is NaN, which becomes a silent NaN prediction.
 
 from __future__ import annotations
 
-import io
 import math
 import pickle
 from collections.abc import Callable, Iterable, Sequence
@@ -174,8 +173,8 @@ def read_annotation(path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        "split", a dict of lists of identifiers, and "annotations", a list of dicts. Whether those keep the contract is for
-        `tasks.validate` to say.
+        "split", a dict of lists of identifiers, and "annotations", a list of dicts. Whether those keep the contract is
+        for `tasks.validate` to say.
 
     Raises
     ------
@@ -244,10 +243,12 @@ def merge_dataset(
 def _take(annotations: list[Annotation], path: Path, merged: dict[str, Annotation]) -> None:
     """Add the annotations of one file to a merged set, all of them or none."""
     names = [annotation.get("frame_dir") for annotation in annotations]
+    if len(set(map(str, names))) != len(names):
+        raise AnnotationError(f"{path}: an identifier stands twice in it")
     for name, annotation in zip(names, annotations, strict=True):
         if type(name) is not str or type(annotation.get("label")) is not int:
             raise AnnotationError(f"{path}: an annotation lacks its frame_dir or label")
-        if name in merged or names.count(name) > 1:
+        if name in merged:
             raise AnnotationError(f"{path}: the identifier {name} is already taken by another file")
     merged.update(zip(names, annotations, strict=True))  # type: ignore[arg-type]
 
@@ -311,20 +312,12 @@ def _require_plain_and_finite(value: Any, where: str) -> None:
 class _Pickler(pickle.Pickler):
     """Writes arrays under names that every numpy has.
 
-    numpy 2 writes the private name `numpy._core.multiarray`, which the numpy of older training environments (below 1.26)
-    cannot import. An empty `numpy.ndarray` followed by the same state is read alike by all.
+    numpy 2 writes the private name `numpy._core.multiarray`, which the numpy of older training environments (below
+    1.26) cannot import. An empty `numpy.ndarray` followed by the same state is read alike by all.
     """
 
     def reducer_override(self, obj: Any) -> Any:
         """Return how to write a value: arrays as said, all else as usual."""
         if type(obj) is not np.ndarray:
             return NotImplemented
-        _, _, state = obj.__reduce__()[:3]
-        return np.ndarray, ((0,), "b"), state
-
-
-def dumps(value: Any) -> bytes:
-    """Return the bytes that `write_annotation` would write for a value; for tests and self-checks."""
-    stream = io.BytesIO()
-    _Pickler(stream, protocol=4).dump(value)
-    return stream.getvalue()
+        return np.ndarray, ((0,), "b"), obj.__reduce__()[2]
