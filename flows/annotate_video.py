@@ -1,7 +1,8 @@
 """Annotate one clip: the unit of retry.
 
-Problem: a clip takes seconds to minutes of model time, and anything may fail on the way. Solution: each step is a Prefect
-task; a retry of the run repeats only what is not finished, because finished poses and overlays are found by content.
+Problem: a clip takes seconds to minutes of model time, and anything may fail on the way. Solution: each step is a
+Prefect task; a retry of the run repeats only what is not finished, because finished poses and overlays are found by
+content.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def annotate_video(
 ) -> ClipSummary | State[ClipSummary]:
     """Annotate one clip: poses, tracks, ranking, annotation and overlay.
 
-    A clip that cannot be annotated is recorded in the failure log, and the run ends as Failed with one line that says why.
+    A clip that cannot be annotated is recorded in the failure log, and the run ends as Failed with one line that says
+    why.
 
     Args:
         video: The clip.
@@ -59,16 +61,17 @@ def _annotate(clip: Clip, output_root: Path, settings: Settings, model_sha256: s
     with steps.timed(clip, "ranking", seconds):
         regions = steps.regions(tracks)
         weights = steps.region_weights(tracks, regions, settings.scoring)
-        involvement = steps.rank(clip, tracks, regions, weights, settings.scoring, settings.selection)
+        ranking = steps.rank(tracks, regions, weights, settings.scoring)
+        people = steps.select(clip, ranking, settings.selection)
     with steps.timed(clip, "annotation", seconds):
         provenance = {"model": settings.poses.model, "model_sha256": model_sha256, "video_sha256": video.sha256}
-        steps.annotate(clip, tracks, involvement, settings, provenance)
+        steps.annotate(clip, tracks, people, settings, provenance)
     wanted = settings.overlay.save_overlayfile
     if wanted and not overlay_is_current(clip, output_root, video.sha256, key):
         with steps.timed(clip, "overlay", seconds):
-            steps.overlay(clip, video, tracks, involvement, settings)
-    top = [(int(i), float(s)) for i, s in zip(involvement.track_ids[:2], involvement.score[:2], strict=True)]
-    summary = ClipSummary(poses.frames, len(involvement.track_ids), top, seconds, poses.extracted)
+            steps.overlay(clip, video, tracks, ranking, people, settings.overlay)
+    top = [(int(i), float(s)) for i, s in zip(people.track_ids[:2], people.score[:2], strict=True)]
+    summary = ClipSummary(poses.frames, len(people.track_ids), top, seconds, poses.extracted)
     write_receipt(clip, output_root, video.sha256, key, wanted, summary)
     resolve_failures(output_root, [clip.frame_dir])
     return summary

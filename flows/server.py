@@ -1,7 +1,7 @@
 """The Prefect API that a run on this machine talks to.
 
-If the user has a server (`PREFECT_API_URL` or a profile names it) it is used. Otherwise a temporary one is started for the
-length of the run; its records go to the user's own Prefect database, where a later server shows them.
+If the user has a server (`PREFECT_API_URL` or a profile names it) it is used. Otherwise a temporary one is started
+for the length of the run; its records go to the user's own Prefect database, where a later server shows them.
 """
 
 from __future__ import annotations

@@ -18,18 +18,22 @@ from tasks.overlay_canvas import (
     BLACK,
     LIMBS,
     PALETTE,
+    SHIFT,
     SURE_JOINT,
     VISIBLE_JOINT,
     WHITE,
     YELLOW,
     Color,
     Image,
+    Levels,
     Sizes,
-    box_segments,
-    corner_segments,
+    draw_box,
+    draw_corners,
     draw_joints,
+    draw_rim,
     draw_segments,
     fixed_point,
+    frame_picture,
     mix,
     paste,
     text_box,
@@ -53,16 +57,51 @@ GREY: Color = (120, 120, 120)
 class _Look:
     """How one track is drawn throughout the clip.
 
-    `colors` are those of faint, middling and sure joints; `moment` tells for each time window whether the person is a
-    fighter of the moment; `label` is the picture beside the head, `moment_label` the one used at such moments.
+    `colors` are those of faint, middling and sure limbs, `joints` those of the dots on them, `pale` those of rows that
+    were filled in; `moment` tells for each time window whether the person is a fighter of the moment; `label` is the
+    picture beside the head, `moment_label` the one used at such moments.
     """
 
     selected: bool
     order: int
-    colors: tuple[Color, Color, Color]
+    colors: Levels
+    joints: Levels
+    pale: Levels
     moment: BoolArray
     label: Image
     moment_label: Image
+
+
+@dataclass(frozen=True, slots=True)
+class _People:
+    """The people of one frame as shapes to draw, all arrays over the frame's rows.
+
+    `boxes` (n, 4) are whole pixels; `limbs` (n, 18, 2, 2) and `joints` (n, 17, 2) are in fixed point, their levels of
+    confidence as `_levels_of` gives them.
+    """
+
+    boxes: npt.NDArray[np.int32]
+    limbs: npt.NDArray[np.int32]
+    limb_levels: npt.NDArray[np.int8]
+    joints: npt.NDArray[np.int32]
+    joint_levels: npt.NDArray[np.int8]
+    filled: BoolArray
+
+    @classmethod
+    def of_rows(cls, tracks: Tracks, rows: slice, size: tuple[int, int]) -> _People:
+        """Prepare the rows of one frame; all at once, for small steps in numpy cost more than drawing."""
+        poses = tracks.poses
+        scores = poses.keypoint_scores[rows]
+        joints = fixed_point(poses.keypoints[rows], size)
+        corners = fixed_point(poses.bbox[rows].reshape(-1, 2, 2), size)
+        return cls(
+            boxes=corners.reshape(-1, 4) >> SHIFT,
+            limbs=joints[:, LIMBS],
+            limb_levels=_levels_of(np.minimum(scores[:, LIMBS[:, 0]], scores[:, LIMBS[:, 1]])),
+            joints=joints,
+            joint_levels=_levels_of(scores),
+            filled=tracks.filled[rows],
+        )
 
 
 class OverlayPainter:
@@ -118,20 +157,27 @@ class OverlayPainter:
         sizes = self._sizes
         text = f"ID:{track_id}"
         if row is None:
-            dim = mix(color, GREY, 0.45)
-            label = text_box(text, sizes.small_text, max(1, sizes.pad // 2), YELLOW)
-            never = np.zeros(0, np.bool_)
-            return _Look(False, 1_000_000 + track_id, _levels(dim), never, label, label)
-        parts = [badge(str(row.rank), sizes.text, sizes.pad, color), text_box(text, sizes.text, sizes.pad, YELLOW)]
-        # On small frames the label would be wider than the person; the score stands in the scoreboard.
-        if sizes.text > 8:
-            parts.append(text_box(f"{row.score:.2f}", sizes.text, sizes.pad, WHITE))
-        label = np.concatenate(parts, axis=1)
-        edge = max(1, sizes.strong // 2)
-        framed = np.pad(label, ((edge, edge), (edge, edge), (0, 0)))
-        framed[:edge], framed[-edge:], framed[:, :edge], framed[:, -edge:] = color, color, color, color
-        moment: BoolArray = row.windows >= MOMENT_SHARE
-        return _Look(True, row.rank, _levels(color), moment, label, framed)
+            color = mix(color, GREY, 0.45)
+            label = framed = text_box(text, sizes.small_text, max(1, sizes.pad // 2), YELLOW)
+        else:
+            parts = [badge(str(row.rank), sizes.text, sizes.pad, color), text_box(text, sizes.text, sizes.pad, YELLOW)]
+            # On small frames the label would be wider than the person; the score stands in the scoreboard.
+            if sizes.text > 8:
+                parts.append(text_box(f"{row.score:.2f}", sizes.text, sizes.pad, WHITE))
+            label = np.concatenate(parts, axis=1)
+            framed = frame_picture(label, max(1, sizes.strong // 2), color)
+        dark, middle = mix(color, BLACK, 0.45), mix(color, BLACK, 0.2)
+        return _Look(
+            selected=row is not None,
+            # Below every rank.
+            order=row.rank if row else 1_000_000 + track_id,
+            colors=(dark, middle, color),
+            joints=(mix(dark, WHITE, 0.35), mix(middle, WHITE, 0.35), mix(color, WHITE, 0.35)),
+            pale=(mix(dark, WHITE, 0.4), mix(middle, WHITE, 0.4), mix(color, WHITE, 0.4)),
+            moment=row.windows >= MOMENT_SHARE if row else np.zeros(0, np.bool_),
+            label=label,
+            moment_label=framed,
+        )
 
     def draw(self, frame_index: int, frame: Image) -> Image:
         """Return a copy of a frame with everything drawn on it.
@@ -147,58 +193,50 @@ class OverlayPainter:
         if self._grid:
             self._grid.draw(image)
         window = int(np.searchsorted(self._edges, frame_index, side="right")) - 1
-        first, last = np.searchsorted(self._tracks.poses.frame_index, [frame_index, frame_index + 1])
-        rows = range(int(first), int(last))
-        looks = {row: self._looks[int(self._tracks.track_id[row])] for row in rows}
+        first, last = np.searchsorted(self._tracks.poses.frame_index, [frame_index, frame_index + 1]).tolist()
+        looks = [self._looks[track_id] for track_id in self._tracks.track_id[first:last].tolist()]
+        people = _People.of_rows(self._tracks, slice(first, last), self._size)
+        by_rank = sorted(range(len(looks)), key=lambda i: looks[i].order)
         # The most involved are drawn last, over the others.
-        for row in sorted(rows, key=lambda row: -looks[row].order):
-            self._person(image, row, looks[row], window)
+        for i in reversed(by_rank):
+            self._person(image, people, i, looks[i], window)
         self._timeline.draw(image, frame_index)
         self._board.draw(image, *self._corner, window)
-        self._labels(image, sorted(rows, key=lambda row: looks[row].order), looks, window)
+        self._labels(image, by_rank, first, looks, window)
         return image
 
-    def _person(self, image: Image, row: int, look: _Look, window: int) -> None:
+    def _person(self, image: Image, people: _People, i: int, look: _Look, window: int) -> None:
         """Draw one person's box and skeleton."""
-        sizes, poses = self._sizes, self._tracks.poses
-        filled = bool(self._tracks.filled[row])
+        sizes = self._sizes
+        filled = bool(people.filled[i])
         moment = _at(look.moment, window)
         thickness = sizes.strong if moment else sizes.line if look.selected else sizes.thin
-        colors = look.colors
-        if filled:
-            colors = (mix(colors[0], WHITE, 0.4), mix(colors[1], WHITE, 0.4), mix(colors[2], WHITE, 0.4))
+        colors = look.pale if filled else look.colors
         dash = sizes.dash if filled else None
 
-        box = fixed_point(poses.bbox[row].reshape(2, 2), self._size).ravel()
-        draw_segments(image, box_segments(box), colors[1] if look.selected else colors[0], sizes.thin, dash)
+        draw_box(image, people.boxes[i], colors[1] if look.selected else colors[0], sizes.thin, dash)
         if moment:
-            draw_segments(image, corner_segments(box), colors[2], sizes.strong)
-
-        scores = poses.keypoint_scores[row]
-        points = fixed_point(poses.keypoints[row], self._size)
-        limb_scores = scores[LIMBS].min(axis=1)
-        visible = limb_scores >= VISIBLE_JOINT
-        limbs = points[LIMBS]
+            draw_corners(image, people.boxes[i], colors[2], sizes.strong)
+        limbs, levels = people.limbs[i], people.limb_levels[i]
         if look.selected and not filled:
             # A dark rim keeps the lines apart from light clothes and from one another.
-            draw_segments(image, limbs[visible], BLACK, thickness + 2)
-        level = _level_of(limb_scores)
-        for number, color in enumerate(colors):
-            draw_segments(image, limbs[visible & (level == number)], color, thickness, dash)
+            draw_rim(image, limbs[levels >= 0], thickness + 2 * sizes.rim)
+        for level, color in enumerate(colors):
+            draw_segments(image, limbs[levels == level], color, thickness, dash)
         if look.selected and not filled:
-            seen = scores >= VISIBLE_JOINT
-            draw_joints(image, points[seen], _level_of(scores[seen]), colors, sizes.joint + (thickness > sizes.line))
+            radius = sizes.joint + (thickness > sizes.line)
+            draw_joints(image, people.joints[i], people.joint_levels[i], look.joints, radius)
 
-    def _labels(self, image: Image, rows: list[int], looks: dict[int, _Look], window: int) -> None:
-        """Draw the labels, the most involved people choosing their places first."""
+    def _labels(self, image: Image, by_rank: list[int], first: int, looks: list[_Look], window: int) -> None:
+        """Draw the labels, the most involved people choosing their places first; `first` is the frame's first row."""
         poses = self._tracks.poses
         left, top = self._corner
         taken = [(left, top, left + self._board.width, top + self._board.height)]
         taken.append((0, self._size[1] - self._timeline.height, *self._size))
         gap = self._sizes.pad + self._sizes.joint
         placer = LabelPlacer(self._size, np.array(taken, np.int32), gap)
-        for row in rows:
-            look = looks[row]
+        for i in by_rank:
+            row, look = first + i, looks[i]
             label = look.moment_label if _at(look.moment, window) else look.label
             height, width = label.shape[:2]
             anchor = label_anchor(poses.bbox[row], poses.keypoints[row], poses.keypoint_scores[row])
@@ -284,14 +322,12 @@ def _rows(involvement: Involvement, selected: set[int], colors: dict[int, Color]
     }
 
 
-def _levels(color: Color) -> tuple[Color, Color, Color]:
-    """Return a colour's three steps of confidence: dark for faint joints, full for sure ones."""
-    return mix(color, BLACK, 0.45), mix(color, BLACK, 0.2), color
-
-
-def _level_of(scores: FloatArray) -> npt.NDArray[np.int64]:
-    """Return the step of confidence (0, 1, 2) of each score."""
-    return np.digitize(scores, ((VISIBLE_JOINT + SURE_JOINT) / 2, SURE_JOINT)).astype(np.int64)
+def _levels_of(scores: FloatArray) -> npt.NDArray[np.int8]:
+    """Return the level of confidence of each score: -1 is not drawn, then faint (0), middling (1) and sure (2)."""
+    levels = np.full(scores.shape, -1, np.int8)
+    for edge in (VISIBLE_JOINT, (VISIBLE_JOINT + SURE_JOINT) / 2, SURE_JOINT):
+        levels += scores >= edge
+    return levels
 
 
 def _at(moments: BoolArray, window: int) -> bool:

@@ -19,6 +19,9 @@ Image = npt.NDArray[np.uint8]
 Color = tuple[int, int, int]
 """Blue, green, red, 0 to 255."""
 
+Levels = tuple[Color, Color, Color]
+"""The colours of what is faintly, middling and surely seen."""
+
 YELLOW: Color = (0, 255, 255)
 WHITE: Color = (255, 255, 255)
 BLACK: Color = (0, 0, 0)
@@ -70,6 +73,8 @@ class Sizes:
         Height of a capital letter.
     strong, line, thin
         Thickness of lines: of the fighters of the moment, of other selected people, of everyone else.
+    rim
+        Thickness of the dark edge of a skeleton's lines.
     joint
         Radius of a joint's dot.
     dash
@@ -83,6 +88,7 @@ class Sizes:
     strong: int
     line: int
     thin: int
+    rim: int
     joint: int
     dash: int
     pad: int
@@ -98,6 +104,7 @@ class Sizes:
             strong=max(2, round(4 * unit)),
             line=max(1, round(2.4 * unit)),
             thin=max(1, round(1.2 * unit)),
+            rim=max(1, round(unit)),
             joint=max(1, round(3 * unit)),
             dash=max(3, round(6 * unit)),
             pad=max(2, round(4 * unit)),
@@ -144,25 +151,42 @@ def dashes(segments: npt.NDArray[np.int32], dash: int) -> npt.NDArray[np.int32]:
     return np.round(np.stack([first, first + part], axis=1)).astype(np.int32)
 
 
-def box_segments(box: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Return the four sides of a box x1, y1, x2, y2 as segments (4, 2, 2)."""
-    x1, y1, x2, y2 = box
-    return np.array([[(x1, y1), (x2, y1)], [(x2, y1), (x2, y2)], [(x2, y2), (x1, y2)], [(x1, y2), (x1, y1)]], np.int32)
+def draw_rim(image: Image, segments: npt.NDArray[np.int32], thickness: int) -> None:
+    """Draw the dark underside of line segments (S, 2, 2) in fixed point; its edge needs no smoothing, which is dear."""
+    if len(segments):
+        cv2.polylines(image, list(segments), False, BLACK, thickness, cv2.LINE_8, SHIFT)
 
 
-def corner_segments(box: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Return the corners of a box x1, y1, x2, y2 as polylines (4, 3, 2), a fifth of the shorter side long."""
-    x1, y1, x2, y2 = box
-    arm = max(1, int(min(x2 - x1, y2 - y1)) // 5)
-    return np.array(
-        [
-            [(x1, y1 + arm), (x1, y1), (x1 + arm, y1)],
-            [(x2 - arm, y1), (x2, y1), (x2, y1 + arm)],
-            [(x2, y2 - arm), (x2, y2), (x2 - arm, y2)],
-            [(x1 + arm, y2), (x1, y2), (x1, y2 - arm)],
-        ],
-        np.int32,
-    )
+def draw_box(image: Image, box: npt.NDArray[np.int32], color: Color, thickness: int, dash: int | None = None) -> None:
+    """Draw a box x1, y1, x2, y2 in whole pixels, dashed if a dash length is given."""
+    x1, y1, x2, y2 = box.tolist()
+    if dash is None:
+        cv2.rectangle(image, (x1, y1), (x2, y2), color, thickness)
+        return
+    sides = [[(x1, y1), (x2, y1)], [(x2, y1), (x2, y2)], [(x2, y2), (x1, y2)], [(x1, y2), (x1, y1)]]
+    draw_segments(image, np.array(sides, np.int32) << SHIFT, color, thickness, dash)
+
+
+def draw_corners(image: Image, box: npt.NDArray[np.int32], color: Color, thickness: int) -> None:
+    """Draw the corners of a box x1, y1, x2, y2 in whole pixels, each arm a fifth of the shorter side long."""
+    x1, y1, x2, y2 = box.tolist()
+    arm = max(1, min(x2 - x1, y2 - y1) // 5)
+    corners = [
+        [(x1, y1 + arm), (x1, y1), (x1 + arm, y1)],
+        [(x2 - arm, y1), (x2, y1), (x2, y1 + arm)],
+        [(x2, y2 - arm), (x2, y2), (x2 - arm, y2)],
+        [(x1 + arm, y2), (x1, y2), (x1, y2 - arm)],
+    ]
+    cv2.polylines(image, list(np.array(corners, np.int32)), False, color, thickness)
+
+
+def draw_joints(
+    image: Image, points: npt.NDArray[np.int32], levels: npt.NDArray[np.int8], colors: Levels, radius: int
+) -> None:
+    """Draw joints (J, 2) in fixed point as dots in the colour of their level of confidence, none below level 0."""
+    for (x, y), level in zip(points.tolist(), levels.tolist(), strict=True):
+        if level >= 0:
+            cv2.circle(image, (x, y), radius << SHIFT, colors[level], -1, cv2.LINE_AA, SHIFT)
 
 
 @lru_cache(maxsize=1)
@@ -177,7 +201,7 @@ def _capital_ink() -> int:
 def text_mask(text: str, capital: int) -> npt.NDArray[np.uint8]:
     """Return a text without descenders as coverage (H, W) uint8, cut to its ink; H is about `capital` pixels."""
     scale = capital / _capital_ink()
-    thickness = max(1, round(capital / 14))
+    thickness = max(1, round(capital / 24))
     (width, height), _ = cv2.getTextSize(text, FONT, scale, thickness)
     canvas = np.zeros((2 * height + 4 * capital, width + 4 * capital), np.uint8)
     cv2.putText(canvas, text, (capital, height + 2 * capital), FONT, scale, 255, thickness, cv2.LINE_AA)
@@ -216,13 +240,7 @@ def blend(image: Image, picture: Image, left: int, top: int, keep: float) -> Non
     cv2.addWeighted(area, keep, picture, 1.0, 0.0, dst=area)
 
 
-def draw_joints(
-    image: Image,
-    points: npt.NDArray[np.int32],
-    levels: npt.NDArray[np.int64],
-    colors: tuple[Color, Color, Color],
-    radius: int,
-) -> None:
-    """Draw joints (J, 2) in fixed point as dots in the colour of their level of confidence, light at the heart."""
-    for (x, y), level in zip(points.tolist(), levels.tolist(), strict=True):
-        cv2.circle(image, (x, y), radius << SHIFT, mix(colors[level], WHITE, 0.35), -1, cv2.LINE_AA, SHIFT)
+def frame_picture(picture: Image, edge: int, color: Color) -> Image:
+    """Return a picture with an edge of a colour around it."""
+    framed = cv2.copyMakeBorder(picture, edge, edge, edge, edge, cv2.BORDER_CONSTANT, value=color)
+    return np.asarray(framed, np.uint8)

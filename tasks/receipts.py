@@ -58,7 +58,7 @@ class ClipSummary:
 
 
 def poses_path(output_root: Path, video: VideoInfo, model_sha256: str, settings: PoseSettings) -> Path:
-    """Return where the poses of a clip are kept: named by the clip's content, the model's and what alters the result."""
+    """Return where the poses of a clip are kept: named by the clip's content, the model's and the settings."""
     found_by = settings.model_dump(mode="json", exclude={"model", "device"})
     key = key_of(POSES_VERSION, video.sha256, model_sha256, found_by)
     return output_root / WORK_FOLDER / "poses" / key[:2] / f"{key}.npz"
@@ -66,7 +66,8 @@ def poses_path(output_root: Path, video: VideoInfo, model_sha256: str, settings:
 
 def settings_key(settings: Settings, model_sha256: str) -> str:
     """Return the key of everything but the clip that decides what the outputs hold."""
-    return key_of(OUTPUT_VERSION, POSES_VERSION, model_sha256, settings.model_dump(mode="json", exclude={"poses": {"device"}}))
+    decisive = settings.model_dump(mode="json", exclude={"poses": {"model", "device"}})
+    return key_of(OUTPUT_VERSION, POSES_VERSION, model_sha256, decisive)
 
 
 def write_receipt(clip: Clip, output_root: Path, sha256: str, key: str, overlay: bool, summary: ClipSummary) -> None:

@@ -1,7 +1,7 @@
 """What the machine has to spare, and how many workers that carries.
 
-Memory above 80 % stops the number of workers from growing, above 95 % shrinks it. Cores that other programs keep busy are
-not counted on; the load of our own workers is what the cores are for.
+Memory above 80 % stops the number of workers from growing, above 95 % shrinks it. Cores that other programs keep busy
+are not counted on; the load of our own workers is what the cores are for.
 """
 
 from __future__ import annotations
@@ -104,5 +104,9 @@ class ResourceMonitor:
         """Log the crossing of a threshold upwards, once per crossing."""
         level = next((limit for limit in (CRITICAL_PERCENT, WARNING_PERCENT) if percent >= limit), 0.0)
         if level > self._warned:
-            logger.warning("memory %.0f %% in use: %s", percent, "fewer workers" if level == CRITICAL_PERCENT else "no more workers")
+            logger.warning(
+                "memory %.0f %% in use: %s",
+                percent,
+                "fewer workers" if level == CRITICAL_PERCENT else "no more workers",
+            )
         self._warned = level

@@ -32,7 +32,7 @@ from tasks.receipts import poses_path
 from tasks.records import Involvement, Poses, RegionScores, RegionWeights, Tracks, VideoInfo
 from tasks.region_weights import learn_region_weights
 from tasks.regions import score_regions
-from tasks.settings import ScoringSettings, SelectionSettings, Settings, TrackingSettings
+from tasks.settings import OverlaySettings, ScoringSettings, SelectionSettings, Settings, TrackingSettings
 from tasks.tracking import track_people
 from tasks.video import decode_frames, probe_video
 
@@ -49,7 +49,8 @@ def may_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     return isinstance(error, OSError | RuntimeError) and not isinstance(error, permanent)
 
 
-# The arrays that walk between the steps are neither hashed nor stored by Prefect: they come from the poses in milliseconds.
+# The arrays that walk between the steps are neither hashed nor stored by Prefect: they come from the poses in
+# milliseconds.
 _quick: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 _retried: dict[str, Any] = {
     "cache_policy": NO_CACHE,
@@ -113,7 +114,7 @@ def extract(clip: Clip, video: VideoInfo, output_root: Path, settings: Settings)
         """Pass the number of frames on to whoever shows progress."""
         report(Progress(clip.relative, "poses", done, video.header_frames))
 
-    poses = extract_poses(video, load_model(settings.poses.model), settings.poses, on_frames)
+    poses = extract_poses(video, load_model(settings.poses.model, settings.poses.device), settings.poses, on_frames)
     poses.save(stored)
     return PosesReference(stored, poses.frame_count, len(poses), extracted=True)
 
@@ -137,27 +138,30 @@ def region_weights(tracks: Tracks, regions: RegionScores, settings: ScoringSetti
 
 
 @task(name="rank-involvement", **_quick)
-def rank(
-    clip: Clip,
-    tracks: Tracks,
-    regions: RegionScores,
-    weights: RegionWeights,
-    scoring: ScoringSettings,
-    selection: SelectionSettings,
-) -> Involvement:
-    """Rank the tracks by how much they take part in the fight, and keep those that reach the annotation."""
-    return select_people(rank_involvement(tracks, regions, weights, scoring), selection, clip.path)
+def rank(tracks: Tracks, regions: RegionScores, weights: RegionWeights, settings: ScoringSettings) -> Involvement:
+    """Rank the tracks by how much they take part in the fight."""
+    return rank_involvement(tracks, regions, weights, settings)
+
+
+@task(name="select-people", **_quick)
+def select(clip: Clip, ranking: Involvement, settings: SelectionSettings) -> Involvement:
+    """Keep the people that reach the annotation."""
+    return select_people(ranking, settings, clip.path)
 
 
 @task(name="write-annotation", **_retried, persist_result=True, result_serializer="json")
-def annotate(clip: Clip, tracks: Tracks, involvement: Involvement, settings: Settings, provenance: dict[str, Any]) -> Path:
+def annotate(clip: Clip, tracks: Tracks, people: Involvement, settings: Settings, provenance: dict[str, Any]) -> Path:
     """Write the clip's annotation PKL."""
-    write_annotation(clip.annotation_path, [build_annotation(clip, tracks, involvement, settings, provenance)])
+    write_annotation(clip.annotation_path, [build_annotation(clip, tracks, people, settings, provenance)])
     return clip.annotation_path
 
 
 @task(name="write-overlay", **_retried, persist_result=True, result_serializer="json")
-def overlay(clip: Clip, video: VideoInfo, tracks: Tracks, involvement: Involvement, settings: Settings) -> Path:
+def overlay(
+    clip: Clip, video: VideoInfo, tracks: Tracks, ranking: Involvement, people: Involvement, settings: OverlaySettings
+) -> Path:
     """Write the clip's overlay video in a second pass over its frames."""
-    write_overlay(decode_frames(video), video, tracks, involvement, clip.overlay_path, settings.overlay)
+    size = (video.width, video.height)
+    selected = {int(track_id) for track_id in people.track_ids}
+    write_overlay(decode_frames(video), tracks, ranking, clip.overlay_path, video.fps, size, settings, selected)
     return clip.overlay_path

@@ -126,6 +126,17 @@ def resolve_model(model: str) -> ModelEntry:
     return replace(own, long_side=0, thresholds=thresholds, kind=ModelKind.RTMO_ONNX)
 
 
+def model_file(entry: ModelEntry) -> Path:
+    """Return the file of a model, fetching it the first time.
+
+    Raises
+    ------
+    FightposeError
+        If it is not cached and cannot be fetched.
+    """
+    return entry.source if isinstance(entry.source, Path) else fetch([entry.source])[0]
+
+
 @lru_cache(maxsize=1)
 def load_model(model: str, device: str = "cpu") -> PoseModel:
     """Return a model that is ready to run; loaded once per process.
@@ -136,7 +147,7 @@ def load_model(model: str, device: str = "cpu") -> PoseModel:
         If the model is unknown, its file is not cached and cannot be fetched, or it does not run on the device.
     """
     entry = resolve_model(model)
-    path = entry.source if isinstance(entry.source, Path) else fetch([entry.source])[0]
+    path = model_file(entry)
     if entry.kind is ModelKind.RTMO_ONNX:
         return load_rtmo(path, device)
     return MoveNet(path, entry.long_side)
