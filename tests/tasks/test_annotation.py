@@ -165,18 +165,17 @@ def test_files_of_another_layout_are_clear_errors(tmp_path, value):
 
 
 def annotate_many(folder, names):
-    """Write the annotation of each name."""
-    paths = []
-    for name in names:
-        paths.append(folder / f"{name.replace('/', '_')}.pkl")
-        write_annotation(paths[-1], [sample_annotation(1, 5, name)])
-    return paths
+    """Write the annotation of each name and return the clips."""
+    clips = [sample_clip(name, output_root=folder) for name in names]
+    for clip in clips:
+        write_annotation(clip.annotation_path, [sample_annotation(1, 5, clip.relative)])
+    return clips
 
 
 def test_clips_of_one_stem_both_reach_the_data_set(tmp_path):
     """Regression: design.md 2, defect 12 (bare stems as identifiers)."""
-    paths = annotate_many(tmp_path, ["Fight/x.mp4", "NonFight/x.mp4"])
-    report = merge_dataset(paths, tmp_path / "dataset.pkl")
+    clips = annotate_many(tmp_path, ["Fight/x.mp4", "NonFight/x.mp4"])
+    report = merge_dataset(clips, tmp_path / "dataset.pkl")
     assert report.skipped == []
     data = read_annotation(tmp_path / "dataset.pkl")
     assert [(item["frame_dir"], item["label"]) for item in data["annotations"]] == [
@@ -187,9 +186,9 @@ def test_clips_of_one_stem_both_reach_the_data_set(tmp_path):
 
 def test_each_clip_is_in_exactly_one_split(tmp_path):
     """And the file does not depend on the order of the inputs."""
-    paths = annotate_many(tmp_path, [f"{folder}/{i}.mp4" for folder in ("Fight", "NonFight") for i in range(10)])
-    report = merge_dataset(paths, tmp_path / "dataset.pkl")
-    merge_dataset(reversed(paths), tmp_path / "again.pkl")
+    clips = annotate_many(tmp_path, [f"{folder}/{i}.mp4" for folder in ("Fight", "NonFight") for i in range(10)])
+    report = merge_dataset(clips, tmp_path / "dataset.pkl")
+    merge_dataset(reversed(clips), tmp_path / "again.pkl")
     assert report.counts == {"train": 14, "val": 4, "test": 2}
     data = read_annotation(tmp_path / "dataset.pkl")
     members = [name for names in data["split"].values() for name in names]
@@ -199,14 +198,15 @@ def test_each_clip_is_in_exactly_one_split(tmp_path):
 
 
 def test_a_bad_file_costs_only_itself(tmp_path):
-    """One that cannot be read and one whose identifier is taken are named; the rest is merged."""
-    paths = annotate_many(tmp_path, ["Fight/a.mp4", "Fight/b.mp4"])
-    (tmp_path / "broken.pkl").write_bytes(b"broken")
-    (tmp_path / "copy.pkl").write_bytes(paths[0].read_bytes())
-    (tmp_path / "other.pkl").write_bytes(pickle.dumps({"split": {}, "annotations": [{"label": 1}]}))
-    more = [tmp_path / "broken.pkl", tmp_path / "copy.pkl", tmp_path / "other.pkl", tmp_path / "missing.pkl"]
-    report = merge_dataset([*paths, *more], tmp_path / "dataset.pkl")
-    assert [path for path, _ in report.skipped] == more
+    """One that cannot be read and one whose identifier is taken are named; a clip without annotation is passed over."""
+    clips = annotate_many(tmp_path, [f"Fight/{name}.mp4" for name in "abcdef"])
+    broken, copy, other, failed = clips[2:]
+    broken.annotation_path.write_bytes(b"broken")
+    copy.annotation_path.write_bytes(clips[0].annotation_path.read_bytes())
+    other.annotation_path.write_bytes(pickle.dumps({"split": {}, "annotations": [{"label": 1}]}))
+    failed.annotation_path.unlink()
+    report = merge_dataset(clips, tmp_path / "dataset.pkl")
+    assert [path for path, _ in report.skipped] == [clip.annotation_path for clip in (broken, copy, other)]
     assert sum(report.counts.values()) == 2
 
 
