@@ -1,7 +1,7 @@
 """The annotation: what mmaction2's PoseDataset and pyskl read, and its one reader.
 
-A file is `{'split': {name: [frame_dir, ...]}, 'annotations': [dict, ...]}`. The keys of one annotation, M people in rank
-order (consumers keep the first two), T decoded frames, 17 COCO keypoints:
+A file is `{'split': {name: [frame_dir, ...]}, 'annotations': [dict, ...]}`. The keys of one annotation, with M people
+in rank order (consumers keep the first two), T decoded frames and 17 COCO keypoints:
 
 | key | type | meaning |
 |---|---|---|
@@ -34,7 +34,6 @@ pixels above 512, and nothing is NaN, which becomes a silent NaN prediction.
 
 from __future__ import annotations
 
-import io
 import math
 import pickle
 from collections.abc import Callable, Iterable, Sequence
@@ -174,8 +173,8 @@ def read_annotation(path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        "split", a dict of lists of identifiers, and "annotations", a list of dicts. Whether those keep the contract is for
-        `tasks.validate` to say.
+        "split", a dict of lists of identifiers, and "annotations", a list of dicts. Whether those keep the contract is
+        for `tasks.validate` to say.
 
     Raises
     ------
@@ -213,27 +212,29 @@ class MergeReport:
 
 
 def merge_dataset(
-    paths: Iterable[Path], destination: Path, group_of: Callable[[str], str] | None = None, seed: int = 0
+    clips: Iterable[Clip], destination: Path, group_of: Callable[[str], str] | None = None, seed: int = 0
 ) -> MergeReport:
-    """Merge the files of single videos into one data set with train, val and test splits.
+    """Merge the annotations of clips into one data set with train, val and test splits.
 
-    The merged list stands in memory once, as a pickle of one object demands: about 200 bytes for each person and frame.
-    A file that cannot be read, and a second one of the same identifier, cost only themselves.
+    The merged list stands in memory once, as a pickle of one object demands: about 230 bytes for each person and frame.
+    A clip without annotation is passed over; a file that cannot be read, and a second one of the same identifier, cost
+    only themselves.
 
     Parameters
     ----------
-    paths
-        Annotation files.
+    clips
+        The clips, for example `tasks.manifest.read_manifests`.
     destination
-        The merged file; written even if nothing could be taken, so that no earlier one passes for this run's.
+        The merged file; written even if there is nothing to merge, so that no earlier one passes for this run's.
     group_of, seed
         See `tasks.splits.make_splits`.
     """
     merged: dict[str, Annotation] = {}
     skipped: list[tuple[Path, str]] = []
-    for path in paths:
+    for path in (clip.annotation_path for clip in clips):
         try:
-            _take(read_annotation(path)["annotations"], path, merged)
+            if path.exists():
+                _take(read_annotation(path)["annotations"], path, merged)
         except AnnotationError as error:
             skipped.append((path, str(error)))
     split = make_splits({name: annotation["label"] for name, annotation in merged.items()}, group_of, seed)
@@ -244,10 +245,12 @@ def merge_dataset(
 def _take(annotations: list[Annotation], path: Path, merged: dict[str, Annotation]) -> None:
     """Add the annotations of one file to a merged set, all of them or none."""
     names = [annotation.get("frame_dir") for annotation in annotations]
+    if len(set(map(str, names))) != len(names):
+        raise AnnotationError(f"{path}: an identifier stands twice in it")
     for name, annotation in zip(names, annotations, strict=True):
         if type(name) is not str or type(annotation.get("label")) is not int:
             raise AnnotationError(f"{path}: an annotation lacks its frame_dir or label")
-        if name in merged or names.count(name) > 1:
+        if name in merged:
             raise AnnotationError(f"{path}: the identifier {name} is already taken by another file")
     merged.update(zip(names, annotations, strict=True))  # type: ignore[arg-type]
 
@@ -311,20 +314,12 @@ def _require_plain_and_finite(value: Any, where: str) -> None:
 class _Pickler(pickle.Pickler):
     """Writes arrays under names that every numpy has.
 
-    numpy 2 writes the private name `numpy._core.multiarray`, which the numpy of older training environments (below 1.26)
-    cannot import. An empty `numpy.ndarray` followed by the same state is read alike by all.
+    numpy 2 writes the private name `numpy._core.multiarray`, which the numpy of older training environments (below
+    1.26) cannot import. An empty `numpy.ndarray` followed by the same state is read alike by all.
     """
 
     def reducer_override(self, obj: Any) -> Any:
         """Return how to write a value: arrays as said, all else as usual."""
         if type(obj) is not np.ndarray:
             return NotImplemented
-        _, _, state = obj.__reduce__()[:3]
-        return np.ndarray, ((0,), "b"), state
-
-
-def dumps(value: Any) -> bytes:
-    """Return the bytes that `write_annotation` would write for a value; for tests and self-checks."""
-    stream = io.BytesIO()
-    _Pickler(stream, protocol=4).dump(value)
-    return stream.getvalue()
+        return np.ndarray, ((0,), "b"), obj.__reduce__()[2]

@@ -220,8 +220,8 @@ def find_clip(path: Path, input_root: Path | None, output_root: Path) -> Clip:
     root = path.parent if input_root is None else _absolute(input_root)
     if not path.is_relative_to(root):
         raise FightposeError(f"the clip {path} does not lie in the input folder {root}; name the folder that holds it")
-    # Names that bear on each other under the rule of `output_stems` are the same up to the first dot; looking at no more
-    # keeps this quick in a folder of thousands.
+    # Names that bear on each other under the rule of `output_stems` are the same up to the first dot; looking at no
+    # more keeps this quick in a folder of thousands.
     start = name_key(path.name).split(".")[0]
     try:
         with os.scandir(path.parent) as listing:

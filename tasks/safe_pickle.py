@@ -30,8 +30,14 @@ from tasks.pickle_forms import Box, ByteBudget, Form, RefusedError, fill, find_f
 MAX_FILE_BYTES = 16 << 30
 """A four-person annotation of a ten-hour clip takes about 1 GiB; a merged data set of 10,000 short clips less."""
 
-MAX_INSTRUCTIONS = 10_000_000
-"""Some hundreds go into one annotation; each makes at most one small object, so that this many stay below 2 GB."""
+FREE_INSTRUCTIONS = 10_000_000
+"""Each makes at most one small object, so that this many stay below 2 GB.
+
+About 500 go into one annotation, whose arrays take 20 kB and more: a large data set needs more instructions, and has
+the bytes for them."""
+
+BYTES_PER_INSTRUCTION = 16
+"""What a file must have for each instruction beyond the free ones."""
 
 MAX_DEPTH = 32
 """Levels of nesting; an annotation file has about six."""
@@ -114,12 +120,14 @@ def _load(stream: BinaryIO, size: int) -> Any:
         raise
     except (ValueError, LookupError, TypeError, OverflowError, MemoryError, RecursionError, SyntaxError) as error:
         # What a broken file makes pickletools or the machine stumble over: a short stack, no argument, bad UTF-8.
-        raise RefusedError(f"not a complete pickle ({type(error).__name__}: {str(error)[:120]})") from error
+        raise RefusedError(
+            f"not a complete pickle ({type(error).__name__}: {' '.join(str(error)[:120].split())})"
+        ) from error
     if rest:
         raise RefusedError(f"{rest} bytes follow the end of the pickle")
     if len(machine.stack) != 1:
         raise RefusedError("not a complete pickle (more than one value is left)")
-    return _Finisher().finish(machine.stack[0], 0)[0]
+    return _Finisher(machine.limit).finish(machine.stack[0], 0)[0]
 
 
 class _Machine:
@@ -129,7 +137,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
-        self.left = MAX_INSTRUCTIONS
+        self.limit = self.left = max(FREE_INSTRUCTIONS, size // BYTES_PER_INSTRUCTION)
         self.size = size
         self.budget = ByteBudget(size)
 
@@ -137,7 +145,7 @@ class _Machine:
         """Carry out one instruction."""
         self.left -= 1
         if self.left < 0:
-            raise RefusedError(f"more than {MAX_INSTRUCTIONS} instructions")
+            raise RefusedError(f"more than {self.limit} instructions")
         if name in _LITERALS:
             self.stack.append(_checked_literal(argument))
             return
@@ -297,7 +305,8 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
 class _Finisher:
     """Replaces boxes by their arrays and refuses what is nested too deep, refers to itself or unfolds without end."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_nodes: int) -> None:
+        self.max_nodes = max_nodes
         # Of each finished container, by identity: what it became, its number of nodes and its height.
         self.done: dict[int, tuple[Any, int, int]] = {}
         self.open: set[int] = set()
@@ -325,7 +334,7 @@ class _Finisher:
         """Finish the parts of a container, in place where it can be changed."""
         parts = [self.finish(part, depth + 1) for part in (value.values() if isinstance(value, dict) else value)]
         nodes = 1 + sum(part[1] for part in parts)
-        if nodes > MAX_INSTRUCTIONS:
+        if nodes > self.max_nodes:
             raise RefusedError("unfolds to more parts than any annotation has")
         height = 1 + max((part[2] for part in parts), default=0)
         if isinstance(value, tuple):

@@ -1,8 +1,8 @@
-"""Training, validation and test splits: the same ones on every machine, and for a clip wherever it stands in the list.
+"""Training, validation and test splits: the same ones on every machine, whatever the order of the clips.
 
-Clips are dealt one group at a time to the split that lacks most of the group's labels, measured against .7/.2/.1 of each
-label's clips. Larger groups come first, because they are harder to place; groups of one size follow in the order of a
-hash of their names, which is random but fixed. Without groups each clip is a group of its own, and this is the
+Clips are dealt one group at a time to the split that lacks most of the group's labels, measured against .7/.2/.1 of
+each label's clips. Larger groups come first, because they are harder to place; groups of one size follow in the order
+of a hash of their names, which is random but fixed. Without groups each clip is a group of its own, and this is the
 method of largest remainders per label.
 """
 
