@@ -50,8 +50,19 @@ class PoseSettings(_Group):
     )
 
 
+class Tracker(StrEnum):
+    """The ways to follow people; all but the first come from the optional package `trackers`."""
+
+    FIGHTPOSE = "fightpose"
+    BYTETRACK = "bytetrack"
+    SORT = "sort"
+    OCSORT = "ocsort"
+
+
 class TrackingSettings(_Group):
     """How people are followed through a clip."""
+
+    tracker: Tracker = Field(Tracker.FIGHTPOSE, description="All but fightpose need the extra 'trackers'.")
 
     track_high_thresh: float | None = Field(
         None,
