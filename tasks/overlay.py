@@ -2,12 +2,13 @@
 
 A second pass over the clip draws onto each frame the skeletons in their track's colour (paler and dashed where the row
 was filled in and not seen), boxes, `ID:<n>` in yellow on black above the head, rank badges and scores; the fighters of
-the moment stand out, people beyond the selected ranks step back. The frames stream: memory does not grow with the clip.
+the moment stand out, people who do not reach the annotation step back. The frames stream: memory does not
+grow with the clip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,15 +41,15 @@ from tasks.overlay_canvas import (
 )
 from tasks.overlay_labels import LabelPlacer, label_anchor
 from tasks.overlay_panels import RegionGrid, Row, Scoreboard, Timeline, badge, quiet_corner
-from tasks.records import BoolArray, FloatArray, Involvement, Tracks
-from tasks.settings import OverlaySettings, SelectionSettings
+from tasks.records import BoolArray, FloatArray, Involvement, Tracks, VideoInfo
+from tasks.settings import OverlaySettings
 from tasks.video_writer import VideoWriter
 
 MOMENT_SHARE = 0.6
 """A person is a fighter of the moment from this share of the clip's highest windowed score on."""
 
 MOST_ROWS = 6
-"""Most people in scoreboard and timeline, however many are selected."""
+"""Most people in scoreboard and timeline, however many the annotation holds."""
 
 GREY: Color = (120, 120, 120)
 
@@ -112,13 +113,11 @@ class OverlayPainter:
     tracks
         The people followed through the clip.
     involvement
-        Their scores and ranks. Tracks that it does not name are drawn as people in the background.
+        The people of the annotation, in rank order. Tracks that it does not name are drawn as background.
     size
         Width and height of the frames in pixels.
     settings
         What is shown.
-    selected_ids
-        The tracks that reach the annotation. None: the first ones in rank order, as many as an annotation holds.
     """
 
     def __init__(
@@ -127,17 +126,13 @@ class OverlayPainter:
         involvement: Involvement,
         size: tuple[int, int],
         settings: OverlaySettings,
-        selected_ids: Collection[int] | None = None,
     ) -> None:
         self._tracks = tracks
         self._size = size
         self._sizes = Sizes.for_frame(*size)
         self._edges = involvement.window_frames
-        if selected_ids is None:
-            selected_ids = involvement.track_ids[: SelectionSettings().max_persons].tolist()
-        selected = {int(track_id) for track_id in selected_ids}
         colors = track_colors(tracks, involvement)
-        rows = _rows(involvement, selected, colors)
+        rows = _rows(involvement, colors)
         self._looks = {track_id: self._look(track_id, color, rows.get(track_id)) for track_id, color in colors.items()}
         shown = list(rows.values())[:MOST_ROWS]
         self._timeline = Timeline(shown, involvement.window_frames, self._sizes, size[0])
@@ -249,36 +244,30 @@ class OverlayPainter:
 
 
 def write_overlay(
-    frames: Iterable[Image | tuple[Image, float | None]],
+    frames: Iterable[tuple[Image, float | None]],
+    video: VideoInfo,
     tracks: Tracks,
     involvement: Involvement,
     path: Path,
-    fps: float,
-    size: tuple[int, int],
     settings: OverlaySettings,
-    selected_ids: Collection[int] | None = None,
 ) -> int:
     """Write a clip's overlay video and return the number of its frames.
 
     Parameters
     ----------
     frames
-        The clip's frames in order, (H, W, 3) uint8 BGR, each alone or with its time in seconds, as `decode_frames`
-        yields them. With times, mp4 and mov keep the input's timing even where its frame rate varies.
+        The clip's frames in order, as `tasks.video.decode_frames` yields them: (H, W, 3) uint8 BGR, and the time in
+        seconds or None. With times, mp4 and mov keep the input's timing even where its frame rate varies.
+    video
+        The clip; its size and frame rate become the overlay's.
     tracks
-        The people followed through the clip.
+        All people followed through the clip.
     involvement
-        Their scores and ranks.
+        The people of the annotation, in rank order. Tracks that it does not name are drawn as background.
     path
         Where to write; the ending chooses container and codec. The file appears when it is complete.
-    fps
-        Frames per second.
-    size
-        Width and height of the frames in pixels.
     settings
         What is shown.
-    selected_ids
-        The tracks that reach the annotation. None: the first ones in rank order, as many as an annotation holds.
 
     Raises
     ------
@@ -287,10 +276,10 @@ def write_overlay(
     OSError
         If the file cannot be written; worth another try.
     """
-    painter = OverlayPainter(tracks, involvement, size, settings, selected_ids)
-    with VideoWriter(path, fps, size) as writer:
-        for index, item in enumerate(frames):
-            image, time_s = item if isinstance(item, tuple) else (item, None)
+    size = (video.width, video.height)
+    painter = OverlayPainter(tracks, involvement, size, settings)
+    with VideoWriter(path, video.fps, size) as writer:
+        for index, (image, time_s) in enumerate(frames):
             writer.write(painter.draw(index, image), time_s)
     return writer.frames_written
 
@@ -310,15 +299,15 @@ def track_colors(tracks: Tracks, involvement: Involvement) -> dict[int, Color]:
     return colors
 
 
-def _rows(involvement: Involvement, selected: set[int], colors: dict[int, Color]) -> dict[int, Row]:
-    """Return the selected people's lines of the panels by track ID, in rank order."""
-    chosen = [i for i, track_id in enumerate(involvement.track_ids.tolist()) if track_id in selected]
-    highest = float(involvement.window_score[chosen].max(initial=0.0))
+def _rows(involvement: Involvement, colors: dict[int, Color]) -> dict[int, Row]:
+    """Return the ranked people's lines of the panels by track ID, in rank order."""
     # A clip in which nothing happens has no fighters of the moment.
-    shares = involvement.window_score / (highest or 1.0)
+    highest = float(involvement.window_score.max(initial=0.0)) or 1.0
     return {
-        track_id: Row(chosen_rank, track_id, float(involvement.score[i]), colors[track_id], shares[i])
-        for chosen_rank, (i, track_id) in enumerate(((i, int(involvement.track_ids[i])) for i in chosen), start=1)
+        track_id: Row(rank, track_id, score, colors[track_id], windows / highest)
+        for rank, (track_id, score, windows) in enumerate(
+            zip(involvement.track_ids.tolist(), involvement.score.tolist(), involvement.window_score, strict=True), 1
+        )
     }
 
 

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.overlay [--frames 150]
 
 The scene is synthetic (people side by side on a noisy picture), so that the figures need no clip. Drawing is counted
-as processor time of its one thread, which other work on the machine disturbs least; all else is wall time. Encoding runs
-beside drawing in `write_overlay`, whose time per frame is the last column.
+as processor time of its one thread, which other work on the machine disturbs least; all else is wall time. Encoding
+runs beside drawing in `write_overlay`, whose time per frame is the last column.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from tasks.overlay import OverlayPainter, write_overlay
+from tasks.records import VideoInfo
 from tasks.settings import OverlaySettings
 from tasks.video_writer import VideoWriter
 from tests.scenes import ranked_by_id, standing_people
@@ -61,7 +62,8 @@ def measure(size: tuple[int, int], people: int, frames: int, folder: Path) -> tu
     draw = (time.thread_time() - start) / frames * 1e3
 
     start = time.perf_counter()
-    write_overlay((picture for _ in range(frames)), tracks, involvement, overlay, 25.0, size, settings)
+    video = VideoInfo(clip, "", *size, 25.0, frames, "mp4", "h264")
+    write_overlay(((picture, None) for _ in range(frames)), video, tracks, involvement, overlay, settings)
     return decode, draw, encode, (time.perf_counter() - start) / frames * 1e3
 
 

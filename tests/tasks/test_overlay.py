@@ -12,7 +12,7 @@ from tasks.overlay import OverlayPainter, track_colors, write_overlay
 from tasks.overlay_canvas import Sizes, dashes, text_box
 from tasks.overlay_labels import LabelPlacer, label_anchor
 from tasks.overlay_panels import quiet_corner
-from tasks.records import Involvement, Tracks
+from tasks.records import Involvement, Tracks, VideoInfo
 from tasks.settings import OverlaySettings
 from tests.scenes import ranked_by_id, standing_people
 
@@ -25,10 +25,10 @@ def grey(size: tuple[int, int]) -> np.ndarray:
     return np.full((size[1], size[0], 3), 90, np.uint8)
 
 
-def painted(tracks: Tracks, involvement: Involvement | None = None, **options: object) -> np.ndarray:
+def painted(tracks: Tracks, involvement: Involvement | None = None) -> np.ndarray:
     """Draw frame 0 of a scene on grey."""
     size = (tracks.poses.width, tracks.poses.height)
-    painter = OverlayPainter(tracks, involvement or ranked_by_id(tracks), size, PLAIN, **options)  # type: ignore[arg-type]
+    painter = OverlayPainter(tracks, involvement or ranked_by_id(tracks), size, PLAIN)
     return painter.draw(0, grey(size))
 
 
@@ -90,14 +90,6 @@ def test_ids_are_drawn_for_people_that_were_not_ranked() -> None:
     assert yellow(unranked[:, 320:]).any()
     changed = [(picture != 90).any(axis=2).sum() for picture in (unranked, painted(tracks))]
     assert changed[0] < changed[1]
-
-
-def test_selected_people_are_those_of_the_annotation() -> None:
-    """The IDs given decide who stands in the foreground."""
-    tracks = standing_people((640, 360), people=2)
-    first, second = (painted(tracks, selected_ids=[chosen]) for chosen in (1, 2))
-    left = [(picture[100:, :320] != 90).any(axis=2).sum() for picture in (first, second)]
-    assert left[0] > left[1]
 
 
 def test_fighters_of_the_moment_stand_out() -> None:
@@ -220,13 +212,18 @@ def test_texts_of_one_size_are_equally_high() -> None:
     assert len(heights) == 1
 
 
+def clip(size: tuple[int, int]) -> VideoInfo:
+    """Return what a clip of a size at 25 frames per second is."""
+    return VideoInfo(Path("clip.mp4"), "0" * 64, *size, 25.0, 0, "mp4", "h264")
+
+
 @pytest.mark.parametrize("ending", [".mp4", ".mov", ".avi"])
 def test_video_has_the_clip_s_frames_and_rate(tmp_path: Path, ending: str) -> None:
     """Same number of frames, same rate; the IDs survive encoding."""
     tracks = standing_people((640, 360))
     path = tmp_path / f"overlay{ending}"
-    frames = (grey((640, 360)) for _ in range(12))
-    assert write_overlay(frames, tracks, ranked_by_id(tracks), path, 25.0, (640, 360), PLAIN) == 12
+    frames = ((grey((640, 360)), None) for _ in range(12))
+    assert write_overlay(frames, clip((640, 360)), tracks, ranked_by_id(tracks), path, PLAIN) == 12
     with av.open(str(path)) as container:
         pictures = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
         assert container.streams.video[0].average_rate == 25
@@ -242,7 +239,7 @@ def test_frame_times_are_kept(tmp_path: Path) -> None:
     tracks = standing_people((64, 48), people=1, frames=3)
     path = tmp_path / "overlay.mp4"
     frames = [(grey((64, 48)), time_s) for time_s in (0.0, 0.04, 0.2)]
-    write_overlay(frames, tracks, ranked_by_id(tracks), path, 25.0, (64, 48), PLAIN)
+    write_overlay(frames, clip((64, 48)), tracks, ranked_by_id(tracks), path, PLAIN)
     with av.open(str(path)) as container:
         assert [frame.time for frame in container.decode(video=0)] == pytest.approx([0.0, 0.04, 0.2])
 
@@ -251,11 +248,11 @@ def test_error_while_decoding_leaves_no_half_video(tmp_path: Path) -> None:
     """Regression: early returns left the writer open and half a video under the final name."""
     tracks = standing_people((64, 48), people=1)
 
-    def breaking() -> Iterator[np.ndarray]:
+    def breaking() -> Iterator[tuple[np.ndarray, float | None]]:
         """Yield one frame, then fail as a damaged clip does."""
-        yield grey((64, 48))
+        yield grey((64, 48)), 0.0
         raise OSError("damaged")
 
     with pytest.raises(OSError, match="damaged"):
-        write_overlay(breaking(), tracks, ranked_by_id(tracks), tmp_path / "o.mp4", 25.0, (64, 48), PLAIN)
+        write_overlay(breaking(), clip((64, 48)), tracks, ranked_by_id(tracks), tmp_path / "o.mp4", PLAIN)
     assert not list(tmp_path.iterdir())
