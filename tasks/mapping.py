@@ -21,7 +21,6 @@ from tasks.annotation import Annotation, AnnotationError, read_annotation
 from tasks.errors import FightposeError
 from tasks.failures import current_failures, escaped
 from tasks.manifest import read_manifests
-from tasks.outputs import Clip
 from tasks.output_pairs import (
     OutputKey,
     Pairs,
@@ -31,6 +30,7 @@ from tasks.output_pairs import (
     normal,
     remove_postfix,
 )
+from tasks.outputs import Clip
 
 __all__ = [
     "Finding",
@@ -206,7 +206,7 @@ def count_frames(path: Path) -> int:
         If it cannot be opened or decoded to the end.
     """
     try:
-        with path.open("rb") as stream, av.open(stream) as container:
+        with path.open("rb") as stream, av.open(stream, "r") as container:
             video = container.streams.video[0]
             video.thread_type = "AUTO"
             return sum(1 for _ in container.decode(video))
@@ -239,7 +239,7 @@ def _check_clip(key: OutputKey, clips: dict[OutputKey, Clip], pairs: Pairs) -> I
         if not overlays:
             yield Finding(FindingKind.MISSING_OVERLAY, key.stem)
         return
-    yield from _check_files(key, clip, _preferred(annotations, clip and clip.annotation_path), overlays)
+    yield from _check_files(key, clip, _preferred(annotations, clip.annotation_path if clip else None), overlays)
 
 
 def _check_files(key: OutputKey, clip: Clip | None, path: Path, overlays: list[Path]) -> Iterator[Finding]:
@@ -257,7 +257,7 @@ def _check_files(key: OutputKey, clip: Clip | None, path: Path, overlays: list[P
         if _wants_overlay(annotation):
             yield Finding(FindingKind.MISSING_OVERLAY, key.stem)
         return
-    overlay = _preferred(overlays, clip and clip.overlay_path)
+    overlay = _preferred(overlays, clip.overlay_path if clip else None)
     try:
         frames = count_frames(overlay)
     except FightposeError as error:
