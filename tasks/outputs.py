@@ -171,9 +171,7 @@ def discover_clips(source: Path, output_root: Path) -> Discovery:
     FightposeError
         If the input does not exist, cannot be read or holds no clip.
     """
-    # `absolute` keeps the name of a linked root as the user wrote it; only `..` needs the file system to be resolved.
-    source = source.resolve() if ".." in source.parts else source.absolute()
-    output_root = output_root.absolute()
+    source, output_root = _absolute(source), output_root.absolute()
     problems: list[UnreadableInput] = []
     try:
         single = not stat.S_ISDIR(source.stat().st_mode)
@@ -182,7 +180,7 @@ def discover_clips(source: Path, output_root: Path) -> Discovery:
             f"cannot read the input {source}: {error.strerror or error}; check the path and its permissions"
         ) from error
     if single:
-        return _single_file(source, output_root)
+        return Discovery(source.parent, [find_clip(source, None, output_root)], [])
     try:
         with os.scandir(source):
             pass
@@ -201,17 +199,48 @@ def discover_clips(source: Path, output_root: Path) -> Discovery:
     return Discovery(source, sorted(clips, key=lambda clip: clip.relative), problems)
 
 
-def _single_file(path: Path, output_root: Path) -> Discovery:
-    """Return the clip of one named file, under the same names as in a run over its whole folder."""
-    if not os.access(path, os.R_OK):
-        raise FightposeError(f"cannot read the clip {path}; fix its permissions")
+def find_clip(path: Path, input_root: Path | None, output_root: Path) -> Clip:
+    """Return the record of one clip, the same as in a run over the whole input root.
+
+    Parameters
+    ----------
+    path
+        The clip. It is not opened, and need not exist any more.
+    input_root
+        Folder whose tree the outputs mirror; the clip's own folder if None.
+    output_root
+        Where outputs go.
+
+    Raises
+    ------
+    FightposeError
+        If the clip does not lie below the input root.
+    """
+    path = _absolute(path)
+    root = path.parent if input_root is None else _absolute(input_root)
+    if not path.is_relative_to(root):
+        raise FightposeError(f"the clip {path} does not lie in the input folder {root}; name the folder that holds it")
+    # Names that bear on each other under the rule of `output_stems` are the same up to the first dot; looking at no
+    # more keeps this quick in a folder of thousands.
+    start = name_key(path.name).split(".")[0]
     try:
-        names = {entry.name for entry in os.scandir(path.parent) if _is_clip_name(entry.name)}
+        with os.scandir(path.parent) as listing:
+            names = {
+                entry.name
+                for entry in listing
+                if name_key(entry.name).split(".")[0] == start and _is_clip_name(entry.name)
+            }
     except OSError:
-        # A folder that may be entered but not listed: its clip is readable all the same.
+        # A folder that may be entered but not listed: its clip may be readable all the same.
         names = set()
-    clips = _clips_of_folder(path.parent, path.parent, names | {path.name}, output_root)
-    return Discovery(path.parent, [clip for clip in clips if clip.path == path], [])
+    clips = _clips_of_folder(root, path.parent, names | {path.name}, output_root.absolute())
+    return next(clip for clip in clips if clip.path == path)
+
+
+def _absolute(path: Path) -> Path:
+    """Return an absolute path that keeps the names of links as the user wrote them."""
+    # Only `..` needs the file system: behind a link it leads elsewhere than the text says.
+    return path.resolve() if ".." in path.parts else path.absolute()
 
 
 def root_name(root: Path) -> str:

@@ -58,7 +58,7 @@ class ClipSummary:
 
 
 def poses_path(output_root: Path, video: VideoInfo, model_sha256: str, settings: PoseSettings) -> Path:
-    """Return where the poses of a clip are kept: named by the clip's content, the model's, and what alters the result."""
+    """Return where the poses of a clip are kept: named by the clip's content, the model's and the settings."""
     found_by = settings.model_dump(mode="json", exclude={"model", "device"})
     key = key_of(POSES_VERSION, video.sha256, model_sha256, found_by)
     return output_root / WORK_FOLDER / "poses" / key[:2] / f"{key}.npz"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import FightposeError
-from tasks.outputs import discover_clips, is_own_output, output_stems
+from tasks.outputs import discover_clips, find_clip, is_own_output, output_stems
 
 
 def touch(path: Path) -> Path:
@@ -204,3 +204,17 @@ def test_dots_in_the_input_path_do_not_change_the_roots_name(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path / "set")
     assert discover_clips(Path(), tmp_path / "out").clips[0].frame_dir == "set/sub/a"
     assert discover_clips(Path("sub/.."), tmp_path / "out").clips[0].frame_dir == "set/sub/a"
+
+
+def test_a_clip_found_alone_has_the_record_of_the_whole_run(tmp_path):
+    """The unit of retry names its outputs as the run over the folder does, even when the clip is gone."""
+    for name in ("Fight/a.mp4", "Fight/a.avi", "Fight/A.MP4", "Fight/a.avi.mp4", "Fight/ab.mp4", "b.mp4"):
+        touch(tmp_path / "set" / name)
+    clips = discover_clips(tmp_path / "set", tmp_path / "out").clips
+    assert len({clip.frame_dir for clip in clips}) == 6
+    for clip in clips:
+        assert find_clip(clip.path, tmp_path / "set", tmp_path / "out") == clip
+    assert find_clip(tmp_path / "set/gone/c.mp4", tmp_path / "set", tmp_path / "out").frame_dir == "set/gone/c"
+    assert find_clip(tmp_path / "set/b.mp4", None, tmp_path / "out").frame_dir == "set/b"
+    with pytest.raises(FightposeError, match="does not lie in"):
+        find_clip(tmp_path / "set/b.mp4", tmp_path / "set/Fight", tmp_path / "out")
