@@ -98,9 +98,9 @@ def _temporary_server() -> Iterator[str]:
 def _drain() -> None:
     """Let the server write what this process still has to tell: logs, and the states of the last tasks."""
     from prefect.events.worker import EventsWorker
-    from prefect.logging.handlers import APILogHandler
+    from prefect.logging.handlers import APILogWorker
 
-    APILogHandler.flush()
+    APILogWorker.drain_all(timeout=DRAIN_SECONDS)
     EventsWorker.drain_all(timeout=DRAIN_SECONDS)
     # The server's recorder writes once a second; there is no call that waits for it.
     time.sleep(1.5)
