@@ -98,8 +98,7 @@ def annotate_dataset(
 
     summary = DatasetSummary(sorted(results, key=lambda result: result.clip))
     summary.problems = [f"{problem.path}: {problem.info}" for problem in found.problems]
-    written = [clip.annotation_path for clip in read_manifests(output_root) if clip.annotation_path.is_file()]
-    merge_dataset(written, output_root / DATASET_NAME)
+    merge_dataset(read_manifests(output_root), output_root / DATASET_NAME)
     report = verify(output_root)
     summary.mapping_ok, summary.mapping_lines = report.ok, report.lines()
     analyze(output_root)
