@@ -21,7 +21,7 @@ from flows.analyze_dataset import analyze
 from flows.local import ClipJob, run_in_order, run_in_workers
 from flows.results import ClipResult, DatasetSummary, Outcome
 from flows.verify_mapping import verify
-from tasks.annotation import DATASET_NAME, merge_dataset
+from tasks.annotation import merge_dataset
 from tasks.manifest import read_manifests, write_manifest
 from tasks.outputs import Clip, discover_clips
 from tasks.poses import load_model, resolve_model
@@ -31,6 +31,9 @@ from tasks.settings import Settings
 from tasks.storage import require_writable
 
 logger = logging.getLogger(__name__)
+
+DATASET_NAME = "dataset.pkl"
+"""The merged annotations of everything below an output root."""
 
 ARTIFACT_ROWS = 500
 """Most clips listed in the run's table; the analysis folder holds them all."""

@@ -69,7 +69,7 @@ def _annotate(clip: Clip, output_root: Path, settings: Settings, model_sha256: s
     wanted = settings.overlay.save_overlayfile
     if wanted and not overlay_is_current(clip, output_root, video.sha256, key):
         with steps.timed(clip, "overlay", seconds):
-            steps.overlay(clip, video, tracks, ranking, people, settings.overlay)
+            steps.overlay(clip, video, tracks, people, settings.overlay)
     top = [(int(i), float(s)) for i, s in zip(people.track_ids[:2], people.score[:2], strict=True)]
     summary = ClipSummary(poses.frames, len(people.track_ids), top, seconds, poses.extracted)
     write_receipt(clip, output_root, video.sha256, key, wanted, summary)

@@ -24,10 +24,12 @@ app = typer.Typer(
     name="fightpose",
     help="Turn folders of surveillance clips into ranked skeleton annotations for STGCN++.",
     no_args_is_help=True,
+    # Plain help: in 80 columns the boxed one cuts option names off.
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-models_app = typer.Typer(help="Pose models: list them, fetch them.", no_args_is_help=True)
+models_app = typer.Typer(help="Pose models: list them, fetch them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
 
 

@@ -17,7 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from flows.annotate_video import annotate_video
 from flows.results import ClipResult, Outcome
@@ -25,6 +25,7 @@ from tasks.errors import ClipError, FailureReason
 from tasks.failures import log_failure
 from tasks.outputs import Clip
 from tasks.progress import Progress, listen, report
+from tasks.receipts import ClipSummary
 from tasks.resources import ResourceMonitor, allowed_workers
 from tasks.settings import Settings
 
@@ -50,7 +51,7 @@ def run_clip(job: ClipJob) -> ClipResult:
     state = annotate_video(job.clip.path, job.output_root, job.input_root, job.settings, return_state=True)
     seconds = time.perf_counter() - start
     if state.is_completed():
-        return ClipResult(job.clip.relative, Outcome.ANNOTATED, seconds, summary=state.result())
+        return ClipResult(job.clip.relative, Outcome.ANNOTATED, seconds, summary=cast(ClipSummary, state.result()))
     error = state.result(raise_on_failure=False)
     if not isinstance(error, ClipError):
         # The run ended before the flow's own code could record why (a bad parameter, the server gone).

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,10 +26,14 @@ ENVIRONMENT = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    # The temporary server shares this terminal; what goes wrong there shows in the run itself.
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     # The logs of the pure steps belong to the run that called them.
     "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks",
 }
 """Settings of Prefect for this program; what the user has set wins."""
+
+DRAIN_SECONDS = 10
 
 
 def prepare_environment(console_level: str = "INFO") -> None:
@@ -86,7 +91,19 @@ def _temporary_server() -> Iterator[str]:
     try:
         yield server.api_url
     finally:
+        _drain()
         server.stop()
+
+
+def _drain() -> None:
+    """Let the server write what this process still has to tell: logs, and the states of the last tasks."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    APILogWorker.drain_all(timeout=DRAIN_SECONDS)
+    EventsWorker.drain_all(timeout=DRAIN_SECONDS)
+    # The server's recorder writes once a second; there is no call that waits for it.
+    time.sleep(1.5)
 
 
 def require_reachable(address: str) -> None:

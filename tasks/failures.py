@@ -64,7 +64,7 @@ def log_failure(output_root: Path, path: Path | str, frame_dir: str, reason: Fai
     """
     failure = Failure(time.time(), str(path), frame_dir, FailureReason(reason), info)
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(failure.time))
-    parts = [_escaped(failure.path), str(failure.reason), *([_escaped(info)] if info else [])]
+    parts = [escaped(failure.path), str(failure.reason), *([escaped(info)] if info else [])]
     _append(output_root / JSON_LOG, _json_line(asdict(failure)))
     _append(output_root / TEXT_LOG, f"[{stamp}] {' | '.join(parts)}")
     return failure
@@ -159,7 +159,7 @@ def _written_after(output_root: Path, frame_dir: str, moment: float) -> bool:
         return False
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Return text that stays within one field of one line; Hangul and other printable characters stay readable."""
     # `|` is the separator: its escape must not hold it, or a reader that splits on it is deceived all the same.
     escapes = {"|": "\\x7c", "\\": "\\\\"}

@@ -157,11 +157,7 @@ def annotate(clip: Clip, tracks: Tracks, people: Involvement, settings: Settings
 
 
 @task(name="write-overlay", **_retried, persist_result=True, result_serializer="json")
-def overlay(
-    clip: Clip, video: VideoInfo, tracks: Tracks, ranking: Involvement, people: Involvement, settings: OverlaySettings
-) -> Path:
+def overlay(clip: Clip, video: VideoInfo, tracks: Tracks, people: Involvement, settings: OverlaySettings) -> Path:
     """Write the clip's overlay video in a second pass over its frames."""
-    size = (video.width, video.height)
-    selected = {int(track_id) for track_id in people.track_ids}
-    write_overlay(decode_frames(video), tracks, ranking, clip.overlay_path, video.fps, size, settings, selected)
+    write_overlay(decode_frames(video), video, tracks, people, clip.overlay_path, settings)
     return clip.overlay_path
