@@ -60,8 +60,8 @@ class StandInModel:
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandInModel:
     """Put the stand-in in place of the embedded model, in this process."""
     model = StandInModel()
-    monkeypatch.setattr("tasks.steps.load_model", lambda name, device: model)
-    monkeypatch.setattr("flows.annotate_dataset.load_model", lambda name, device: model)
+    monkeypatch.setattr("tasks.steps.model_of", lambda settings: model)
+    monkeypatch.setattr("flows.annotate_dataset.model_of", lambda settings: model)
     return model
 
 

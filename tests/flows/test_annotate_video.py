@@ -100,7 +100,7 @@ def test_a_retry_after_a_failed_overlay_repeats_no_extraction(clip, out, stand_i
     assert state.is_failed()
     assert current_failures(out)[0].reason == FailureReason.PROCESSING_ERROR
     monkeypatch.undo()
-    monkeypatch.setattr("tasks.steps.load_model", lambda name, device: pytest.fail("the model was loaded again"))
+    monkeypatch.setattr("tasks.steps.model_of", lambda settings: pytest.fail("the model was loaded again"))
     assert _annotate(clip, out).is_completed()
     assert current_failures(out) == []
 
