@@ -26,6 +26,9 @@ MOTION_SPAN = 0.1
 TYPICAL_LIMB_SPEED = 0.4
 """Limb speed, body sizes per second, that scores 0.5 as movement."""
 
+MAX_LIMB_SPEED = 5.0
+"""Body sizes per second. A fist reaches this; what is faster is a joint that the pose model put elsewhere."""
+
 MIN_JOINTS = 3
 """Fewer shared joints than this say nothing about how a body moved."""
 
@@ -77,6 +80,11 @@ class TrackTable:
     def centre(self) -> npt.NDArray[np.float64]:
         """Box centres, (N, 2) pixels."""
         return (self.bbox[:, :2] + self.bbox[:, 2:]) / 2
+
+    @property
+    def area(self) -> npt.NDArray[np.float64]:
+        """Box areas, (N,) square pixels, at least 1."""
+        return np.maximum((self.bbox[:, 2:] - self.bbox[:, :2]).prod(1), 1.0)
 
     @property
     def span(self) -> int:
@@ -191,8 +199,8 @@ class Motion:
     body_velocity
         (N, 2) float64, median joint velocity: where the person goes, robust to a few swapped joints.
     limb_speed
-        (N,) float64, speed of the limbs relative to the body, body sizes per second: the mean over the shared joints
-        after the fastest fifth is left out (swapped joints jump).
+        (N,) float64, speed of the joints relative to the body, body sizes per second: the mean weighted by joint
+        scores, each joint's speed cut at `MAX_LIMB_SPEED` (swapped joints jump).
     """
 
     known: BoolArray
@@ -222,8 +230,11 @@ def measure_motion(table: TrackTable) -> Motion:
     step = (table.keypoints - table.keypoints[before]) * (table.fps / table.span)
     velocity = np.where(shared[..., None], step / table.size[:, None, None], 0.0)
     body = masked_quantile(velocity.transpose(0, 2, 1), shared[:, None, :], 0.5)
-    relative = np.hypot(*np.moveaxis(velocity - body[:, None], -1, 0))
-    return Motion(known, velocity, shared, body, trimmed_mean(relative, shared, 0.8))
+    relative = np.minimum(np.linalg.norm(velocity - body[:, None], axis=-1), MAX_LIMB_SPEED)
+    # A joint that the model hardly sees jitters most and tells least.
+    weight = np.where(shared, table.joint_score, 0.0)
+    limb_speed = (relative * weight).sum(1) / np.maximum(weight.sum(1), np.finfo(float).tiny)
+    return Motion(known, velocity, shared, body, limb_speed)
 
 
 def masked_quantile(values: npt.NDArray, mask: npt.NDArray, share: float) -> npt.NDArray[np.float64]:
@@ -236,14 +247,6 @@ def masked_quantile(values: npt.NDArray, mask: npt.NDArray, share: float) -> npt
     # Where nothing is under the mask both neighbours are infinite; they are replaced before they are added.
     some = mask.any(-1)
     return (np.where(some, low, 0.0) + np.where(some, high, 0.0)) / 2
-
-
-def trimmed_mean(values: npt.NDArray, mask: npt.NDArray, keep: float) -> npt.NDArray[np.float64]:
-    """Mean over the last axis of the lowest `keep` share of the values under a mask; 0 where nothing is under it."""
-    ordered = np.sort(np.where(mask, values, np.inf), axis=-1)
-    kept = np.ceil(keep * mask.sum(-1)).astype(np.int64)
-    inside = np.arange(values.shape[-1]) < kept[..., None]
-    return np.where(inside, ordered, 0.0).sum(-1) / np.maximum(kept, 1)
 
 
 def burst_share(table: TrackTable) -> npt.NDArray[np.float64]:

@@ -51,7 +51,7 @@ def rank_involvement(
         activity = None
         score = composite(components, SEED_WEIGHTS)
     else:
-        evidence = default_components(table, tracks.poses.frame_count, regions, weights)
+        evidence = default_components(table, regions, weights)
         components, partner, activity = evidence.components, evidence.partner, evidence.activity
         score = composite(components, settings.weights)
     edges, window_score = _windows(table, tracks.poses.frame_count, score, activity, settings.window_seconds)
