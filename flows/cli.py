@@ -144,11 +144,17 @@ def demo(
 
 
 @app.command()
-def verify(output_root: OutputRoot) -> None:
+def verify(
+    output_root: OutputRoot,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
     """Check that every input has its annotation and overlay, or a recorded failure."""
     from tasks.mapping import verify_mapping
 
     report = verify_mapping(output_root)
+    if as_json:
+        typer.echo(report.to_json())
+        raise typer.Exit(0 if report.ok else 1)
     for line in report.lines():
         typer.echo(line)
     typer.echo(report.headline())

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from tasks.records import BoolArray, IntArray, Poses
+from tasks.records import BoolArray, FloatArray, IntArray, Poses
 from tasks.tracking.similarity import box_area, inside, iou, oks
 
 SAME_IOU = 0.5

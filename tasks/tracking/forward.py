@@ -117,9 +117,7 @@ class Follower:
         # A track that has been seen only once and is missed at once was noise.
         self._keep((self._unseen <= self.patience) & ((self._hits > 1) | (self._unseen == 0)))
 
-    def _match(
-        self, fit: FloatArray, tracks: BoolArray, columns: BoolArray, free: BoolArray, offset: int, minimum: float
-    ) -> None:
+    def _match(self, fit: FloatArray, tracks: BoolArray, columns: BoolArray, free: BoolArray, offset: int, minimum: float) -> None:
         """Run one stage between some tracks and some detections; marks both as taken."""
         t, d = np.flatnonzero(tracks & (self._unseen > 0)), np.flatnonzero(columns)
         if not (len(t) and len(d)):

@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from tasks.records import FloatArray, IntArray, Poses, Tracks
 from tasks.tracking.duplicates import pairs_within_frames
 from tasks.tracking.kalman import to_centre
-from tasks.tracking.similarity import box_area, inside, iou, oks
+from tasks.tracking.similarity import SIGMAS, box_area, inside, iou, oks
 
 Rows = npt.NDArray[np.intp]
 
@@ -150,22 +150,10 @@ def fill(poses: Poses, track_id: IntArray) -> Tracks:
     a, b = order[k], order[k + 1] if len(order) else order[k]
     mix = lambda x: x[a] + (x[b] - x[a]) * w.reshape(-1, *[1] * (x.ndim - 1))
     frame = np.concatenate([poses.frame_index[order], poses.frame_index[a] + step.astype(np.int32)])
-    parts = [
-        np.concatenate([x[order], y])
-        for x, y in (
-            (poses.bbox, mix(poses.bbox)),
-            (poses.score, 0.5 * np.minimum(poses.score[a], poses.score[b])),
-            (poses.keypoints, mix(poses.keypoints)),
-            (poses.keypoint_scores, 0.5 * np.minimum(poses.keypoint_scores[a], poses.keypoint_scores[b])),
-        )
-    ]
+    parts = [np.concatenate([x[order], y]) for x, y in (
+        (poses.bbox, mix(poses.bbox)), (poses.score, 0.5 * np.minimum(poses.score[a], poses.score[b])),
+        (poses.keypoints, mix(poses.keypoints)), (poses.keypoint_scores, 0.5 * np.minimum(poses.keypoint_scores[a], poses.keypoint_scores[b])))]
     ids = np.concatenate([i, track_id[a]])
     filled = np.arange(len(ids)) >= len(order)
     o = np.lexsort((ids, frame))
-    return Tracks(
-        Poses(
-            frame[o].astype(np.int32), *[p[o] for p in parts], poses.frame_count, poses.width, poses.height, poses.fps
-        ),
-        ids[o].astype(np.int32),
-        filled[o],
-    )
+    return Tracks(Poses(frame[o].astype(np.int32), *[p[o] for p in parts], poses.frame_count, poses.width, poses.height, poses.fps), ids[o].astype(np.int32), filled[o])
