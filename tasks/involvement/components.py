@@ -7,8 +7,8 @@ this matters: ghosts move much but briefly, bystanders are seen long but hardly 
 
     movement              log(mean limb speed; 0.05, 2 body sizes per second), joints weighted by their scores
     position              largest of region score times region weight, see `tasks.region_weights`
-    interaction           best partner: mean over the shared frames of nearness * the stronger strike of the two, less
-                          for a short meeting
+    interaction           best partner: sum over the shared frames of nearness * the stronger strike of the two, over
+                          the geometric mean of the frames in which each is seen
     temporal_consistency  mean of max(0, cosine) of successive motions of the body
     persistence           log(seconds seen; 0.1, 1.5)
     size                  log(root of the box area; 1/8, 1), relative to the largest lasting track of the clip
@@ -46,9 +46,6 @@ REACH = 0.5
 
 STRIKE_SPEED = 0.5
 """Speed of a hand or foot towards the other, body sizes per second, that counts as half a strike."""
-
-MEETING_SECONDS = 0.3
-"""Two people seen together for less than this count in proportion."""
 
 EXTREMITIES = [9, 10, 15, 16]
 """Wrists and ankles in COCO order."""
@@ -173,8 +170,9 @@ def _meetings(
         for one, other in ((a, b), (b, a)):
             sums.add(one, other, strike=value, inside=shared_area / area[one])
             np.maximum.at(met, one, value)
-    together = np.minimum(1.0, sums["frames"] / (MEETING_SECONDS * table.fps))
-    interaction, partner = sums.best(sums["strike"] / np.maximum(sums["frames"], 1) * together)
+    # Over the geometric mean of both times: a ghost meets someone for a small part of the other's time.
+    either = np.sqrt(np.maximum(seen[sums.first], 1) * np.maximum(seen[sums.second], 1))
+    interaction, partner = sums.best(sums["strike"] / either)
     covered = np.zeros(len(table.ids))
     better = standing[sums.second] > standing[sums.first]
     inside = sums["inside"] / np.maximum(seen[sums.first], 1)
