@@ -24,7 +24,7 @@ from flows.verify_mapping import verify
 from tasks.annotation import merge_dataset
 from tasks.manifest import read_manifests, write_manifest
 from tasks.outputs import Clip, discover_clips
-from tasks.poses import load_model, resolve_model
+from tasks.poses import entry_of, model_of
 from tasks.receipts import finished, settings_key
 from tasks.resources import ResourceMonitor, allowed_workers
 from tasks.settings import Settings
@@ -82,8 +82,9 @@ def annotate_dataset(
     """
     require_writable(output_root)
     settings = settings or Settings()
-    entry = resolve_model(settings.poses.model)
-    load_model(settings.poses.model, settings.poses.device)
+    entry = entry_of(settings.poses)
+    # A model that is unknown, absent or broken is told before any clip is touched.
+    model_of(settings.poses)
     found = discover_clips(input, output_root)
     clips = found.clips[:demo_count] if mode == Mode.DEMO else found.clips
     write_manifest(output_root, found.root, clips)

@@ -18,7 +18,8 @@ from tasks import steps
 from tasks.errors import ClipError, FailureReason
 from tasks.failures import log_failure, resolve_failures
 from tasks.outputs import Clip, find_clip
-from tasks.poses import resolve_model
+from tasks.poses import entry_of
+from tasks.poses.models import ModelEntry
 from tasks.receipts import ClipSummary, overlay_is_current, settings_key, write_receipt
 from tasks.settings import Settings
 
@@ -41,16 +42,16 @@ def annotate_video(
         settings: Settings of the run; what is left empty follows the model.
     """
     clip = find_clip(video, input_root, output_root)
-    entry = resolve_model((settings or Settings()).poses.model)
+    entry = entry_of((settings or Settings()).poses)
     try:
-        return _annotate(clip, output_root, (settings or Settings()).resolve(entry.thresholds), entry.sha256)
+        return _annotate(clip, output_root, (settings or Settings()).resolve(entry.thresholds), entry)
     except Exception as error:
         return _recorded(error, clip, output_root)
 
 
-def _annotate(clip: Clip, output_root: Path, settings: Settings, model_sha256: str) -> ClipSummary:
+def _annotate(clip: Clip, output_root: Path, settings: Settings, entry: ModelEntry) -> ClipSummary:
     """Walk one clip through the steps, and record that its outputs are complete."""
-    key = settings_key(settings, model_sha256)
+    key = settings_key(settings, entry.sha256)
     seconds: dict[str, float] = {}
     with steps.timed(clip, "probe", seconds):
         video = steps.probe(clip)
@@ -64,7 +65,7 @@ def _annotate(clip: Clip, output_root: Path, settings: Settings, model_sha256: s
         ranking = steps.rank(tracks, regions, weights, settings.scoring)
         people = steps.select(clip, ranking, settings.selection)
     with steps.timed(clip, "annotation", seconds):
-        provenance = {"model": settings.poses.model, "model_sha256": model_sha256, "video_sha256": video.sha256}
+        provenance = {"model": entry.name, "model_sha256": entry.sha256, "video_sha256": video.sha256}
         steps.annotate(clip, tracks, people, settings, provenance)
     wanted = settings.overlay.save_overlayfile
     if wanted and not overlay_is_current(clip, output_root, video.sha256, key):

@@ -72,6 +72,8 @@ def annotate(
     model: Annotated[
         str, typer.Option(help="Name (see `models list`), or a .tflite or .onnx file.")
     ] = "movenet-multipose",
+    config: Annotated[str | None, typer.Option(help="mmpose config of RTMO, in place of --model.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="mmpose checkpoint that goes with it.")] = None,
     device: Annotated[str, typer.Option(help="Where the model runs: cpu, or cuda:0.")] = "cpu",
     score_thr: Share = None,
     nms_thr: Share = None,
@@ -97,7 +99,9 @@ def annotate(
         analyze(output_root)
         return
     chosen = s.Settings(
-        poses=s.PoseSettings(model=model, device=device, score_thr=score_thr, nms_thr=nms_thr),
+        poses=s.PoseSettings(
+            model=model, config=config, checkpoint=checkpoint, device=device, score_thr=score_thr, nms_thr=nms_thr
+        ),
         tracking=s.TrackingSettings(
             tracker=s.Tracker(tracker),
             track_high_thresh=track_high_thresh,
@@ -140,11 +144,17 @@ def demo(
 
 
 @app.command()
-def verify(output_root: OutputRoot) -> None:
+def verify(
+    output_root: OutputRoot,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
     """Check that every input has its annotation and overlay, or a recorded failure."""
     from tasks.mapping import verify_mapping
 
     report = verify_mapping(output_root)
+    if as_json:
+        typer.echo(report.to_json())
+        raise typer.Exit(0 if report.ok else 1)
     for line in report.lines():
         typer.echo(line)
     typer.echo(report.headline())

@@ -11,7 +11,7 @@ import multiprocessing
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -60,13 +60,18 @@ def run_clip(job: ClipJob) -> ClipResult:
     return ClipResult(job.clip.relative, Outcome.FAILED, seconds, error=error)
 
 
+Runner = Callable[[ClipJob], ClipResult]
+
+
 def run_in_order(jobs: Sequence[ClipJob]) -> Iterator[ClipResult]:
     """Annotate clips one after the other in this process."""
     yield from map(run_clip, jobs)
 
 
-def run_in_workers(jobs: Sequence[ClipJob], limit: int) -> Iterator[ClipResult]:
+def run_in_workers(jobs: Sequence[ClipJob], limit: int, run: Runner = run_clip) -> Iterator[ClipResult]:
     """Annotate clips in up to `limit` worker processes, and yield results as they come.
+
+    `run` is a function of a module: local ones cannot be sent to another process.
 
     A worker that dies takes the pool with it. The clips that were under way are then done again one at a time: the one
     that kills its worker alone is recorded as failed, the others lose only time.
@@ -74,15 +79,15 @@ def run_in_workers(jobs: Sequence[ClipJob], limit: int) -> Iterator[ClipResult]:
     waiting = deque(jobs)
     while waiting:
         suspects: list[ClipJob] = []
-        yield from _drain(waiting, limit, suspects)
+        yield from _drain(waiting, limit, run, suspects)
         for job in suspects:
             alone: list[ClipJob] = []
-            yield from _drain(deque([job]), 1, alone)
+            yield from _drain(deque([job]), 1, run, alone)
             if alone:
                 yield _killed(job)
 
 
-def _drain(waiting: deque[ClipJob], limit: int, suspects: list[ClipJob]) -> Iterator[ClipResult]:
+def _drain(waiting: deque[ClipJob], limit: int, run: Runner, suspects: list[ClipJob]) -> Iterator[ClipResult]:
     """Run waiting clips in one pool until none is left or the pool breaks; then put those under way into `suspects`."""
     monitor = ResourceMonitor()
     running: dict[Future[ClipResult], ClipJob] = {}
@@ -91,7 +96,7 @@ def _drain(waiting: deque[ClipJob], limit: int, suspects: list[ClipJob]) -> Iter
             while waiting or running:
                 room = allowed_workers(monitor.read(), len(running), limit)
                 while waiting and len(running) < room:
-                    running[pool.submit(run_clip, waiting[0])] = waiting[0]
+                    running[pool.submit(run, waiting[0])] = waiting[0]
                     waiting.popleft()
                 for future in wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED).done:
                     yield future.result()

@@ -30,6 +30,8 @@ ENVIRONMENT = {
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     # The logs of the pure steps belong to the run that called them.
     "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks",
+    # The same loggers speak outside runs too (the self-check, worker start-up).
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
 """Settings of Prefect for this program; what the user has set wins."""
 

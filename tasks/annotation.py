@@ -182,6 +182,9 @@ def read_annotation(path: Path) -> dict[str, Any]:
         If the file cannot be read or is not laid out so.
     """
     value = safe_load(path)
+    if isinstance(value, dict) and isinstance(value.get("persons"), dict):
+        # The earlier scripts gave theirs the name that ours have.
+        raise AnnotationError(f"{path}: is in the earlier scripts' 'persons' layout; convert it, or annotate again")
     if not isinstance(value, dict) or not isinstance(value.get("annotations"), list):
         raise AnnotationError(f"{path}: is a pickle, but not of annotations: it has no list 'annotations'")
     split = value.get("split")
@@ -212,7 +215,11 @@ class MergeReport:
 
 
 def merge_dataset(
-    clips: Iterable[Clip], destination: Path, group_of: Callable[[str], str] | None = None, seed: int = 0
+    clips: Iterable[Clip],
+    destination: Path,
+    group_of: Callable[[str], str] | None = None,
+    seed: int = 0,
+    label_of: Callable[[str], int | None] | None = None,
 ) -> MergeReport:
     """Merge the annotations of clips into one data set with train, val and test splits.
 
@@ -228,6 +235,8 @@ def merge_dataset(
         The merged file; written even if there is nothing to merge, so that no earlier one passes for this run's.
     group_of, seed
         See `tasks.splits.make_splits`.
+    label_of
+        Gives another label by identifier (see `tasks.labels`), None where the annotation's own stands.
     """
     merged: dict[str, Annotation] = {}
     skipped: list[tuple[Path, str]] = []
@@ -237,6 +246,9 @@ def merge_dataset(
                 _take(read_annotation(path)["annotations"], path, merged)
         except AnnotationError as error:
             skipped.append((path, str(error)))
+    for name, annotation in merged.items():
+        label = label_of(name) if label_of else None
+        annotation["label"] = annotation["label"] if label is None else label
     split = make_splits({name: annotation["label"] for name, annotation in merged.items()}, group_of, seed)
     write_annotation(destination, [merged[name] for name in sorted(merged)], split)
     return MergeReport(destination, {name: len(members) for name, members in split.items()}, skipped)

@@ -8,6 +8,7 @@ end: both must have as many frames.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,18 +32,26 @@ from tasks.output_pairs import (
     remove_postfix,
 )
 from tasks.outputs import Clip
+from tasks.validate import validate_annotation, validate_dataset
 
 __all__ = [
+    "DATASET_NAME",
     "Finding",
     "FindingKind",
     "MappingReport",
     "check_avi_pkl_mapping",
-    "count_frames",
+    "decode",
     "find_missing_files",
     "get_files_by_extension",
     "remove_postfix",
     "verify_mapping",
 ]
+
+DATASET_NAME = "dataset.pkl"
+"""The merged data set of an output root."""
+
+RATE_TOLERANCE = 0.05
+"""Share by which the frame rates of clip and overlay may differ; containers round it."""
 
 
 class FindingKind(StrEnum):
@@ -58,6 +67,9 @@ class FindingKind(StrEnum):
     UNREADABLE_OVERLAY = "overlay unreadable"
     WRONG_CLIP = "annotation of another clip"
     FRAME_COUNT = "frame counts differ"
+    FRAME_RATE = "frame rates differ"
+    INVALID = "annotation breaks the contract"
+    DATASET = "merged data set is wrong"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +172,15 @@ class MappingReport:
         return json.dumps(value, indent=1)
 
 
-def verify_mapping(output_root: Path) -> MappingReport:
+def verify_mapping(output_root: Path, deep: bool = False) -> MappingReport:
     """Check every output below an output root against the inputs and against each other.
 
     Parameters
     ----------
     output_root
         Folder that runs wrote to.
+    deep
+        Hold every annotation against every rule of the contract, and check the merged data set and the frame rates.
 
     Returns
     -------
@@ -191,14 +205,20 @@ def verify_mapping(output_root: Path) -> MappingReport:
     for key in keys:
         if key.stem in failed and not key.earlier:
             continue
-        wrong = list(_check_clip(key, clips, pairs))
+        wrong = list(_check_clip(key, clips.get(key), pairs, deep))
+        # Earlier scripts left no list of inputs, so nothing can be said about theirs.
+        if clips and key not in clips and not key.earlier:
+            files = (*pairs.annotations.get(key, []), *pairs.overlays.get(key, []))
+            wrong.insert(0, Finding(FindingKind.ORPHAN, key.stem, files=files))
         findings += wrong
         matched += not wrong
+    if deep and (output_root / DATASET_NAME).exists():
+        findings += _check_dataset(output_root / DATASET_NAME, pairs)
     return MappingReport(output_root, len(clips), matched, sorted(failed), findings)
 
 
-def count_frames(path: Path) -> int:
-    """Decode a video to its end and return the number of frames.
+def decode(path: Path) -> tuple[int, float]:
+    """Decode a video to its end and return the number of frames and the frames per second that its header states.
 
     Raises
     ------
@@ -209,7 +229,7 @@ def count_frames(path: Path) -> int:
         with path.open("rb") as stream, av.open(stream, "r") as container:
             video = container.streams.video[0]
             video.thread_type = "AUTO"
-            return sum(1 for _ in container.decode(video))
+            return sum(1 for _ in container.decode(video)), float(video.average_rate or 0)
     except OSError as error:
         # PyAV's errors are OSErrors or ValueErrors too; none of them names the file.
         raise FightposeError(f"{path}: cannot be decoded: {error.strerror or error}") from error
@@ -217,33 +237,30 @@ def count_frames(path: Path) -> int:
         raise FightposeError(f"{path}: cannot be decoded: no video in it ({error})") from error
 
 
-def _check_clip(key: OutputKey, clips: dict[OutputKey, Clip], pairs: Pairs) -> Iterator[Finding]:
+def _check_clip(key: OutputKey, clip: Clip | None, pairs: Pairs, deep: bool) -> Iterator[Finding]:
     """Yield what is wrong with the outputs of one clip."""
     annotations, overlays = pairs.annotations.get(key, []), pairs.overlays.get(key, [])
-    clip = clips.get(key)
     if not annotations and not overlays:
         yield Finding(FindingKind.UNACCOUNTED, key.stem)
         return
-    # Earlier scripts left no list of inputs, so nothing can be said about theirs.
-    if clip is None and clips and not key.earlier:
-        yield Finding(FindingKind.ORPHAN, key.stem, files=(*annotations, *overlays))
     for files in (annotations, overlays):
         if len(files) > 1:
             names = ", ".join(path.name for path in files)
             yield Finding(FindingKind.DUPLICATE, key.stem, names, tuple(files))
     if not annotations:
         yield Finding(FindingKind.MISSING_ANNOTATION, key.stem, overlays[0].name)
-        return
-    if key.earlier:
-        # Their content is not ours to judge; `fightpose convert` reads it.
-        if not overlays:
-            yield Finding(FindingKind.MISSING_OVERLAY, key.stem)
-        return
-    yield from _check_files(key, clip, _preferred(annotations, clip.annotation_path if clip else None), overlays)
+    elif not key.earlier:
+        yield from _check_annotation(key, clip, annotations, overlays, deep)
+    elif not overlays:
+        # The content of earlier annotations is not ours to judge.
+        yield Finding(FindingKind.MISSING_OVERLAY, key.stem)
 
 
-def _check_files(key: OutputKey, clip: Clip | None, path: Path, overlays: list[Path]) -> Iterator[Finding]:
+def _check_annotation(
+    key: OutputKey, clip: Clip | None, annotations: list[Path], overlays: list[Path], deep: bool
+) -> Iterator[Finding]:
     """Yield what opening an annotation and its overlay brings to light."""
+    path = _preferred(annotations, clip.annotation_path if clip else None)
     if clip is not None and _newer(clip.path, path):
         yield Finding(FindingKind.STALE, key.stem, "run annotate again", (path,))
     try:
@@ -251,21 +268,52 @@ def _check_files(key: OutputKey, clip: Clip | None, path: Path, overlays: list[P
     except AnnotationError as error:
         yield Finding(FindingKind.UNREADABLE_ANNOTATION, key.stem, str(error), (path,))
         return
-    if normal(str(annotation.get("frame_dir"))) != key.stem:
-        yield Finding(FindingKind.WRONG_CLIP, key.stem, f"it says {annotation.get('frame_dir')!r:.200}", (path,))
-    if not overlays:
-        if _wants_overlay(annotation):
-            yield Finding(FindingKind.MISSING_OVERLAY, key.stem)
-        return
-    overlay = _preferred(overlays, clip.overlay_path if clip else None)
+    name = annotation.get("frame_dir")
+    if not isinstance(name, str) or normal(name) != key.stem:
+        yield Finding(
+            FindingKind.WRONG_CLIP, key.stem, f"it says {name!r:.200}" if isinstance(name, str) else "", (path,)
+        )
+    for problem in validate_annotation(annotation) if deep else []:
+        yield Finding(FindingKind.INVALID, key.stem, f"{problem.rule}: {problem.text}", (path,))
+    if overlays:
+        overlay = _preferred(overlays, clip.overlay_path if clip else None)
+        yield from _check_overlay(key, annotation, path, overlay, deep)
+    elif _wants_overlay(annotation):
+        yield Finding(FindingKind.MISSING_OVERLAY, key.stem)
+
+
+def _check_overlay(key: OutputKey, annotation: Annotation, path: Path, overlay: Path, deep: bool) -> Iterator[Finding]:
+    """Yield what decoding an overlay brings to light."""
     try:
-        frames = count_frames(overlay)
+        frames, fps = decode(overlay)
     except FightposeError as error:
         yield Finding(FindingKind.UNREADABLE_OVERLAY, key.stem, str(error), (overlay,))
         return
-    if frames != annotation.get("total_frames"):
-        info = f"overlay {frames}, annotation {annotation.get('total_frames')!r:.40}"
+    total = annotation.get("total_frames")
+    if type(total) is not int or frames != total:
+        info = f"overlay {frames}, annotation {total if isinstance(total, int) else 'none'}"
         yield Finding(FindingKind.FRAME_COUNT, key.stem, info, (path, overlay))
+    expected = annotation.get("fps")
+    # One frame has no rate.
+    if deep and frames > 1 and isinstance(expected, float) and not math.isclose(fps, expected, rel_tol=RATE_TOLERANCE):
+        info = f"overlay {fps:.3f}, annotation {expected:.3f} frames per second"
+        yield Finding(FindingKind.FRAME_RATE, key.stem, info, (path, overlay))
+
+
+def _check_dataset(path: Path, pairs: Pairs) -> Iterator[Finding]:
+    """Yield what is wrong with the merged data set: of itself, and against the annotations it was made of."""
+    try:
+        data = read_annotation(path)
+    except AnnotationError as error:
+        yield Finding(FindingKind.DATASET, path.name, str(error), (path,))
+        return
+    for problem in validate_dataset(data):
+        yield Finding(FindingKind.DATASET, path.name, f"{problem.rule}: {problem.text}", (path,))
+    merged = {normal(str(annotation.get("frame_dir"))) for annotation in data["annotations"]}
+    single = {key.stem for key in pairs.annotations if not key.earlier}
+    for stem in sorted(merged ^ single):
+        side = "is in it, but has no annotation" if stem in merged else "has an annotation, but is not in it"
+        yield Finding(FindingKind.DATASET, path.name, f"{stem} {side}; run annotate again", (path,))
 
 
 def _only_annotation(path: Path) -> Annotation:

@@ -46,7 +46,10 @@ from tasks.settings import OverlaySettings
 from tasks.video_writer import VideoWriter
 
 MOMENT_SHARE = 0.6
-"""A person is a fighter of the moment from this share of the clip's highest windowed score on."""
+"""Share of the clip's highest windowed score that a fighter of the moment reaches at least."""
+
+MOMENT_PEOPLE = 2
+"""Most fighters of one moment: scores of one clip lie close together, and emphasis on everyone would be none."""
 
 MOST_ROWS = 6
 """Most people in scoreboard and timeline, however many the annotation holds."""
@@ -133,7 +136,11 @@ class OverlayPainter:
         self._edges = involvement.window_frames
         colors = track_colors(tracks, involvement)
         rows = _rows(involvement, colors)
-        self._looks = {track_id: self._look(track_id, color, rows.get(track_id)) for track_id, color in colors.items()}
+        moments = dict(zip(rows, fighters_of_the_moment(involvement.window_score), strict=True))
+        self._looks = {
+            track_id: self._look(track_id, color, rows.get(track_id), moments.get(track_id))
+            for track_id, color in colors.items()
+        }
         shown = list(rows.values())[:MOST_ROWS]
         self._timeline = Timeline(shown, involvement.window_frames, self._sizes, size[0])
         self._board = Scoreboard(shown, self._sizes)
@@ -147,7 +154,7 @@ class OverlayPainter:
             weights = involvement.region_weights.weights
             self._grid = RegionGrid(weights, size, self._sizes, self._timeline.height)
 
-    def _look(self, track_id: int, color: Color, row: Row | None) -> _Look:
+    def _look(self, track_id: int, color: Color, row: Row | None, moment: BoolArray | None) -> _Look:
         """Prepare what a track looks like."""
         sizes = self._sizes
         text = f"ID:{track_id}"
@@ -169,7 +176,7 @@ class OverlayPainter:
             colors=(dark, middle, color),
             joints=(mix(dark, WHITE, 0.35), mix(middle, WHITE, 0.35), mix(color, WHITE, 0.35)),
             pale=(mix(dark, WHITE, 0.4), mix(middle, WHITE, 0.4), mix(color, WHITE, 0.4)),
-            moment=row.windows >= MOMENT_SHARE if row else np.zeros(0, np.bool_),
+            moment=np.zeros(0, np.bool_) if moment is None else moment,
             label=label,
             moment_label=framed,
         )
@@ -297,6 +304,20 @@ def track_colors(tracks: Tracks, involvement: Involvement) -> dict[int, Color]:
         free.remove(chosen)
         colors[track_id] = PALETTE[chosen]
     return colors
+
+
+def fighters_of_the_moment(window_score: FloatArray) -> BoolArray:
+    """Return who stands out in each time window, (P, S): its highest scores, where they are high for the clip.
+
+    Parameters
+    ----------
+    window_score
+        (P, S), people in rank order; between equal scores the higher rank decides.
+    """
+    place = np.argsort(np.argsort(-window_score, axis=0, kind="stable"), axis=0, kind="stable")
+    high = window_score >= MOMENT_SHARE * window_score.max(initial=0.0)
+    moments: BoolArray = (place < MOMENT_PEOPLE) & high & (window_score > 0)
+    return moments
 
 
 def _rows(involvement: Involvement, colors: dict[int, Color]) -> dict[int, Row]:

@@ -190,7 +190,7 @@ def draw_joints(
 
 
 @lru_cache(maxsize=1)
-def _capital_ink() -> int:
+def capital_ink() -> int:
     """Return the height in pixels of a capital letter at font scale 1; OpenCV 4 and 5 bring different fonts."""
     canvas = np.zeros((160, 160), np.uint8)
     cv2.putText(canvas, "I", (40, 100), FONT, 1.0, 255, 1, cv2.LINE_AA)
@@ -200,7 +200,7 @@ def _capital_ink() -> int:
 @lru_cache(maxsize=4096)
 def text_mask(text: str, capital: int) -> npt.NDArray[np.uint8]:
     """Return a text without descenders as coverage (H, W) uint8, cut to its ink; H is about `capital` pixels."""
-    scale = capital / _capital_ink()
+    scale = capital / capital_ink()
     thickness = max(1, round(capital / 24))
     (width, height), _ = cv2.getTextSize(text, FONT, scale, thickness)
     canvas = np.zeros((2 * height + 4 * capital, width + 4 * capital), np.uint8)

@@ -129,7 +129,8 @@ class Timeline:
             top = 1 + index * (line + 1)
             pixels = np.round(edges / self._frames * width).astype(int)
             for left, right, share in zip(pixels[:-1], pixels[1:], row.windows, strict=True):
-                self._picture[top : top + line, left:right] = mix(BLACK, row.color, float(share))
+                # Squared, since the scores of one clip lie close together.
+                self._picture[top : top + line, left:right] = mix(BLACK, row.color, float(share) ** 2)
 
     def draw(self, image: Image, frame_index: int) -> None:
         """Draw the strip with its mark at one frame."""

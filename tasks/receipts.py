@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 WORK_FOLDER = ".fightpose"
 
+NOT_DECISIVE = {"model", "config", "checkpoint", "device"}
+"""Pose settings that decide nothing by themselves: the hash of the model stands for its name and files."""
+
 OUTPUT_VERSION = 1
 """Raise it when a change alters annotations or overlays made from the same poses."""
 
@@ -59,14 +62,14 @@ class ClipSummary:
 
 def poses_path(output_root: Path, video: VideoInfo, model_sha256: str, settings: PoseSettings) -> Path:
     """Return where the poses of a clip are kept: named by the clip's content, the model's and the settings."""
-    found_by = settings.model_dump(mode="json", exclude={"model", "device"})
+    found_by = settings.model_dump(mode="json", exclude=NOT_DECISIVE)
     key = key_of(POSES_VERSION, video.sha256, model_sha256, found_by)
     return output_root / WORK_FOLDER / "poses" / key[:2] / f"{key}.npz"
 
 
 def settings_key(settings: Settings, model_sha256: str) -> str:
     """Return the key of everything but the clip that decides what the outputs hold."""
-    decisive = settings.model_dump(mode="json", exclude={"poses": {"model", "device"}})
+    decisive = settings.model_dump(mode="json", exclude={"poses": NOT_DECISIVE})
     return key_of(OUTPUT_VERSION, POSES_VERSION, model_sha256, decisive)
 
 

@@ -140,7 +140,7 @@ def compare(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     names = ["status", "people", "first_score", "quality"]
     # An unreadable or doubled file may repeat an identifier: the first row stands for the clip.
     sides = [table.drop_duplicates("clip").set_index("clip")[names] for table in (before, after)]
-    both = sides[0].join(sides[1], how="outer", lsuffix="_before", rsuffix="_after")
+    both = pd.concat([sides[0].add_suffix("_before"), sides[1].add_suffix("_after")], axis=1).sort_index()
     for side in ("status_before", "status_after"):
         both[side] = both[side].fillna("absent")
     differs = both["status_before"] != both["status_after"]

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tasks.overlay_canvas import Color, Image, paste, text_box
+from tasks.overlay_canvas import FONT, Color, Image, capital_ink
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,29 +108,31 @@ def png_chart(chart: Chart, zoom: int = 2) -> Image:
     """Return a chart as a picture on white; characters that OpenCV's font lacks are written as question marks."""
     image: Image = np.full((HEIGHT * zoom, WIDTH * zoom, 3), _PAPER, np.uint8)
 
-    def write(text: str, x: float, y: float, capital: int, middle: bool = False) -> None:
-        """Write a text with its top at y, from x on or around it."""
+    def write(text: str, x: float, baseline: float, capital: int, middle: bool = False) -> None:
+        """Write a text on a baseline, from x on or around it."""
         known = text.encode("ascii", "replace").decode()
-        picture = text_box(known, capital * zoom, 0, _INK, _PAPER)
-        paste(image, picture, round(x * zoom) - (picture.shape[1] // 2 if middle else 0), round(y * zoom))
+        scale = capital * zoom / capital_ink()
+        width = cv2.getTextSize(known, FONT, scale, 1)[0][0]
+        place = (round(x * zoom) - (width // 2 if middle else 0), round(baseline * zoom))
+        cv2.putText(image, known, place, FONT, scale, _INK, 1, cv2.LINE_AA)
 
-    write(chart.title, _LEFT, 8, 8)
+    write(chart.title, _LEFT, 17, 8)
     baseline = HEIGHT - _BOTTOM
     for number, _, x, width, height, value in _bars(chart):
         corner = (round(x * zoom), round((baseline - height) * zoom))
         if height > 0:
             cv2.rectangle(image, corner, (round((x + width) * zoom) - 1, baseline * zoom), _BARS[number % 2], -1)
         if value and len(chart.series) == 1:
-            write(f"{value:.{chart.decimals}f}", x + width / 2, baseline - height - 12, 6, middle=True)
+            write(f"{value:.{chart.decimals}f}", x + width / 2, baseline - height - 5, 6, middle=True)
     cv2.line(image, (_LEFT * zoom, baseline * zoom), ((WIDTH - _RIGHT) * zoom, baseline * zoom), _INK, 1)
     slot = (WIDTH - _LEFT - _RIGHT) / max(len(chart.labels), 1)
     for group, label in enumerate(chart.labels):
-        write(label, _LEFT + (group + 0.5) * slot, HEIGHT - 20, 6, middle=True)
+        write(label, _LEFT + (group + 0.5) * slot, HEIGHT - 13, 6, middle=True)
     if len(chart.series) > 1:
         for number, (name, _) in enumerate(chart.series):
             x = WIDTH - _RIGHT - 90 * (len(chart.series) - number)
             cv2.rectangle(image, (x * zoom, 8 * zoom), ((x + 10) * zoom, 18 * zoom), _BARS[number % 2], -1)
-            write(name, x + 15, 9, 7)
+            write(name, x + 15, 16, 7)
     return image
 
 

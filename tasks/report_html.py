@@ -55,7 +55,8 @@ td.warn { color: var(--warn); }
 a { color: var(--bar0); }
 .map { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .9rem; }
 .map svg { margin-top: .4rem; } .map .cell { stroke: var(--line); fill: var(--bar0); }
-.map div { overflow-wrap: anywhere; font-size: 13.5px; } .map svg text { font-size: 13px; }
+.map div { overflow-wrap: anywhere; font-size: 13.5px; }
+.map .ground { fill: var(--card); } .map svg text { font-size: 11px; }
 """
 
 _Column = tuple[str, str, str]
@@ -123,7 +124,7 @@ def report_page(
 
 _REGION_TEXT = (
     "Share of clips whose first person scores best in each region, and in brackets the mean learned weight. "
-    "The darker, the larger the share."
+    "The stronger the colour, the larger the share."
 )
 
 
@@ -194,11 +195,11 @@ def _kind(how: str) -> str:
 
 # Place of each region's cell and of its text in a map of 200x120.
 _CELLS = {
-    "top_left": ((0, 0, 100, 60), (27, 22)),
-    "top_right": ((100, 0, 100, 60), (173, 22)),
-    "bottom_left": ((0, 60, 100, 60), (27, 107)),
-    "bottom_right": ((100, 60, 100, 60), (173, 107)),
-    "center_overlap": ((50, 30, 100, 60), (100, 64)),
+    "top_left": ((0, 0, 100, 60), (25, 26)),
+    "top_right": ((100, 0, 100, 60), (175, 26)),
+    "bottom_left": ((0, 60, 100, 60), (25, 94)),
+    "bottom_right": ((100, 60, 100, 60), (175, 94)),
+    "center_overlap": ((50, 30, 100, 60), (100, 58)),
 }
 
 
@@ -222,9 +223,13 @@ def _region_map(part: pd.DataFrame) -> str:
     for region in REGIONS:
         (x, y, width, height), (text_x, text_y) = _CELLS[region]
         share = float((part["best_region"] == region).mean())
-        weight = part[f"weight_{region}"].dropna()
-        label = f"{share:.0%}" + (f" ({float(weight.mean()):.2f})" if len(weight) else "")
         place = f'x="{x}" y="{y}" width="{width}" height="{height}"'
-        cells.append(f'<rect class="cell" {place} fill-opacity="{0.06 + 0.7 * share:.2f}"/>')
-        texts.append(f'<text x="{text_x}" y="{text_y}">{label}</text>')
+        # The middle lies over the quadrants and must not take their shade.
+        cells.append(
+            f'<rect class="ground" {place}/><rect class="cell" {place} fill-opacity="{0.06 + 0.7 * share:.2f}"/>'
+        )
+        texts.append(f'<text x="{text_x}" y="{text_y}">{share:.0%}</text>')
+        weight = part[f"weight_{region}"].dropna()
+        if len(weight):
+            texts.append(f'<text class="label" x="{text_x}" y="{text_y + 13}">({float(weight.mean()):.2f})</text>')
     return "".join([*cells, *texts, "</svg>"])

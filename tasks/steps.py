@@ -26,7 +26,7 @@ from tasks.errors import FightposeError
 from tasks.involvement import rank_involvement, select_people
 from tasks.outputs import Clip
 from tasks.overlay import write_overlay
-from tasks.poses import extract_poses, load_model, resolve_model
+from tasks.poses import entry_of, extract_poses, model_of
 from tasks.progress import Progress, report
 from tasks.receipts import poses_path
 from tasks.records import Involvement, Poses, RegionScores, RegionWeights, Tracks, VideoInfo
@@ -37,6 +37,10 @@ from tasks.tracking import track_people
 from tasks.video import decode_frames, probe_video
 
 logger = logging.getLogger(__name__)
+
+# Prefect gives its extra loggers (`flows.server.ENVIRONMENT`) a handler and no level: all but warnings would be lost.
+for _name in ("flows", "tasks"):
+    logging.getLogger(_name).setLevel(logging.INFO)
 
 
 def may_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
@@ -104,7 +108,7 @@ def probe(clip: Clip) -> VideoInfo:
 @task(name="extract-poses", **_retried, persist_result=True, result_serializer="json")
 def extract(clip: Clip, video: VideoInfo, output_root: Path, settings: Settings) -> PosesReference:
     """Find the people in every frame, or find that this was done before."""
-    stored = poses_path(output_root, video, resolve_model(settings.poses.model).sha256, settings.poses)
+    stored = poses_path(output_root, video, entry_of(settings.poses).sha256, settings.poses)
     if stored.is_file():
         poses = Poses.load(stored)
         logger.info("%s: poses are there already, the model is not run", clip.relative)
@@ -114,7 +118,7 @@ def extract(clip: Clip, video: VideoInfo, output_root: Path, settings: Settings)
         """Pass the number of frames on to whoever shows progress."""
         report(Progress(clip.relative, "poses", done, video.header_frames))
 
-    poses = extract_poses(video, load_model(settings.poses.model, settings.poses.device), settings.poses, on_frames)
+    poses = extract_poses(video, model_of(settings.poses), settings.poses, on_frames)
     poses.save(stored)
     return PosesReference(stored, poses.frame_count, len(poses), extracted=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,8 @@ def sample_involvement(ids: list[int], windows: int = 2, frames: int = 20) -> In
 
 def sample_annotation(people: int = 3, frames: int = 20, relative: str = "Fight/a.mp4") -> Annotation:
     """Return a sound annotation; the people are ranked against the order of their IDs."""
-    involvement = sample_involvement(list(range(people, 0, -1)), frames=frames)
-    return build_annotation(
-        sample_clip(relative), sample_tracks(people, frames), involvement, SETTINGS, {"model": "test"}
-    )
+    tracks = sample_tracks(people, frames)
+    ids = list(range(people, 0, -1))
+    lengths = np.array([np.sum(tracks.track_id == number) for number in ids], np.int32)
+    involvement = replace(sample_involvement(ids, min(2, frames), frames), length=lengths)
+    return build_annotation(sample_clip(relative), tracks, involvement, SETTINGS, {"model": "test"})

@@ -155,6 +155,7 @@ def test_one_identifier_twice_is_refused(tmp_path):
         {"split": {"a": "b"}, "annotations": []},
         {"split": {"a": [1]}, "annotations": []},
         {"split": {}, "annotations": [1]},
+        {"total_persons": 0, "persons": {}},
     ],
 )
 def test_files_of_another_layout_are_clear_errors(tmp_path, value):
@@ -217,3 +218,11 @@ def test_a_data_set_of_nothing_is_empty(tmp_path):
         "split": {"train": [], "val": [], "test": []},
         "annotations": [],
     }
+
+
+def test_labels_can_come_from_elsewhere(tmp_path):
+    """A rule relabels at merging; where it says nothing the annotation's label stands."""
+    clips = annotate_many(tmp_path, ["Fight/a.mp4", "Fight/b.mp4"])
+    merge_dataset(clips, tmp_path / "dataset.pkl", label_of={"set/Fight/a": 3}.get)
+    data = read_annotation(tmp_path / "dataset.pkl")
+    assert [item["label"] for item in data["annotations"]] == [3, 1]

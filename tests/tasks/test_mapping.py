@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tasks.annotation import write_annotation
+from tasks.annotation import merge_dataset, read_annotation, write_annotation
 from tasks.errors import FailureReason, FightposeError
 from tasks.failures import log_failure
 from tasks.manifest import write_manifest
 from tasks.mapping import (
     FindingKind,
     check_avi_pkl_mapping,
-    count_frames,
+    decode,
     find_missing_files,
     get_files_by_extension,
     remove_postfix,
@@ -258,4 +258,47 @@ def test_an_empty_or_missing_folder_is_a_clear_error(tmp_path):
 @pytest.mark.parametrize("ending", [".mp4", ".avi", ".mov"])
 def test_frames_are_counted_by_decoding(tmp_path, ending):
     """Headers are not trusted."""
-    assert count_frames(write_video(tmp_path / f"a{ending}", plain_frames(13))) == 13
+    assert decode(write_video(tmp_path / f"a{ending}", plain_frames(13))) == (13, 25.0)
+
+
+def deep(tmp_path: Path) -> list[tuple[FindingKind, str]]:
+    """Return kinds and details of what the deep check finds."""
+    return [(finding.kind, finding.info) for finding in verify_mapping(tmp_path / "out", deep=True).findings]
+
+
+def test_the_deep_check_finds_nothing_in_a_sound_run(tmp_path):
+    """Annotations, overlays and the merged data set."""
+    clips = run(tmp_path)
+    merge_dataset(clips.values(), tmp_path / "out/dataset.pkl")
+    assert deep(tmp_path) == []
+
+
+def test_the_deep_check_holds_annotations_against_the_contract(tmp_path):
+    """A NaN passes the shallow check, which looks at names and frame counts."""
+    clip = run(tmp_path)["Fight/a.mp4"]
+    annotated(clip, fps=float("nan"))
+    assert verify_mapping(tmp_path / "out").ok
+    assert {kind for kind, _ in deep(tmp_path)} == {FindingKind.INVALID, FindingKind.FRAME_RATE}
+
+
+def test_the_deep_check_compares_frame_rates(tmp_path):
+    """An overlay at another speed is no use for checking by eye."""
+    clip = run(tmp_path)["Fight/a.mp4"]
+    write_video(clip.overlay_path, plain_frames(FRAMES), fps=12)
+    assert [kind for kind, _ in deep(tmp_path)] == [FindingKind.FRAME_RATE]
+
+
+def test_the_deep_check_finds_a_split_leak_and_a_clip_left_out(tmp_path):
+    """The merged data set must hold every annotation, each in one split."""
+    clips = run(tmp_path)
+    path = tmp_path / "out/dataset.pkl"
+    merge_dataset(list(clips.values())[:2], path)
+    data = read_annotation(path)
+    data["split"]["test"] = data["split"]["train"]
+    write_annotation(path, data["annotations"], data["split"])
+    found = deep(tmp_path)
+    assert {kind for kind, _ in found} == {FindingKind.DATASET}
+    assert any(info.startswith("split-leak") for _, info in found)
+    assert any("set/NonFight/a has an annotation, but is not in it" in info for _, info in found)
+    path.write_bytes(b"broken")
+    assert [kind for kind, _ in deep(tmp_path)] == [FindingKind.DATASET]

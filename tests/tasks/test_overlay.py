@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from tasks.overlay import OverlayPainter, track_colors, write_overlay
+from tasks.overlay import OverlayPainter, fighters_of_the_moment, track_colors, write_overlay
 from tasks.overlay_canvas import Sizes, dashes, text_box
 from tasks.overlay_labels import LabelPlacer, label_anchor
 from tasks.overlay_panels import quiet_corner
@@ -102,6 +102,16 @@ def test_fighters_of_the_moment_stand_out() -> None:
     painter = OverlayPainter(tracks, involvement, (1280, 720), PLAIN)
     strong, weak = (coloured(painter.draw(i, grey((1280, 720)))) for i in (0, 4))
     assert strong > 1.3 * weak
+
+
+def test_fighters_of_the_moment_are_two_at_most_and_high_for_the_clip() -> None:
+    """Not everyone at once, nobody in a quiet window, none where nobody is, and ties go to the higher rank."""
+    scores = np.array([[0.9, 0.3, 0.0, 0.8], [0.8, 0.2, 0.0, 0.8], [0.7, 0.1, 0.6, 0.8]], np.float32)
+    expected = [[1, 0, 0, 1], [1, 0, 0, 1], [0, 0, 1, 0]]
+    assert fighters_of_the_moment(scores).astype(int).tolist() == expected
+    assert not fighters_of_the_moment(np.zeros((2, 3), np.float32)).any()
+    assert fighters_of_the_moment(np.zeros((0, 3), np.float32)).shape == (0, 3)
+    assert fighters_of_the_moment(np.zeros((2, 0), np.float32)).shape == (2, 0)
 
 
 def test_missing_joints_are_not_drawn() -> None:

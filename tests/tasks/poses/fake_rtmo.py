@@ -21,7 +21,7 @@ def save_fake_rtmo(path: Path, size: tuple[int, int] = (64, 64), dynamic: bool =
     box = np.array([-HALF_WIDTH, -HALF_HEIGHT, HALF_WIDTH, HALF_HEIGHT], np.float32)
     # Joints in a column through the reddest pixel, nose at the top.
     joints = np.stack([np.zeros(17), np.linspace(-8, 8, 17)], axis=1).astype(np.float32)
-    constants = {
+    constants: dict[str, np.ndarray] = {
         "red": np.array(2, np.int64),
         "grey": np.array(114, np.float32),
         "range": np.array(141, np.float32),
@@ -59,7 +59,7 @@ def save_fake_rtmo(path: Path, size: tuple[int, int] = (64, 64), dynamic: bool =
         node("Add", ["point4", "joints"], ["joints_xy"]),
         node("Concat", ["joints_xy", "joint_scores"], ["keypoints"], axis=3),
     ]
-    shape = ["batch", 3, "height", "width"] if dynamic else [1, 3, *size]
+    shape: list[str | int | None] = ["batch", 3, "height", "width"] if dynamic else [1, 3, *size]
     graph = helper.make_graph(
         nodes,
         "fake-rtmo",

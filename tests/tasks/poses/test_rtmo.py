@@ -38,7 +38,7 @@ def backends(path: Path) -> list:
 
 
 def test_frame_lies_in_the_middle_on_grey() -> None:
-    """Mmpose's geometry: half of the padding on each side."""
+    """Half of the padding stands on each side, as in mmpose."""
     fit = Fit.of((160, 80), (64, 64))
     warped = fit.warp(np.full((80, 160, 3), 200, np.uint8))
     assert warped.shape == (64, 64, 3)
