@@ -11,6 +11,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from tasks.camera_weights import CameraWeights
+
 Share = Field(ge=0.0, le=1.0)
 
 
@@ -134,6 +136,9 @@ class ScoringSettings(_Group):
     weights: dict[str, float] = Field(
         default_factory=lambda: dict(DEFAULT_WEIGHTS),
         description="Weight of each component of the default scorer; one that is left out counts nothing.",
+    )
+    camera_weights: CameraWeights | None = Field(
+        None, description="Region weights learned from many clips, to start each clip's own from."
     )
     window_seconds: float = Field(1.0, gt=0.0, description="Length of the windows of the score over time.")
 
