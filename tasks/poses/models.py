@@ -19,7 +19,7 @@ from tasks.poses.detections import Detections
 from tasks.poses.mmpose_files import hash_of_mmpose_model
 from tasks.poses.movenet import MoveNet
 from tasks.poses.rtmo import load_rtmo, read_sidecar
-from tasks.settings import Thresholds
+from tasks.settings import PoseSettings, Thresholds
 from tasks.storage import file_sha256
 from tasks.video import Image
 
@@ -142,6 +142,27 @@ def resolve_model(model: str, config: str | None = None, checkpoint: str | None 
     return replace(own, long_side=0, thresholds=thresholds, kind=ModelKind.RTMO_ONNX)
 
 
+def entry_of(settings: PoseSettings) -> ModelEntry:
+    """Return the entry of the model that the settings name; see `resolve_model`."""
+    return resolve_model(settings.model, settings.config, settings.checkpoint)
+
+
+def model_of(settings: PoseSettings) -> PoseModel:
+    """Return the model that the settings name, ready to run; see `load_model`."""
+    return load_model(settings.model, settings.device, settings.config, settings.checkpoint)
+
+
+def model_file(entry: ModelEntry) -> Path:
+    """Return the file of a model, fetching it the first time.
+
+    Raises
+    ------
+    FightposeError
+        If it is not cached and cannot be fetched.
+    """
+    return entry.source if isinstance(entry.source, Path) else fetch([entry.source])[0]
+
+
 def _mmpose_entry(config: str | None, checkpoint: str | None) -> ModelEntry:
     """Return the entry of a model that the user has as mmpose config and checkpoint."""
     if not config or not checkpoint:
@@ -170,7 +191,7 @@ def load_model(model: str, device: str = "cpu", config: str | None = None, check
         If the model is unknown, its file is not cached and cannot be fetched, or it does not run on the device.
     """
     entry = resolve_model(model, config, checkpoint)
-    path = entry.source if isinstance(entry.source, Path) else fetch([entry.source])[0]
+    path = model_file(entry)
     if entry.config is not None:
         # Imported here: torch takes seconds, and no other kind of model needs it.
         from tasks.poses.mmpose_compat import require_mmpose

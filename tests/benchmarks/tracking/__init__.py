@@ -1,0 +1,1 @@
+"""The tracking benchmark: `python -m tests.benchmarks.tracking --help`."""
