@@ -230,6 +230,9 @@ def _run_dataset(
         try:
             with display.showing():
                 return annotate_dataset(input, output_root, Mode(mode), settings, num_workers, demo_count)
+        except KeyboardInterrupt as error:
+            console.print("stopped; run the same command again to go on where it ended")
+            raise typer.Exit(130) from error
         finally:
             on_results(None)
 
@@ -267,6 +270,3 @@ def main() -> None:
         first = error.errors()[0]
         typer.echo(f"error: {'.'.join(map(str, first['loc']))}: {first['msg']}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("stopped; run the same command again to go on where it ended", err=True)
-        sys.exit(130)
