@@ -4,8 +4,8 @@
 
 FOLDER holds the annotation files of one run, made with a large --max-persons so that the orders differ in whom they
 show: `rank` (the order in the file), `detector` (highest mean joint score first), `area` (largest box first) and
-`random`. The source file has a line `clip<tab>source` per clip. Clips of one source are never on both sides of a split: every
-clip is tested once, by a model that saw none of its source. The accuracy is that over all clips, per seed.
+`random`. The source file has a line `clip<tab>source` per clip. Clips of one source are never on both sides of a
+split: every clip is tested once, by a model that saw none of its source. The accuracy is that over all clips, per seed.
 
 The model is mmaction2's STGCN++ (backbone STGCN, adaptive graph, multi-branch temporal convolution; joints x, y, score
 normalised to the frame as its PreNormalize2D does), by default narrower and on fewer frames than published, because
