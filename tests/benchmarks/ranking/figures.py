@@ -87,7 +87,7 @@ def summarise(clips: list[Judged], rule: str) -> dict[str, Any]:
 
 
 def cross_validate(
-    clips: list[Judged], prior: dict[str, float], strength: float = 0.03
+    clips: list[Judged], prior: dict[str, float], strength: float = 0.003
 ) -> tuple[list[Judged], dict[str, float]]:
     """Fit the composite weights with each source left out, and score that source with them.
 
