@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +16,10 @@ from typing import Protocol
 from tasks.errors import FightposeError
 from tasks.fetch import WheelMember, cached_path, fetch
 from tasks.poses.detections import Detections
-from tasks.settings import Thresholds
+from tasks.poses.mmpose_files import hash_of_mmpose_model
+from tasks.poses.movenet import MoveNet
+from tasks.poses.rtmo import load_rtmo, read_sidecar
+from tasks.settings import PoseSettings, Thresholds
 from tasks.storage import file_sha256
 from tasks.video import Image
 
@@ -51,6 +55,14 @@ class PoseModel(Protocol):
         ...
 
 
+class ModelKind(StrEnum):
+    """Which backend runs a model."""
+
+    MOVENET = "movenet"
+    RTMO_ONNX = "rtmo-onnx"
+    MMPOSE = "mmpose"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """A row of the model table.
@@ -64,9 +76,13 @@ class ModelEntry:
     licence
         Of the weights.
     long_side
-        Length to which the longer side of a frame is scaled, pixels.
+        Length to which the longer side of a frame is scaled, pixels; 0 where the model file says it.
     thresholds
         Score thresholds that fit this model's score range.
+    kind
+        Which backend runs it.
+    config
+        The mmpose config of a checkpoint, None for other kinds.
     """
 
     name: str
@@ -74,10 +90,14 @@ class ModelEntry:
     licence: str
     long_side: int
     thresholds: Thresholds
+    kind: ModelKind = ModelKind.MOVENET
+    config: Path | None = None
 
     @property
     def sha256(self) -> str:
-        """Hash of the model file: part of every cache key."""
+        """Hash of the model file, with its config where it has one: part of every cache key."""
+        if self.config is not None and isinstance(self.source, Path):
+            return _hash_of_pair(self.config, self.source)
         return _hash_of(self.source) if isinstance(self.source, Path) else self.source.sha256
 
     @property
@@ -109,39 +129,100 @@ def model_names() -> list[str]:
     return list(MODELS)
 
 
-def resolve_model(model: str) -> ModelEntry:
-    """Return the entry of a model given by name or as a .tflite file.
+def resolve_model(model: str, config: str | None = None, checkpoint: str | None = None) -> ModelEntry:
+    """Return the entry of a model given by name, as a .tflite (MoveNet) or .onnx (RTMO) file, or in mmpose's form.
+
+    Parameters
+    ----------
+    model
+        Name or file; ignored where the other two are given.
+    config, checkpoint
+        The user's mmpose config and .pth file.
 
     Raises
     ------
     FightposeError
-        For a name that the table lacks (the known ones are listed) or a file that is not there.
+        For a name that the table lacks (the known ones are listed), a file that is not there, or a JSON file beside
+        it that does not fit.
     """
+    if config or checkpoint:
+        return _mmpose_entry(config, checkpoint)
     if model in MODELS:
         return MODELS[model]
     path = Path(model)
-    if path.suffix.lower() != ".tflite":
+    if path.suffix.lower() not in (".tflite", ".onnx"):
         raise FightposeError(
-            f"unknown model {model!r}; known models: {', '.join(model_names())}; or give a .tflite file"
+            f"unknown model {model!r}; known models: {', '.join(model_names())}; or give a .tflite or .onnx file"
         )
     if not path.is_file():
         raise FightposeError(f"model file {path} does not exist; known models: {', '.join(model_names())}")
-    return replace(MOVENET, name=path.stem, source=path.resolve(), licence="the user's own")
+    own = replace(MOVENET, name=path.stem, source=path.resolve(), licence="the user's own")
+    if path.suffix.lower() == ".tflite":
+        return own
+    thresholds = read_sidecar(path).thresholds
+    return replace(own, long_side=0, thresholds=thresholds, kind=ModelKind.RTMO_ONNX)
+
+
+def entry_of(settings: PoseSettings) -> ModelEntry:
+    """Return the entry of the model that the settings name; see `resolve_model`."""
+    return resolve_model(settings.model, settings.config, settings.checkpoint)
+
+
+def model_of(settings: PoseSettings) -> PoseModel:
+    """Return the model that the settings name, ready to run; see `load_model`."""
+    return load_model(settings.model, settings.device, settings.config, settings.checkpoint)
+
+
+def model_file(entry: ModelEntry) -> Path:
+    """Return the file of a model, fetching it the first time.
+
+    Raises
+    ------
+    FightposeError
+        If it is not cached and cannot be fetched.
+    """
+    return entry.source if isinstance(entry.source, Path) else fetch([entry.source])[0]
+
+
+def _mmpose_entry(config: str | None, checkpoint: str | None) -> ModelEntry:
+    """Return the entry of a model that the user has as mmpose config and checkpoint."""
+    if not config or not checkpoint:
+        raise FightposeError("--config and --checkpoint belong together: give both, or --model alone")
+    for path in (Path(config), Path(checkpoint)):
+        if not path.is_file():
+            raise FightposeError(f"{path} does not exist; give --config and --checkpoint of one model")
+    return ModelEntry(
+        name=Path(checkpoint).stem,
+        source=Path(checkpoint).resolve(),
+        licence="the user's own",
+        long_side=0,
+        thresholds=Thresholds(),
+        kind=ModelKind.MMPOSE,
+        config=Path(config).resolve(),
+    )
 
 
 @lru_cache(maxsize=1)
-def load_model(model: str) -> PoseModel:
+def load_model(model: str, device: str = "cpu", config: str | None = None, checkpoint: str | None = None) -> PoseModel:
     """Return a model that is ready to run; loaded once per process.
 
     Raises
     ------
     FightposeError
-        If the model is unknown, or its file is not cached and cannot be fetched.
+        If the model is unknown, its file is not cached and cannot be fetched, or it does not run on the device.
     """
-    from tasks.poses.movenet import MoveNet
+    entry = resolve_model(model, config, checkpoint)
+    path = model_file(entry)
+    if entry.config is not None:
+        # Imported here: torch takes seconds, and no other kind of model needs it.
+        from tasks.poses.mmpose_compat import require_mmpose
 
-    entry = resolve_model(model)
-    path = entry.source if isinstance(entry.source, Path) else fetch([entry.source])[0]
+        require_mmpose()
+        from tasks.poses.mmpose_backend import MmposeRtmo
+
+        return MmposeRtmo(entry.config, path, device)
+    if entry.kind is ModelKind.RTMO_ONNX:
+        return load_rtmo(path, device)
     return MoveNet(path, entry.long_side)
 
 
@@ -149,3 +230,9 @@ def load_model(model: str) -> PoseModel:
 def _hash_of(path: Path) -> str:
     """Return the sha256 of a user's model file, hashed once per process."""
     return file_sha256(path)
+
+
+@lru_cache(maxsize=2)
+def _hash_of_pair(config: Path, checkpoint: Path) -> str:
+    """Return the key of a user's config and checkpoint, hashed once per process."""
+    return hash_of_mmpose_model(config, checkpoint)

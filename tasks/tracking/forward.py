@@ -23,12 +23,16 @@ OKS_WEIGHT = 0.6
 OKS_SPREAD = 2.0
 """Factor on COCO's sigmas: between two frames a joint moves more than annotators disagree."""
 
+DOUBLE_SIMILARITY = 0.5
+STAGE2 = 1
+STAGE3 = 1
+GROW = 0.0
 MIN_SIMILARITY = 0.2
 """A track and a detection below this similarity are never the same person."""
 
 
 def similarity(
-    boxes: FloatArray, keypoints: FloatArray, keypoint_scores: FloatArray, poses: Poses, rows: slice
+    boxes: FloatArray, keypoints: FloatArray, keypoint_scores: FloatArray, poses: Poses, rows: slice, unseen
 ) -> FloatArray:
     """Return how well each of P predicted people fits each of D detections of a frame, (P, D) in [0, 1].
 
@@ -43,7 +47,7 @@ def similarity(
         poses.keypoints[None, rows],
         poses.keypoint_scores[None, rows],
         (box_area(a) + box_area(b)) * np.float32(0.5),
-        OKS_SPREAD,
+        (OKS_SPREAD * (1 + GROW * (unseen - 1)))[:, None, None],
     )
     return by_box + OKS_WEIGHT * weight * (by_pose - by_box)
 
@@ -69,8 +73,10 @@ class Follower:
         Frames for which an unseen person is still looked for.
     """
 
-    def __init__(self, poses: Poses, high: float, low: float, patience: int) -> None:
+    def __init__(self, poses: Poses, high: float, low: float, patience: int, double=None) -> None:
+        self.double = np.zeros(len(poses), bool) if double is None else double
         self.poses, self.high, self.low, self.patience = poses, high, low, patience
+        self.start_at = high
         self.track_id = np.zeros(len(poses), np.int32)
         self._boxes = BoxFilter()
         self._keypoints = np.zeros((0, 17, 2), np.float32)
@@ -94,23 +100,29 @@ class Follower:
         self._unseen += 1
         score = self.poses.score[rows]
         free = score >= self.low
+        double = self.double[rows]
         if len(self._id) and len(score):
-            fit = similarity(to_corners(self._boxes.position), self._keypoints, self._keypoint_scores, self.poses, rows)
-            waiting = np.ones(len(self._id), bool)
+            fit = similarity(
+                to_corners(self._boxes.position), self._keypoints, self._keypoint_scores, self.poses, rows, self._unseen
+            )
+            every = np.ones(len(self._id), bool)
             high = score >= self.high
-            self._match(fit, waiting, free & high, free, rows.start)
+            self._match(fit, every, free & high & ~double, free, rows.start, MIN_SIMILARITY)
             # Low scores only extend tracks that are still running: a ghost must not wake a lost person.
-            self._match(fit, waiting & (self._unseen == 1), free & ~high, free, rows.start)
-        self._start(np.flatnonzero(free & (score >= self.high)) + rows.start)
+            running = self._unseen <= STAGE2
+            close = self._unseen <= STAGE3
+            self._match(fit, running, free & ~high & ~double, free, rows.start, MIN_SIMILARITY)
+            self._match(fit, close, free & double, free, rows.start, DOUBLE_SIMILARITY)
+        self._start(np.flatnonzero(free & (score >= self.start_at) & ~double) + rows.start)
         # A track that has been seen only once and is missed at once was noise.
         self._keep((self._unseen <= self.patience) & ((self._hits > 1) | (self._unseen == 0)))
 
-    def _match(self, fit: FloatArray, tracks: BoolArray, columns: BoolArray, free: BoolArray, offset: int) -> None:
+    def _match(self, fit: FloatArray, tracks: BoolArray, columns: BoolArray, free: BoolArray, offset: int, minimum: float) -> None:
         """Run one stage between some tracks and some detections; marks both as taken."""
         t, d = np.flatnonzero(tracks & (self._unseen > 0)), np.flatnonzero(columns)
         if not (len(t) and len(d)):
             return
-        found_t, found_d = match(fit[np.ix_(t, d)], MIN_SIMILARITY)
+        found_t, found_d = match(fit[np.ix_(t, d)], minimum)
         t, d = t[found_t], d[found_d]
         free[d] = False
         rows = d + offset

@@ -55,6 +55,12 @@ def iou(a: FloatArray, b: FloatArray) -> FloatArray:
     return inter / np.maximum(box_area(a) + box_area(b) - inter, 1e-6)
 
 
+def inside(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return the share of the smaller box that lies in the other one, in [0, 1], broadcast as `iou`."""
+    size = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0)
+    return size[..., 0] * size[..., 1] / np.maximum(np.minimum(box_area(a), box_area(b)), 1e-6)
+
+
 def oks(
     a: FloatArray,
     a_scores: FloatArray,
@@ -62,6 +68,7 @@ def oks(
     b_scores: FloatArray,
     area: FloatArray,
     spread: float = 1.0,
+    joints: slice = slice(None),
 ) -> FloatArray:
     """Return the object keypoint similarity of poses, broadcast over all leading axes.
 
@@ -83,7 +90,7 @@ def oks(
     """
     difference = a - b
     distance = difference[..., 0] ** 2 + difference[..., 1] ** 2
-    variance = 2 * (2 * spread * SIGMAS) ** 2 * SEGMENT_SHARE
+    variance = 2 * (2 * spread * SIGMAS[joints]) ** 2 * SEGMENT_SHARE
     exponent = distance / (np.maximum(area, 1.0)[..., None] * variance)
     weight = a_scores * b_scores
     # exp of a large negative number underflows to 0, which numpy may be told to raise on: it is bounded

@@ -184,7 +184,9 @@ def _count_identity(score: ClipScore, label: Label, matches: dict[int, dict[str,
     before: dict[str, int | None] = {}
     for f, people in label.frames.items():
         # A frame past the clip's end, or any frame when nobody is ranked, counts as seen but uncovered.
-        now: dict[str, int | None] = {p["person"]: matches[f].get(p["person"]) for p in people if p["role"] == "fighter"}
+        now: dict[str, int | None] = {
+            p["person"]: matches[f].get(p["person"]) for p in people if p["role"] == "fighter"
+        }
         common = now.keys() & before.keys()
         score.chances += len(common)
         score.kept += sum(now[p] is not None and now[p] == before[p] for p in common)

@@ -11,7 +11,16 @@ import numpy as np
 from tasks.records import Poses
 from tasks.settings import Tracker, TrackingSettings
 from tasks.tracking import track_people
-from tests.benchmarks.labelled import ClipScore, Label, by_area, dense_boxes, load_labels, load_poses, score_clip, totals
+from tests.benchmarks.labelled import (
+    ClipScore,
+    Label,
+    by_area,
+    dense_boxes,
+    load_labels,
+    load_poses,
+    score_clip,
+    totals,
+)
 
 MIN_LENGTH = 10
 """Tracks of fewer frames are not kept, as in an annotation."""

@@ -3,10 +3,10 @@
 A scene is fighters who circle one another and strike, and bystanders who stand or stroll. Every person is a skeleton of
 17 joints whose limbs swing. What the pose model does to it, all drawn from the scene's seed:
 
-joint noise     Gaussian, `JOINT_NOISE` of the height
-drops           a detection is missing with `DROP`, in contact (IoU over `CONTACT`) with `CONTACT_DROP`
-merged boxes    in contact, with `MERGE`, the nearer person's box spans both, its pose mixes both, the other one is missing
-swapped joints  each joint of someone in contact is the other's with the scene's swap rate; and with the same rate, for
+joint noise     Gaussian, `JOINT_NOISE` of the height drops           a detection is missing with `DROP`, in contact
+(IoU over `CONTACT`) with `CONTACT_DROP` merged boxes    in contact, with `MERGE`, the nearer person's box spans both,
+its pose mixes both, the other one is missing swapped joints  each joint of someone in contact is the other's with the
+scene's swap rate; and with the same rate, for
                 anyone, left and right of the whole pose are exchanged
 low scores      scores are drawn around .75, in contact around .45
 ghosts          `GHOSTS` false people a frame on average, scores .1 to .5
@@ -120,7 +120,9 @@ def _swing(rng: np.random.Generator, centre: FloatArray, height: FloatArray, fig
     people, frames = height.shape
     t = np.arange(frames) / FPS
     reach = np.array([0, 0, 0, 0, 0, 0.1, 0.1, 0.6, 0.6, 1.0, 1.0, 0.15, 0.15, 0.4, 0.4, 0.6, 0.6])
-    rate = np.where(fighter[:, None, None], rng.uniform(0.8, 2.2, (people, 17, 2)), rng.uniform(0.2, 0.6, (people, 17, 2)))
+    rate = np.where(
+        fighter[:, None, None], rng.uniform(0.8, 2.2, (people, 17, 2)), rng.uniform(0.2, 0.6, (people, 17, 2))
+    )
     size = np.where(fighter, 0.14, 0.03)[:, None, None] * reach[:, None]
     phase = rng.uniform(0, 6, (people, 17, 2))
     swing = size[:, None] * np.sin(2 * np.pi * rate[:, None] * t[None, :, None, None] + phase[:, None])

@@ -1,0 +1,153 @@
+"""Annotate a folder of clips.
+
+Problem: thousands of clips, of which some are broken, on a machine that may be stopped at any time. Solution: clips
+whose outputs are complete are passed over, the others are annotated one by one, each its own run; what fails is
+recorded and the rest goes on. At the end stand one merged data set, a verified mapping and an analysis.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from pydantic import Field
+
+from flows.analyze_dataset import analyze
+from flows.local import ClipJob, run_in_order, run_in_workers
+from flows.results import ClipResult, DatasetSummary, Outcome
+from flows.verify_mapping import verify
+from tasks.annotation import merge_dataset
+from tasks.manifest import read_manifests, write_manifest
+from tasks.outputs import Clip, discover_clips
+from tasks.poses import entry_of, model_of
+from tasks.receipts import finished, settings_key
+from tasks.resources import ResourceMonitor, allowed_workers
+from tasks.settings import Settings
+from tasks.storage import require_writable
+
+logger = logging.getLogger(__name__)
+
+DATASET_NAME = "dataset.pkl"
+"""The merged annotations of everything below an output root."""
+
+ARTIFACT_ROWS = 500
+"""Most clips listed in the run's table; the analysis folder holds them all."""
+
+
+class Mode(StrEnum):
+    """How the clips of a folder are run on this machine."""
+
+    SINGLE = "single"
+    PARALLEL = "parallel"
+    DEMO = "demo"
+
+
+OnResult = Callable[[ClipResult, int], None]
+"""Called with each result and the number of clips of the run."""
+
+_listeners: list[OnResult] = []
+
+
+def on_results(listener: OnResult | None) -> None:
+    """Send the results of runs in this process to a listener as they come; None stops it.
+
+    Not a parameter of the flow: Prefect stores parameters, and a function cannot be stored.
+    """
+    _listeners[:] = [listener] if listener else []
+
+
+@flow(name="annotate-dataset", flow_run_name="annotate {input.name}")
+def annotate_dataset(
+    input: Path,
+    output_root: Path,
+    mode: Mode = Mode.SINGLE,
+    settings: Settings | None = None,
+    num_workers: int | None = Field(None, ge=1),
+    demo_count: int = Field(10, ge=1),
+) -> DatasetSummary:
+    """Annotate every clip below a folder, merge the annotations, verify and analyse the outputs.
+
+    Args:
+        input: Folder of clips, or one clip.
+        output_root: Folder below which the input's tree is mirrored.
+        mode: single runs clip after clip, parallel in worker processes, demo only the first clips.
+        settings: Settings of the run; what is left empty follows the model.
+        num_workers: Most worker processes in mode parallel; empty means as many as cores and memory carry.
+        demo_count: Number of clips in mode demo.
+    """
+    require_writable(output_root)
+    settings = settings or Settings()
+    entry = entry_of(settings.poses)
+    # A model that is unknown, absent or broken is told before any clip is touched.
+    model_of(settings.poses)
+    found = discover_clips(input, output_root)
+    clips = found.clips[:demo_count] if mode == Mode.DEMO else found.clips
+    write_manifest(output_root, found.root, clips)
+
+    key = settings_key(settings.resolve(entry.thresholds), entry.sha256)
+    results = list(_unchanged(clips, output_root, key, len(clips)))
+    done = {result.clip for result in results}
+    jobs = [ClipJob(clip, found.root, output_root, settings) for clip in clips if clip.relative not in done]
+    for result in _run(jobs, mode, num_workers):
+        results.append(result)
+        _tell(result, len(clips))
+
+    summary = DatasetSummary(sorted(results, key=lambda result: result.clip))
+    summary.problems = [f"{problem.path}: {problem.info}" for problem in found.problems]
+    merge_dataset(read_manifests(output_root), output_root / DATASET_NAME)
+    report = verify(output_root)
+    summary.mapping_ok, summary.mapping_lines = report.ok, report.lines()
+    analyze(output_root)
+    _publish(summary)
+    return summary
+
+
+def _unchanged(clips: Sequence[Clip], output_root: Path, key: str, total: int) -> Iterator[ClipResult]:
+    """Yield a result for every clip whose outputs are complete and up to date."""
+    for clip in clips:
+        if summary := finished(clip, output_root, key):
+            result = ClipResult(clip.relative, Outcome.UNCHANGED, 0.0, summary=summary)
+            _tell(result, total)
+            yield result
+
+
+def _run(jobs: Sequence[ClipJob], mode: Mode, num_workers: int | None) -> Iterator[ClipResult]:
+    """Run clips in the way that the mode asks for."""
+    if mode != Mode.PARALLEL or not jobs:
+        return run_in_order(jobs)
+    load = ResourceMonitor().read()
+    limit = num_workers or allowed_workers(load, 0, load.cores)
+    logger.info("up to %d worker processes", limit)
+    return run_in_workers(jobs, limit)
+
+
+def _tell(result: ClipResult, total: int) -> None:
+    """Pass a result on to the listener, if there is one."""
+    for listener in _listeners:
+        listener(result, total)
+
+
+def _publish(summary: DatasetSummary) -> None:
+    """Put the table of clips into the run's artifacts, failures first."""
+    rows: list[dict[str, Any]] = [
+        {
+            "clip": result.clip,
+            "outcome": str(result.outcome),
+            "frames": result.summary.frames if result.summary else None,
+            "people": result.summary.people if result.summary else None,
+            "seconds": round(result.seconds, 1),
+            "reason": f"{result.error.reason}: {result.error.info}" if result.error else "",
+        }
+        for result in sorted(summary.results, key=lambda result: (result.outcome != Outcome.FAILED, result.clip))
+    ]
+    counts = ", ".join(f"{summary.count(outcome)} {outcome}" for outcome in Outcome)
+    create_table_artifact(
+        table=rows[:ARTIFACT_ROWS],
+        key="annotate-dataset",
+        description=f"{len(rows)} clips: {counts}; pose model run for {summary.extracted}.",
+    )

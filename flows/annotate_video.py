@@ -1,0 +1,90 @@
+"""Annotate one clip: the unit of retry.
+
+Problem: a clip takes seconds to minutes of model time, and anything may fail on the way. Solution: each step is a
+Prefect task; a retry of the run repeats only what is not finished, because finished poses and overlays are found by
+content.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+
+from tasks import steps
+from tasks.errors import ClipError, FailureReason
+from tasks.failures import log_failure, resolve_failures
+from tasks.outputs import Clip, find_clip
+from tasks.poses import entry_of
+from tasks.poses.models import ModelEntry
+from tasks.receipts import ClipSummary, overlay_is_current, settings_key, write_receipt
+from tasks.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+@flow(name="annotate-video", flow_run_name="annotate {video.name}")
+def annotate_video(
+    video: Path, output_root: Path, input_root: Path | None = None, settings: Settings | None = None
+) -> ClipSummary | State[ClipSummary]:
+    """Annotate one clip: poses, tracks, ranking, annotation and overlay.
+
+    A clip that cannot be annotated is recorded in the failure log, and the run ends as Failed with one line that says
+    why.
+
+    Args:
+        video: The clip.
+        output_root: Folder below which the outputs are written.
+        input_root: Folder whose tree the outputs mirror; the clip's own folder if empty.
+        settings: Settings of the run; what is left empty follows the model.
+    """
+    clip = find_clip(video, input_root, output_root)
+    entry = entry_of((settings or Settings()).poses)
+    try:
+        return _annotate(clip, output_root, (settings or Settings()).resolve(entry.thresholds), entry)
+    except Exception as error:
+        return _recorded(error, clip, output_root)
+
+
+def _annotate(clip: Clip, output_root: Path, settings: Settings, entry: ModelEntry) -> ClipSummary:
+    """Walk one clip through the steps, and record that its outputs are complete."""
+    key = settings_key(settings, entry.sha256)
+    seconds: dict[str, float] = {}
+    with steps.timed(clip, "probe", seconds):
+        video = steps.probe(clip)
+    with steps.timed(clip, "poses", seconds):
+        poses = steps.extract(clip, video, output_root, settings)
+    with steps.timed(clip, "tracking", seconds):
+        tracks = steps.track(poses, settings.tracking)
+    with steps.timed(clip, "ranking", seconds):
+        regions = steps.regions(tracks)
+        weights = steps.region_weights(tracks, regions, settings.scoring)
+        ranking = steps.rank(tracks, regions, weights, settings.scoring)
+        people = steps.select(clip, ranking, settings.selection)
+    with steps.timed(clip, "annotation", seconds):
+        provenance = {"model": entry.name, "model_sha256": entry.sha256, "video_sha256": video.sha256}
+        steps.annotate(clip, tracks, people, settings, provenance)
+    wanted = settings.overlay.save_overlayfile
+    if wanted and not overlay_is_current(clip, output_root, video.sha256, key):
+        with steps.timed(clip, "overlay", seconds):
+            steps.overlay(clip, video, tracks, people, settings.overlay)
+    top = [(int(i), float(s)) for i, s in zip(people.track_ids[:2], people.score[:2], strict=True)]
+    summary = ClipSummary(poses.frames, len(people.track_ids), top, seconds, poses.extracted)
+    write_receipt(clip, output_root, video.sha256, key, wanted, summary)
+    resolve_failures(output_root, [clip.frame_dir])
+    return summary
+
+
+def _recorded(error: Exception, clip: Clip, output_root: Path) -> State[ClipSummary]:
+    """Write an error of one clip to the failure logs and return the state in which its run ends."""
+    if not isinstance(error, ClipError):
+        # Not foreseen: the log keeps the traceback for whoever mends it, the user gets one line.
+        logger.error("%s: unexpected error", clip.relative, exc_info=error)
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        error = ClipError(FailureReason.PROCESSING_ERROR, clip.path, line)
+    log_failure(output_root, clip.path, clip.frame_dir, error.reason, error.info)
+    logger.warning("%s", error)
+    return Failed(message=str(error), data=error)

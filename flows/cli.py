@@ -1,0 +1,264 @@
+"""The command line.
+
+Exit codes: 0 everything is well; 1 some clips failed, or a check found something (all of it is listed); 2 the request
+itself cannot be carried out. `fightpose --help` answers at once: Prefect, OpenVINO and OpenCV are imported by the
+commands that need them.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tasks.errors import FightposeError
+
+if TYPE_CHECKING:
+    from flows.results import DatasetSummary
+    from tasks.settings import Settings
+
+app = typer.Typer(
+    name="fightpose",
+    help="Turn folders of surveillance clips into ranked skeleton annotations for STGCN++.",
+    no_args_is_help=True,
+    # Plain help: in 80 columns the boxed one cuts option names off.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+models_app = typer.Typer(help="Pose models: list them, fetch them.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(models_app, name="models")
+
+
+class RunMode(StrEnum):
+    """What `annotate` does with the input."""
+
+    SINGLE = "single"
+    PARALLEL = "parallel"
+    DEMO = "demo"
+    ANALYZE = "analyze"
+
+
+class ScorerName(StrEnum):
+    """Names of the scorers; repeated from `tasks.settings`, whose import would slow `--help` down."""
+
+    DEFAULT = "default"
+    SEED = "seed"
+
+
+class TrackerName(StrEnum):
+    """Names of the trackers; repeated for the same reason."""
+
+    FIGHTPOSE = "fightpose"
+    BYTETRACK = "bytetrack"
+    SORT = "sort"
+    OCSORT = "ocsort"
+
+
+OutputRoot = Annotated[Path, typer.Argument(help="Output folder of an earlier run.")]
+Share = Annotated[float | None, typer.Option(min=0.0, max=1.0, show_default="the model's own")]
+
+
+@app.command()
+def annotate(
+    input: Annotated[Path, typer.Argument(help="Folder of clips (searched recursively), or one clip.")],
+    output_root: Annotated[Path, typer.Option(help="Folder below which the input's tree is mirrored.")],
+    mode: Annotated[
+        RunMode, typer.Option(help="parallel: worker processes; demo: the first clips only.")
+    ] = RunMode.SINGLE,
+    model: Annotated[
+        str, typer.Option(help="Name (see `models list`), or a .tflite or .onnx file.")
+    ] = "movenet-multipose",
+    config: Annotated[str | None, typer.Option(help="mmpose config of RTMO, in place of --model.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="mmpose checkpoint that goes with it.")] = None,
+    device: Annotated[str, typer.Option(help="Where the model runs: cpu, or cuda:0.")] = "cpu",
+    score_thr: Share = None,
+    nms_thr: Share = None,
+    tracker: Annotated[TrackerName, typer.Option()] = TrackerName.FIGHTPOSE,
+    track_high_thresh: Share = None,
+    track_low_thresh: Share = None,
+    track_max_disappeared: Annotated[int, typer.Option(min=0, help="Frames.")] = 30,
+    track_min_hits: Annotated[int, typer.Option(min=1, help="Detections before a track counts.")] = 3,
+    min_track_length: Annotated[int, typer.Option(min=1, help="Frames.")] = 10,
+    quality_threshold: Share = None,
+    max_persons: Annotated[int, typer.Option(min=1, help="People per clip, in rank order.")] = 4,
+    scorer: Annotated[ScorerName, typer.Option(help="seed: the earlier scripts' formulas.")] = ScorerName.DEFAULT,
+    save_overlayfile: Annotated[bool, typer.Option(help="Write an overlay video per clip.")] = True,
+    overlay_regions: Annotated[bool, typer.Option(help="Show the five regions in the overlay.")] = False,
+    num_workers: Annotated[int | None, typer.Option(min=1, show_default="what the machine carries")] = None,
+    demo_count: Annotated[int, typer.Option(min=1, help="Clips in mode demo.")] = 10,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show failures only.")] = False,
+) -> None:
+    """Annotate every clip: poses, tracks, ranking, annotation PKL, overlay video, verified mapping."""
+    from tasks import settings as s
+
+    if mode == RunMode.ANALYZE:
+        analyze(output_root)
+        return
+    chosen = s.Settings(
+        poses=s.PoseSettings(
+            model=model, config=config, checkpoint=checkpoint, device=device, score_thr=score_thr, nms_thr=nms_thr
+        ),
+        tracking=s.TrackingSettings(
+            tracker=s.Tracker(tracker),
+            track_high_thresh=track_high_thresh,
+            track_low_thresh=track_low_thresh,
+            track_max_disappeared=track_max_disappeared,
+            track_min_hits=track_min_hits,
+        ),
+        selection=s.SelectionSettings(
+            min_track_length=min_track_length, quality_threshold=quality_threshold, max_persons=max_persons
+        ),
+        scoring=s.ScoringSettings(scorer=s.Scorer(scorer)),
+        overlay=s.OverlaySettings(save_overlayfile=save_overlayfile, overlay_regions=overlay_regions),
+    )
+    summary = _run_dataset(input, output_root, chosen, str(mode), num_workers, demo_count, quiet)
+    _print_outcome(summary, output_root)
+    raise typer.Exit(0 if summary.ok else 1)
+
+
+@app.command()
+def demo(
+    output_root: Annotated[Path, typer.Option(help="Where clips and outputs go.")] = Path("demo-output"),
+) -> None:
+    """Fetch four demo clips and the embedded model, annotate them and show what came out."""
+    from flows.tables import print_demo_table
+    from tasks.demo import contact_sheet, fetch_demo_clips
+    from tasks.outputs import discover_clips
+    from tasks.settings import Settings
+    from tasks.storage import require_writable
+
+    require_writable(output_root)
+    clips = fetch_demo_clips(output_root / "clips")
+    outputs = output_root / "annotated"
+    summary = _run_dataset(clips, outputs, Settings(), "single", None, 10, quiet=False)
+    overlays = [clip.overlay_path for clip in discover_clips(clips, outputs).clips if clip.overlay_path.is_file()]
+    picture = contact_sheet(overlays, output_root / "demo.png")
+    print_demo_table(summary)
+    _print_outcome(summary, outputs)
+    typer.echo(f"Picture: {picture}")
+    raise typer.Exit(0 if summary.ok else 1)
+
+
+@app.command()
+def verify(
+    output_root: OutputRoot,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check that every input has its annotation and overlay, or a recorded failure."""
+    from tasks.mapping import verify_mapping
+
+    report = verify_mapping(output_root)
+    if as_json:
+        typer.echo(report.to_json())
+        raise typer.Exit(0 if report.ok else 1)
+    for line in report.lines():
+        typer.echo(line)
+    typer.echo(report.headline())
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command()
+def analyze(output_root: OutputRoot) -> None:
+    """Summarise the annotations of an output folder as text and CSV."""
+    from tasks.report import write_report
+
+    typer.echo(write_report(output_root))
+
+
+@app.command()
+def doctor(
+    output_root: Annotated[Path, typer.Option(help="Output folder to be checked.")] = Path(),
+) -> None:
+    """Check that this machine can do the job; exit code 1 if it cannot."""
+    from flows.doctor import run_checks
+    from flows.tables import print_checks
+
+    checks = run_checks(output_root)
+    print_checks(checks)
+    raise typer.Exit(0 if all(check.ok for check in checks) else 1)
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """List the models that `--model` takes."""
+    from flows.tables import print_models
+
+    print_models()
+
+
+@models_app.command("fetch")
+def models_fetch(name: Annotated[str, typer.Argument(help="Name in the model table.")] = "movenet-multipose") -> None:
+    """Fetch a model into the cache, for machines that will have no network."""
+    from tasks.poses.models import model_file, resolve_model
+
+    typer.echo(str(model_file(resolve_model(name))))
+
+
+def _run_dataset(
+    input: Path, output_root: Path, settings: Settings, mode: str, num_workers: int | None, demo_count: int, quiet: bool
+) -> DatasetSummary:
+    """Run the dataset flow on this machine and show its progress."""
+    from flows.progress import Display, error_console
+    from flows.server import prefect_api, prepare_environment
+    from tasks.storage import require_writable
+
+    # Before the server is started: a wrong folder should be told at once.
+    require_writable(output_root)
+    _require_input(input)
+    console = error_console()
+    # The display shows what a person needs; Prefect's own lines go to the API, and its worst ones to the console.
+    prepare_environment(console_level="CRITICAL")
+    if not quiet:
+        console.print("Starting the run: loading Prefect and its server (some seconds)", markup=False)
+    with prefect_api():
+        from flows.annotate_dataset import Mode, annotate_dataset, on_results
+
+        display = Display(console, quiet)
+        on_results(display.on_result)
+        try:
+            with display.showing():
+                return annotate_dataset(input, output_root, Mode(mode), settings, num_workers, demo_count)
+        finally:
+            on_results(None)
+
+
+def _require_input(input: Path) -> None:
+    """Refuse an input that is not there before anything is started."""
+    if not input.exists():
+        raise FightposeError(f"input {input} does not exist; give a folder of clips or one clip")
+
+
+def _print_outcome(summary: DatasetSummary, output_root: Path) -> None:
+    """Print what became of a run, and where things are."""
+    from flows.results import Outcome
+
+    for line in [*summary.problems, *summary.mapping_lines]:
+        typer.echo(line)
+    counts = ", ".join(f"{summary.count(outcome)} {outcome}" for outcome in Outcome)
+    typer.echo(f"{len(summary.results)} clips: {counts}; pose extraction run for {summary.extracted}.")
+    if not summary.extracted and summary.results:
+        typer.echo("No pose extraction was needed: nothing is done twice.")
+    typer.echo(f"Mapping: {'verified' if summary.mapping_ok else 'NOT in order, see above'}")
+    typer.echo(f"Outputs: {output_root}")
+
+
+def main() -> None:
+    """Run the command line; errors that the user can act on are one line."""
+    from pydantic import ValidationError
+
+    try:
+        app()
+    except FightposeError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except ValidationError as error:
+        first = error.errors()[0]
+        typer.echo(f"error: {'.'.join(map(str, first['loc']))}: {first['msg']}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("stopped; run the same command again to go on where it ended", err=True)
+        sys.exit(130)

@@ -1,0 +1,127 @@
+"""The Prefect API that a run on this machine talks to.
+
+If the user has a server (`PREFECT_API_URL` or a profile names it) it is used. Otherwise a temporary one is started
+for the length of the run; its records go to the user's own Prefect database, where a later server shows them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tasks.errors import FightposeError
+
+logger = logging.getLogger(__name__)
+
+ENVIRONMENT = {
+    # Quiet and offline: nothing is sent anywhere.
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # Start-up takes longer than the default of 20 s on a small or busy machine.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    # By default every task event is its own transaction; on SQLite they queue up until a clip waits seconds for them.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    # The temporary server shares this terminal; what goes wrong there shows in the run itself.
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    # The logs of the pure steps belong to the run that called them.
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks",
+    # The same loggers speak outside runs too (the self-check, worker start-up).
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+}
+"""Settings of Prefect for this program; what the user has set wins."""
+
+DRAIN_SECONDS = 10
+
+
+def prepare_environment(console_level: str = "INFO") -> None:
+    """Set Prefect's environment; has to be called before Prefect is imported.
+
+    Parameters
+    ----------
+    console_level
+        Least level of Prefect's log lines on the console. All lines go to the API whatever it is.
+    """
+    for name, value in {**ENVIRONMENT, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": console_level}.items():
+        os.environ.setdefault(name, value)
+
+
+@contextmanager
+def prefect_api() -> Iterator[str]:
+    """Give the address of a Prefect API that answers, for the length of the block.
+
+    Raises
+    ------
+    FightposeError
+        If the user's server does not answer, or a temporary one cannot be started.
+    """
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    # A run in this process ends with it: heartbeats would only make each clip wait a second for their thread.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        address = PREFECT_API_URL.value()
+        if address:
+            require_reachable(address)
+            yield address
+            return
+        with _temporary_server() as address, temporary_settings({PREFECT_API_URL: address}):
+            # Worker processes find the server by their environment.
+            os.environ["PREFECT_API_URL"] = address
+            try:
+                yield address
+            finally:
+                del os.environ["PREFECT_API_URL"]
+
+
+@contextmanager
+def _temporary_server() -> Iterator[str]:
+    """Start Prefect's own temporary server on 127.0.0.1 and end it after the block."""
+    from prefect.server.api.server import SubprocessASGIServer
+
+    server = SubprocessASGIServer()
+    try:
+        server.start()
+    except RuntimeError as error:
+        raise FightposeError(
+            f"no Prefect server could be started ({str(error).splitlines()[0]}); start one with "
+            "`prefect server start` and set PREFECT_API_URL to its address"
+        ) from error
+    try:
+        yield server.api_url
+    finally:
+        _drain()
+        server.stop()
+
+
+def _drain() -> None:
+    """Let the server write what this process still has to tell: logs, and the states of the last tasks."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    APILogWorker.drain_all(timeout=DRAIN_SECONDS)
+    EventsWorker.drain_all(timeout=DRAIN_SECONDS)
+    # The server's recorder writes once a second; there is no call that waits for it.
+    time.sleep(1.5)
+
+
+def require_reachable(address: str) -> None:
+    """Make sure that the user's Prefect server answers.
+
+    Raises
+    ------
+    FightposeError
+        If it does not.
+    """
+    import httpx
+
+    try:
+        httpx.get(f"{address.rstrip('/')}/health", timeout=10).raise_for_status()
+    except httpx.HTTPError as error:
+        raise FightposeError(
+            f"the Prefect server at {address} does not answer ({type(error).__name__}); start it with "
+            "`prefect server start`, or unset PREFECT_API_URL to use a temporary one"
+        ) from error

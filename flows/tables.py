@@ -1,0 +1,57 @@
+"""Tables of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.results import DatasetSummary
+
+if TYPE_CHECKING:
+    from flows.doctor import Check
+
+
+def _table(*columns: str) -> Table:
+    """Return a table in plain characters, which every terminal and log file shows."""
+    table = Table(box=box.ASCII, header_style="")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def print_demo_table(summary: DatasetSummary) -> None:
+    """Print clip, frames, people, the first two track IDs with scores, and seconds."""
+    table = _table("clip", "frames", "people", "first two IDs (score)", "seconds")
+    for result in summary.results:
+        found = result.summary
+        if found is None:
+            reason = str(result.error.reason) if result.error else ""
+            table.add_row(Text(result.clip), "", "", reason, f"{result.seconds:.1f}")
+            continue
+        top = ", ".join(f"{track_id} ({score:.2f})" for track_id, score in found.top)
+        table.add_row(Text(result.clip), str(found.frames), str(found.people), top, f"{result.seconds:.1f}")
+    Console().print(table)
+
+
+def print_models() -> None:
+    """Print the model table."""
+    from tasks.poses.models import MODELS
+
+    table = _table("name", "licence", "on this machine", "score threshold", "input")
+    for entry in MODELS.values():
+        cached = "yes" if entry.cached else "fetched at first use"
+        table.add_row(entry.name, entry.licence, cached, f"{entry.thresholds.score_thr:g}", f"{entry.long_side} px")
+    Console().print(table)
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    """Print the results of the self-check."""
+    table = _table("check", "result", "what was found")
+    for check in checks:
+        table.add_row(check.name, "ok" if check.ok else "FAILED", Text(check.found))
+    Console().print(table)

@@ -1,0 +1,196 @@
+"""Components of the default involvement score, each in [0, 1].
+
+All lengths are in body sizes, all times in seconds, and rows that were estimated inside gaps count for position alone.
+`log(x; a, b)` stands for log(x / a) / log(b / a), clipped to [0, 1]: what counts is how many times faster, larger or
+longer, so that a weighted sum of components orders people as a weighted product of the measures does. On real clips
+this matters: ghosts move much but briefly, bystanders are seen long but hardly move, and only a product asks for both.
+
+    movement              log(mean limb speed; 0.05, 2 body sizes per second), joints weighted by their scores
+    position              largest of region score times region weight, see `tasks.region_weights`
+    interaction           best partner: mean over the shared frames of nearness * strike, less for a short meeting
+    temporal_consistency  mean of max(0, cosine) of successive motions of the body
+    persistence           log(seconds seen; 0.1, 1.5)
+    size                  log(root of the box area; 1/8, 1), relative to the largest lasting track of the clip
+    reliability           log(mean joint score; 1/4, 1), relative to the best lasting track of the clip
+    distinctness          1 - share of the person's box that lies in the box of a better seen person: fragments and
+                          doubles of a person are not another one
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.involvement.pairs import PairSums, frame_pairs
+from tasks.kinematics import Motion, TrackTable, measure_motion
+from tasks.records import RegionScores, RegionWeights
+from tasks.region_weights import position_scores
+
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+LIMB_SPEED = (0.05, 2.0)
+"""Body sizes per second: breathing and pose jitter of good detections, and a brawl."""
+
+SECONDS_SEEN = (0.1, 1.5)
+"""A flicker, and as long as it takes to believe in a person."""
+
+RELATIVE_SIZE = (1 / 8, 1.0)
+RELATIVE_QUALITY = (1 / 4, 1.0)
+
+REACH = 0.5
+"""Gap between two boxes, in body sizes, at which nearness ends: an arm's or a leg's length."""
+
+STRIKE_SPEED = 1.0
+"""Speed of a hand or foot towards the other, body sizes per second, that counts as half a strike."""
+
+MEETING_SECONDS = 0.3
+"""Two people seen together for less than this count in proportion."""
+
+EXTREMITIES = [9, 10, 15, 16]
+"""Wrists and ankles in COCO order."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What the default score is made of.
+
+    Attributes
+    ----------
+    components
+        Name to (P,) in [0, 1].
+    partner
+        (P,) int32, ID of the best partner, 0 without one.
+    activity
+        (N,) per row of the table, in [0, 1]: how much the person moves and meets others in that frame.
+    """
+
+    components: dict[str, Floats]
+    partner: npt.NDArray[np.int32]
+    activity: Floats
+
+
+def default_components(table: TrackTable, regions: RegionScores, weights: RegionWeights) -> Evidence:
+    """Compute the components of the default score.
+
+    Parameters
+    ----------
+    table
+        Rows of all tracks.
+    regions, weights
+        Region scores of the same tracks, and the regions' weights.
+
+    Returns
+    -------
+    Components per track, best partners, and activity per row.
+    """
+    motion = measure_motion(table)
+    seen = np.bincount(table.track[table.seen], minlength=len(table.ids))
+    quality = mean_quality(table)
+    interaction, partner, met, distinctness = _meetings(table, motion, seen, seen * quality)
+    components = {
+        "movement": log_share(table.mean(motion.limb_speed, motion.known), *LIMB_SPEED),
+        "position": position_scores(regions.scores.astype(np.float64), weights.weights),
+        "interaction": interaction,
+        "temporal_consistency": _temporal_consistency(table, motion),
+        "persistence": log_share(seen / table.fps, *SECONDS_SEEN),
+        "size": log_share(_relative(table.quantile(np.sqrt(table.area), 0.5), seen), *RELATIVE_SIZE),
+        "reliability": log_share(_relative(quality, seen), *RELATIVE_QUALITY),
+        "distinctness": distinctness,
+    }
+    activity = (log_share(motion.limb_speed, *LIMB_SPEED) + met) / 2
+    return Evidence(components, partner, activity)
+
+
+def log_share(values: Floats, low: float, high: float) -> Floats:
+    """Place values on a logarithmic scale: 0 at `low` and below, 1 at `high` and above."""
+    return np.log(np.clip(values, low, high) / low) / np.log(high / low)
+
+
+def mean_quality(table: TrackTable) -> Floats:
+    """Mean joint score of each track's seen rows, (P,); 0 for a track that was never seen."""
+    return table.mean(table.joint_score.mean(1), table.seen)
+
+
+def _relative(values: Floats, seen: npt.NDArray) -> Floats:
+    """Values over the largest of those tracks that are seen at least half as long as the longest."""
+    if not len(values):
+        return values
+    lasting = values[seen >= seen.max() / 2]
+    return values / max(lasting.max(), np.finfo(float).tiny)
+
+
+def _temporal_consistency(table: TrackTable, motion: Motion) -> Floats:
+    """Mean of max(0, cosine) of the body's motion and its motion `span` frames earlier, (P,); 0 where unknown."""
+    before = table.earlier(table.span)
+    known = motion.known & (before >= 0) & motion.known[before]
+    now, then = motion.body_velocity, motion.body_velocity[before]
+    length = np.linalg.norm(now, axis=1) * np.linalg.norm(then, axis=1)
+    # The floor (in squared body sizes per second) keeps the direction of a person who stands still from counting.
+    cosine = (now * then).sum(1) / np.maximum(length, 1e-6)
+    return table.mean(np.clip(cosine, 0.0, 1.0), known)
+
+
+def _meetings(
+    table: TrackTable, motion: Motion, seen: npt.NDArray, standing: Floats
+) -> tuple[Floats, npt.NDArray[np.int32], Floats, Floats]:
+    """Measure what each person has to do with each other one.
+
+    Parameters
+    ----------
+    table, motion
+        Rows of all tracks and their motion.
+    seen
+        (P,) seen rows per track.
+    standing
+        (P,) how well each person is seen: of two that overlap, the better one is the real one.
+
+    Returns
+    -------
+    interaction
+        (P,) in [0, 1], with the best partner.
+    partner
+        (P,) ID of that partner, 0 without one.
+    met
+        (N,) in [0, 1], interaction per row, with whomever is met there.
+    distinctness
+        (P,) in [0, 1].
+    """
+    sums = PairSums(table, ("strike", "inside"))
+    met = np.zeros(len(table.track))
+    area = table.area
+    for first, second in frame_pairs(table.frame):
+        nearness = box_nearness(table, first, second)
+        near = table.seen[first] & table.seen[second] & (nearness > 0)
+        a, b, nearness = first[near], second[near], nearness[near]
+        shared = np.minimum(table.bbox[a, 2:], table.bbox[b, 2:]) - np.maximum(table.bbox[a, :2], table.bbox[b, :2])
+        shared_area = np.maximum(shared, 0.0).prod(1)
+        for one, other in ((a, b), (b, a)):
+            value = nearness * strike(table, motion, one, other)
+            sums.add(one, other, strike=value, inside=shared_area / area[one])
+            np.maximum.at(met, one, value)
+    together = np.minimum(1.0, sums["frames"] / (MEETING_SECONDS * table.fps))
+    interaction, partner = sums.best(sums["strike"] / np.maximum(sums["frames"], 1) * together)
+    covered = np.zeros(len(table.ids))
+    better = standing[sums.second] > standing[sums.first]
+    inside = sums["inside"] / np.maximum(seen[sums.first], 1)
+    np.maximum.at(covered, sums.first[better], inside[better])
+    return interaction, partner, met, np.clip(1.0 - covered, 0.0, 1.0)
+
+
+def box_nearness(table: TrackTable, a: Rows, b: Rows) -> Floats:
+    """Nearness of pairs of rows: 1 where the boxes touch, falling to 0 at a gap of `REACH` body sizes; (K,)."""
+    gap = np.maximum(table.bbox[a, :2] - table.bbox[b, 2:], table.bbox[b, :2] - table.bbox[a, 2:])
+    distance = np.linalg.norm(np.maximum(gap, 0.0), axis=1)
+    return np.maximum(0.0, 1 - distance / (REACH * (table.size[a] + table.size[b]) / 2))
+
+
+def strike(table: TrackTable, motion: Motion, a: Rows, b: Rows) -> Floats:
+    """How fast the fastest hand or foot of one person moves towards the centre of another: v / (v + 1); (K,)."""
+    towards = table.centre[b] - table.centre[a]
+    # The floor of a pixel: where both centres coincide there is no direction, and the speed is 0.
+    towards /= np.maximum(np.linalg.norm(towards, axis=1, keepdims=True), 1.0)
+    speed = np.einsum("kjx,kx->kj", motion.joint_velocity[a][:, EXTREMITIES], towards).max(axis=1, initial=0.0)
+    return speed / (speed + STRIKE_SPEED)

@@ -1,0 +1,102 @@
+"""The composite score and the rank order."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.involvement.components import default_components, mean_quality
+from tasks.involvement.seed import SEED_WEIGHTS, seed_components
+from tasks.kinematics import TrackTable, tabulate
+from tasks.records import Involvement, RegionScores, RegionWeights, Tracks
+from tasks.settings import Scorer, ScoringSettings
+
+RANK_DECIMALS = 6
+"""Scores are compared at this precision, so that a mirrored or rescaled clip keeps its order."""
+
+Floats = npt.NDArray[np.float64]
+
+
+def rank_involvement(
+    tracks: Tracks, regions: RegionScores, weights: RegionWeights, settings: ScoringSettings
+) -> Involvement:
+    """Judge how much each tracked person takes part in the fight.
+
+    Parameters
+    ----------
+    tracks
+        People followed through a clip; may be empty.
+    regions
+        Region scores of the same tracks.
+    weights
+        The regions' weights.
+    settings
+        Scorer, composite weights and window length.
+
+    Returns
+    -------
+    All tracks in rank order, ties in the order of their IDs.
+
+    Raises
+    ------
+    ValueError
+        If `regions` does not belong to `tracks`.
+    """
+    table = tabulate(tracks)
+    if not np.array_equal(regions.track_ids, table.ids):
+        raise ValueError("the region scores belong to other tracks")
+    if settings.scorer is Scorer.SEED:
+        components, partner = seed_components(table, regions, weights)
+        # The earlier scripts had no score over time: a window carries the clip's score wherever the person is.
+        activity = None
+        score = composite(components, SEED_WEIGHTS)
+    else:
+        evidence = default_components(table, regions, weights)
+        components, partner, activity = evidence.components, evidence.partner, evidence.activity
+        score = composite(components, settings.weights)
+    edges, window_score = _windows(table, tracks.poses.frame_count, score, activity, settings.window_seconds)
+    order = np.lexsort((table.ids, -np.round(score, RANK_DECIMALS)))
+    return Involvement(
+        track_ids=table.ids[order],
+        score=score[order].astype(np.float32),
+        components={name: values[order].astype(np.float32) for name, values in components.items()},
+        quality=mean_quality(table)[order].astype(np.float32),
+        length=np.bincount(table.track, minlength=len(table.ids))[order].astype(np.int32),
+        best_partner=partner[order],
+        region_scores=regions.scores[order],
+        region_weights=weights,
+        window_frames=edges,
+        window_score=window_score[order].astype(np.float32),
+    )
+
+
+def composite(components: dict[str, Floats], weights: dict[str, float]) -> Floats:
+    """Weighted mean of components, (P,) in [0, 1]; components without a weight do not count."""
+    total = sum(weights.values())
+    people = len(next(iter(components.values())))
+    score = sum((weight * components[name] for name, weight in weights.items()), np.zeros(people))
+    return np.clip(score / total, 0.0, 1.0) if total > 0 else np.zeros(people)
+
+
+def _windows(
+    table: TrackTable, frame_count: int, score: Floats, activity: Floats | None, seconds: float
+) -> tuple[npt.NDArray[np.int32], Floats]:
+    """Spread each person's score over time windows by the activity of its rows within them.
+
+    A window's score is the clip's score times the window's mean activity over the highest window's: it says *when* a
+    person is involved, and reaches the clip's score where the person is most active.
+
+    Returns the edges, (S + 1,) frames, and the scores, (P, S), 0 where the track has no row.
+    """
+    step = max(1, round(seconds * table.fps))
+    count = max(1, -(-frame_count // step))
+    edges = np.minimum(np.arange(count + 1) * step, max(frame_count, 1)).astype(np.int32)
+    people = len(table.ids)
+    cell = table.track * count + table.frame // step
+    rows = np.bincount(cell, minlength=people * count).reshape(people, count)
+    if activity is None:
+        return edges, np.where(rows > 0, score[:, None], 0.0)
+    total = np.bincount(cell, weights=activity, minlength=people * count).reshape(people, count)
+    mean = total / np.maximum(rows, 1)
+    top = mean.max(axis=1, keepdims=True, initial=0.0)
+    return edges, score[:, None] * mean / np.where(top > 0, top, 1.0)

@@ -1,0 +1,154 @@
+"""Labels and groups from other sources than a folder called `Fight`: folder names, a regular expression, a CSV file.
+
+A rule takes a clip's identifier (its `frame_dir`, a path with `/`) and gives its label or group, None where it says
+nothing. Rules apply when a data set is merged, so a clip need not be annotated again to get another label.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from tasks.errors import FightposeError
+from tasks.outputs import VIDEO_ENDINGS
+
+LabelRule = Callable[[str], int | None]
+GroupRule = Callable[[str], str]
+
+_T = TypeVar("_T")
+
+FEW_CLIPS = 10
+"""With fewer clips than this a class has at most one test clip."""
+
+
+def labels_by_folder(classes: Mapping[str, int]) -> LabelRule:
+    """Return a rule by folder names, the innermost that is named deciding.
+
+    >>> labels_by_folder({"Fight": 1, "Walk": 2})("set/Walk/cam 1/a")
+    2
+    """
+
+    def rule(frame_dir: str) -> int | None:
+        """Look the folders up from the clip outwards."""
+        folders = reversed(PurePosixPath(frame_dir).parts[:-1])
+        return next((classes[folder] for folder in folders if folder in classes), None)
+
+    return rule
+
+
+def labels_by_pattern(pattern: str, classes: Mapping[str, int]) -> LabelRule:
+    """Return a rule by a regular expression, whose first group (or whole match) names the class.
+
+    Raises
+    ------
+    FightposeError
+        If the pattern is none.
+    """
+    match = _matcher(pattern)
+    return lambda frame_dir: classes.get(match(frame_dir) or "")
+
+
+def labels_by_csv(path: Path) -> LabelRule:
+    """Return a rule by a CSV file with the columns `clip` and `label`.
+
+    Parameters
+    ----------
+    path
+        UTF-8, a byte order mark is allowed. `clip` is an identifier or its last part, with or without ending; a longer
+        entry goes before a shorter one. `label` is a whole number.
+
+    Raises
+    ------
+    FightposeError
+        If the file cannot be read, lacks a column, or an entry stands twice with different labels.
+    """
+    labels: dict[str, int] = {}
+    for line, clip, value in _csv_rows(path, "label"):
+        if not value.isdecimal():
+            raise FightposeError(f"{path}, line {line}: the label {value!r} is not a whole number")
+        if labels.setdefault(clip, int(value)) != int(value):
+            raise FightposeError(f"{path}, line {line}: {clip} has two labels")
+    return lambda frame_dir: _lookup(labels, frame_dir)
+
+
+def groups_by_pattern(pattern: str) -> GroupRule:
+    """Return a rule by a regular expression: clips with the same first group (or whole match) belong together.
+
+    A clip that does not match is a group of its own.
+
+    >>> groups_by_pattern("cam([0-9]+)")("set/Fight/cam07_a")
+    '07'
+    """
+    match = _matcher(pattern)
+    return lambda frame_dir: match(frame_dir) or frame_dir
+
+
+def groups_by_csv(path: Path) -> GroupRule:
+    """Return a rule by a CSV file with the columns `clip` and `group`, read as in `labels_by_csv`."""
+    groups = {clip: value for _, clip, value in _csv_rows(path, "group")}
+    return lambda frame_dir: _lookup(groups, frame_dir) or frame_dir
+
+
+def class_warnings(labels: Mapping[str, int]) -> list[str]:
+    """Return a line for each class that has too few clips to train and test on.
+
+    Parameters
+    ----------
+    labels
+        Identifier to label.
+    """
+    counts = Counter(labels.values())
+    lines = [
+        f"class {label} has {count} clips: too few to train and test on"
+        for label, count in sorted(counts.items())
+        if count < FEW_CLIPS
+    ]
+    if len(counts) == 1:
+        lines.append(f"all clips are of class {next(iter(counts))}: nothing can be learned from them")
+    return lines
+
+
+def _matcher(pattern: str) -> Callable[[str], str | None]:
+    """Return a function that gives the first group, or the whole, of a pattern's match."""
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise FightposeError(f"{pattern!r} is no regular expression: {error}") from error
+
+    def match(text: str) -> str | None:
+        """Return what names the class or group."""
+        found = compiled.search(text)
+        return found[1 if compiled.groups else 0] if found else None
+
+    return match
+
+
+def _csv_rows(path: Path, column: str) -> list[tuple[int, str, str]]:
+    """Return line number, clip and value of each row."""
+    try:
+        # utf-8-sig: spreadsheets write a byte order mark.
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            missing = {"clip", column} - set(reader.fieldnames or ())
+            if missing:
+                raise FightposeError(
+                    f"{path}: has no column {', '.join(sorted(missing))}; needed are clip and {column}"
+                )
+            return [(reader.line_num, (row["clip"] or "").strip(), (row[column] or "").strip()) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise FightposeError(f"cannot read {path}: {error}; it must be a CSV file in UTF-8") from error
+
+
+def _lookup(table: Mapping[str, _T], frame_dir: str) -> _T | None:
+    """Return the entry of a clip: by its whole path, or ever shorter ends of it."""
+    parts = PurePosixPath(frame_dir).parts
+    for start in range(len(parts)):
+        end = "/".join(parts[start:])
+        for key in (end, *(f"{end}{ending}" for ending in VIDEO_ENDINGS)):
+            if key in table:
+                return table[key]
+    return None

@@ -1,0 +1,104 @@
+"""The list of inputs that stands beside the outputs, so that outputs can be checked without naming the input again.
+
+One file per input root, `<output root>/<name of root>/fightpose_inputs.json`: where the root is, and for each clip its
+path in it, the stem of its outputs, label and identifier. A run over part of a root adds to the list.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tasks.errors import FightposeError
+from tasks.outputs import Clip, clip_record, root_name
+from tasks.storage import atomic_path
+
+MANIFEST_NAME = "fightpose_inputs.json"
+
+_VERSION = 1
+
+
+def write_manifest(output_root: Path, root: Path, clips: Sequence[Clip]) -> Path:
+    """Record the clips that a run is about to annotate, before it starts.
+
+    Clips that an earlier run listed stay listed as long as their files exist.
+
+    Parameters
+    ----------
+    output_root
+        The output root.
+    root
+        The input root (`Discovery.root`).
+    clips
+        The clips of this run, all below `root`.
+
+    Returns
+    -------
+    Path
+        The manifest.
+
+    Raises
+    ------
+    FightposeError
+        If the mirrored folder already holds the outputs of another input root of the same name: their files would
+        replace each other.
+    """
+    path = output_root / root_name(root) / MANIFEST_NAME
+    stems = {clip.relative: clip.stem for clip in clips}
+    if path.exists():
+        earlier_root, earlier = _parse(path)
+        if earlier_root != root and earlier_root.exists() and not earlier_root.samefile(root):
+            raise FightposeError(
+                f"{path.parent} holds the outputs of {earlier_root}, which has the same name as {root}; "
+                "choose another --output-root"
+            )
+        kept = {relative: stem for relative, stem in earlier.items() if (root / relative).exists()}
+        stems = kept | stems
+    value = {
+        "version": _VERSION,
+        "root": str(root.absolute()),
+        "clips": [{"path": relative, "stem": stem} for relative, stem in sorted(stems.items())],
+    }
+    # A name that is no UTF-8 holds lone surrogates, which have no UTF-8 form; `\udcff`, which this error handler makes
+    # of them, happens to be their JSON escape, while Hangul stays readable.
+    text = json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+    with atomic_path(path) as partial:
+        partial.write_bytes(text.encode("utf-8", "backslashreplace"))
+    return path
+
+
+def read_manifests(output_root: Path) -> list[Clip]:
+    """Return the clips of every input root that has outputs below an output root, sorted by identifier.
+
+    Raises
+    ------
+    FightposeError
+        If a manifest is damaged.
+    """
+    clips = []
+    for path in sorted(output_root.glob(f"*/{MANIFEST_NAME}")):
+        root, stems = _parse(path)
+        clips += [
+            clip_record(root, relative, stem, output_root, mirrored=path.parent.name)
+            for relative, stem in stems.items()
+        ]
+    return sorted(clips, key=lambda clip: clip.frame_dir)
+
+
+def _parse(path: Path) -> tuple[Path, dict[str, str]]:
+    """Return the root and the stem of each relative path that a manifest lists."""
+    try:
+        value: dict[str, Any] = json.loads(path.read_bytes())
+        root = Path(value["root"])
+        stems = {str(clip["path"]): str(clip["stem"]) for clip in value["clips"]}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise FightposeError(
+            f"cannot read the list of inputs {path}: {error}; delete it and run annotate again to have it written anew"
+        ) from error
+    for relative, stem in stems.items():
+        # Output paths are made of these: nothing in the file may lead out of the output root.
+        if ".." in PurePosixPath(relative).parts or relative.startswith("/") or "/" in stem or stem in ("", "..", "."):
+            raise FightposeError(f"the list of inputs {path} names a path outside its root: {relative!r}; delete it")
+    return root, stems

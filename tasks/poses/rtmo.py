@@ -1,0 +1,301 @@
+"""RTMO from an .onnx file, through OpenVINO on the CPU or ONNX Runtime on a GPU.
+
+Input: float32 [1, 3, H, W] BGR 0-255 (RTMO-t 416 x 416, the larger ones 640 x 640). Outputs: `dets` [1, N, 5] as x1,
+y1, x2, y2, score and `keypoints` [1, N, 17, 3] as x, y, score, both in input pixels. That is the form of the files
+that OpenMMLab publishes, and of those that `export_model` writes.
+
+What the file itself cannot say stands in a small JSON file beside it (`rtmo-s.onnx` and `rtmo-s.onnx.json`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tasks.errors import FightposeError
+from tasks.poses.detections import Detections
+from tasks.poses.rtmo_input import Fit, decode_people
+from tasks.records import NUM_KEYPOINTS, FloatArray
+from tasks.settings import Thresholds
+from tasks.storage import file_sha256
+from tasks.video import Image
+
+WANTED = "dets [1, N, 5] and keypoints [1, N, 17, 3] from one image input [1, 3, H, W]"
+
+
+class Sidecar(BaseModel):
+    """What the JSON file beside an .onnx file says; every field may be left out.
+
+    Attributes
+    ----------
+    input_size
+        (height, width) of the input, pixels; needed where the file leaves them open.
+    thresholds
+        Score thresholds that fit the model.
+    sha256
+        Hash of the .onnx file, so that a JSON file left over from another model is noticed.
+    source
+        Where the .onnx file came from, for people.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input_size: tuple[int, int] | None = None
+    thresholds: Thresholds = Thresholds()
+    sha256: str | None = None
+    source: dict[str, str] = {}
+
+
+def sidecar_path(model: Path) -> Path:
+    """Return where the JSON file of an .onnx file lies: the whole name plus `.json`, so that no other JSON is meant."""
+    return model.with_name(model.name + ".json")
+
+
+def read_sidecar(model: Path) -> Sidecar:
+    """Return what the JSON file beside a model says, or the defaults where there is none.
+
+    Raises
+    ------
+    FightposeError
+        If the file is not such a JSON file, or belongs to another model.
+    """
+    path = sidecar_path(model)
+    if not path.is_file():
+        return Sidecar()
+    try:
+        sidecar = Sidecar.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise FightposeError(f"{path} cannot be used: {where}: {first['msg']}; correct it or remove it") from error
+    if sidecar.sha256 is not None and sidecar.sha256 != file_sha256(model):
+        raise FightposeError(f"{path} was written for another file than {model.name}; export again or remove the JSON")
+    return sidecar
+
+
+class Rtmo:
+    """RTMO on the CPU through OpenVINO.
+
+    Parameters
+    ----------
+    path
+        The .onnx file.
+
+    Raises
+    ------
+    FightposeError
+        If the file cannot be read or is no RTMO.
+    """
+
+    batch_size = 8
+    """Frames handed over at once: enough to keep every inference stream busy."""
+
+    def __init__(self, path: Path) -> None:
+        # Imported here: OpenVINO costs a noticeable part of a second, and `fightpose --help` needs none of it.
+        import openvino
+        from openvino.preprocess import PrePostProcessor
+
+        sidecar = read_sidecar(path)
+        core = openvino.Core()
+        try:
+            model = core.read_model(path)
+        except RuntimeError as error:
+            raise FightposeError(f"{path} cannot be read as a model: {_last_line(error)}") from error
+        outputs = [_shape_of(port.get_partial_shape()) for port in model.outputs]
+        self._dets, self._keypoints = find_outputs(outputs, path)
+        inputs = [_shape_of(port.get_partial_shape()) for port in model.inputs]
+        self._height, self._width = input_size(inputs, sidecar, path)
+        try:
+            model.reshape([1, 3, self._height, self._width])
+            # The conversion to float and the change of layout run inside the graph: a quarter of the bytes to hand
+            # over, and no pass over the pixels in Python.
+            steps = PrePostProcessor(model)
+            steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+            steps.input().model().set_layout(openvino.Layout("NCHW"))
+            # f32 on every machine: the same people wherever the clip is annotated. Throughput mode runs several
+            # requests at once, which uses all cores better than several threads on one frame.
+            compiled = core.compile_model(
+                steps.build(), "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
+            )
+        except RuntimeError as error:
+            raise FightposeError(f"{path} does not run as an RTMO model: {_last_line(error)}") from error
+        self._queue = openvino.AsyncInferQueue(compiled)
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """Find the people in frames of one size.
+
+        Parameters
+        ----------
+        images
+            (H, W, 3) uint8 BGR, all of one size.
+
+        Returns
+        -------
+        Per image its people in pixels of the image; not yet thresholded.
+        """
+        if not images:
+            return []
+        fit = Fit.of((images[0].shape[1], images[0].shape[0]), (self._width, self._height))
+        outputs: list[tuple[FloatArray, FloatArray] | None] = [None] * len(images)
+
+        def keep(request: Any, index: int) -> None:
+            """Copy the outputs out of the request, whose memory the next image reuses."""
+            dets = np.array(request.get_output_tensor(self._dets).data[0], np.float32)
+            outputs[index] = dets, np.array(request.get_output_tensor(self._keypoints).data[0], np.float32)
+
+        self._queue.set_callback(keep)
+        for index, image in enumerate(images):
+            self._queue.start_async({0: fit.warp(image)[None]}, index)
+        self._queue.wait_all()
+        return [decode_people(*output, fit) for output in outputs if output is not None]
+
+
+class OnnxRuntimeRtmo:
+    """RTMO through ONNX Runtime, for machines with an NVIDIA GPU.
+
+    Parameters
+    ----------
+    path
+        The .onnx file.
+    device
+        `cuda:N` or `cpu`.
+
+    Raises
+    ------
+    FightposeError
+        If ONNX Runtime is absent or lacks the device, or the file is no RTMO.
+    """
+
+    batch_size = 8
+
+    def __init__(self, path: Path, device: str) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise FightposeError(
+                f"{path.name} on {device!r} needs ONNX Runtime: pip install onnxruntime-gpu; or use --device cpu"
+            ) from error
+        sidecar = read_sidecar(path)
+        providers = _providers(device, onnxruntime.get_available_providers())
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), providers=providers)
+        # Its errors share no base class below Exception.
+        except Exception as error:
+            raise FightposeError(f"{path} cannot be read as a model: {_last_line(error)}") from error
+        if device != "cpu" and "CUDAExecutionProvider" not in self._session.get_providers():
+            # ONNX Runtime falls back to the CPU with a line in its log only; a run of days must not.
+            raise FightposeError(f"ONNX Runtime cannot use {device!r} (driver or CUDA libraries); use --device cpu")
+        ports = self._session.get_outputs()
+        found = find_outputs([_known(port.shape) for port in ports], path)
+        self._outputs = [ports[index].name for index in found]
+        self._input = self._session.get_inputs()[0].name
+        inputs = [_known(port.shape) for port in self._session.get_inputs()]
+        self._height, self._width = input_size(inputs, sidecar, path)
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """Find the people in frames of one size; as `Rtmo.detect`."""
+        if not images:
+            return []
+        fit = Fit.of((images[0].shape[1], images[0].shape[0]), (self._width, self._height))
+        found: list[Detections] = []
+        for image in images:
+            # One image at a time: the published files, with NMS inside, give rows for the first of a batch only.
+            blob = np.ascontiguousarray(fit.warp(image).transpose(2, 0, 1)[None], np.float32)
+            dets, keypoints = self._session.run(self._outputs, {self._input: blob})
+            found.append(decode_people(np.asarray(dets)[0], np.asarray(keypoints)[0], fit))
+        return found
+
+
+def load_rtmo(path: Path, device: str) -> Rtmo | OnnxRuntimeRtmo:
+    """Return the backend for an .onnx file: OpenVINO on the CPU, ONNX Runtime on a GPU."""
+    return Rtmo(path) if device == "cpu" else OnnxRuntimeRtmo(path, device)
+
+
+Shape = list[int | None] | None
+"""A shape whose open dimensions are None; None where not even the rank is known."""
+
+
+def find_outputs(shapes: Sequence[Shape], path: Path) -> tuple[int, int]:
+    """Return the places of `dets` and `keypoints` among a model's outputs, told by their shapes.
+
+    Raises
+    ------
+    FightposeError
+        If the outputs are not those of an RTMO.
+    """
+    dets = [place for place, shape in enumerate(shapes) if _fits(shape, [None, None, 5])]
+    keypoints = [place for place, shape in enumerate(shapes) if _fits(shape, [None, None, NUM_KEYPOINTS, 3])]
+    if len(shapes) != 2 or len(dets) != 1 or len(keypoints) != 1:
+        raise FightposeError(f"{path} is not an RTMO model: it gives {_words(shapes)}, expected {WANTED}")
+    return dets[0], keypoints[0]
+
+
+def input_size(shapes: Sequence[Shape], sidecar: Sidecar, path: Path) -> tuple[int, int]:
+    """Return the (height, width) of the input, from the model or else from the JSON file beside it.
+
+    Raises
+    ------
+    FightposeError
+        If there is not one image input, or nothing says how large it is.
+    """
+    if len(shapes) != 1 or not _fits(shapes[0], [None, 3, None, None]):
+        raise FightposeError(f"{path} is not an RTMO model: it takes {_words(shapes)}, expected {WANTED}")
+    height, width = (shapes[0] or [None] * 4)[2:]
+    stated = sidecar.input_size or (height, width)
+    if stated[0] is None or stated[1] is None:
+        raise FightposeError(
+            f'{path} does not fix its input size; write it into {sidecar_path(path).name}: {{"input_size": [640, 640]}}'
+        )
+    if (height or stated[0], width or stated[1]) != tuple(stated):
+        raise FightposeError(f"{sidecar_path(path)} says input size {list(stated)}, the model takes {[height, width]}")
+    return stated[0], stated[1]
+
+
+def _fits(shape: Shape, wanted: list[int | None]) -> bool:
+    """Tell whether a shape can be the wanted one; open dimensions fit anything, an open rank fits nothing."""
+    return (
+        shape is not None
+        and len(shape) == len(wanted)
+        and all(a is None or b is None or a == b for a, b in zip(shape, wanted, strict=True))
+    )
+
+
+def _words(shapes: Sequence[Shape]) -> str:
+    """Put shapes into words for an error."""
+    return " and ".join(str(["?" if size is None else size for size in shape or []]) for shape in shapes) or "nothing"
+
+
+def _shape_of(shape: Any) -> Shape:
+    """Return an OpenVINO partial shape as a list."""
+    if shape.rank.is_dynamic:
+        return None
+    return [None if size.is_dynamic else size.get_length() for size in shape]
+
+
+def _known(shape: Sequence[Any]) -> Shape:
+    """Return an ONNX Runtime shape, whose open dimensions are names or None, as a list."""
+    return [size if isinstance(size, int) else None for size in shape]
+
+
+def _providers(device: str, available: Sequence[str]) -> list[Any]:
+    """Return ONNX Runtime's providers for a device, or say that it has none."""
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or not (number or "0").isdigit():
+        raise FightposeError(f"unknown device {device!r}; use cpu or cuda:0")
+    if "CUDAExecutionProvider" not in available:
+        raise FightposeError(
+            f"ONNX Runtime here has no CUDA (it has {', '.join(available)}): pip install onnxruntime-gpu; "
+            "or use --device cpu"
+        )
+    return [("CUDAExecutionProvider", {"device_id": int(number or "0")})]
+
+
+def _last_line(error: Exception) -> str:
+    """Return the last line of an error's text: the runtimes put their call stack before it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()

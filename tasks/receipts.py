@@ -1,0 +1,151 @@
+"""What was made of a clip, and whether that is still what the current settings would make.
+
+Below `<output root>/.fightpose/` stand
+
+- `poses/<key>.npz`: the poses of a clip's content under a model and pose settings, found again by that key;
+- `receipts/<frame_dir>.json`: written last, when the annotation and the overlay of a clip are complete. It names the
+  input (size, time of change, hash), the key of model and settings, and the sizes of the outputs.
+
+A clip whose receipt fits is finished: a rerun passes over it after three `stat` calls. Everything is named by content,
+so it holds across runs, processes and machines that share the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.outputs import Clip
+from tasks.poses.extract import CODE_VERSION as POSES_VERSION
+from tasks.records import VideoInfo
+from tasks.settings import PoseSettings, Settings
+from tasks.storage import key_of, write_json
+
+logger = logging.getLogger(__name__)
+
+WORK_FOLDER = ".fightpose"
+
+NOT_DECISIVE = {"model", "config", "checkpoint", "device"}
+"""Pose settings that decide nothing by themselves: the hash of the model stands for its name and files."""
+
+OUTPUT_VERSION = 1
+"""Raise it when a change alters annotations or overlays made from the same poses."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSummary:
+    """What was found in a clip, for tables and reports.
+
+    Attributes
+    ----------
+    frames
+        Decoded frames.
+    people
+        People in the annotation.
+    top
+        Track ID and composite score of the first two people.
+    seconds
+        Wall time of each step, seconds.
+    extracted
+        Whether the pose model ran; False if the poses were found in the store.
+    """
+
+    frames: int
+    people: int
+    top: list[tuple[int, float]]
+    seconds: dict[str, float]
+    extracted: bool
+
+
+def poses_path(output_root: Path, video: VideoInfo, model_sha256: str, settings: PoseSettings) -> Path:
+    """Return where the poses of a clip are kept: named by the clip's content, the model's and the settings."""
+    found_by = settings.model_dump(mode="json", exclude=NOT_DECISIVE)
+    key = key_of(POSES_VERSION, video.sha256, model_sha256, found_by)
+    return output_root / WORK_FOLDER / "poses" / key[:2] / f"{key}.npz"
+
+
+def settings_key(settings: Settings, model_sha256: str) -> str:
+    """Return the key of everything but the clip that decides what the outputs hold."""
+    decisive = settings.model_dump(mode="json", exclude={"poses": NOT_DECISIVE})
+    return key_of(OUTPUT_VERSION, POSES_VERSION, model_sha256, decisive)
+
+
+def write_receipt(clip: Clip, output_root: Path, sha256: str, key: str, overlay: bool, summary: ClipSummary) -> None:
+    """Record that the outputs of a clip are complete."""
+    write_json(
+        _receipt_path(clip, output_root),
+        {
+            "input": {**_stat(clip.path), "sha256": sha256},
+            "key": key,
+            "annotation": _stat(clip.annotation_path),
+            "overlay": _stat(clip.overlay_path) if overlay else None,
+            "summary": asdict(summary),
+        },
+    )
+
+
+def finished(clip: Clip, output_root: Path, key: str) -> ClipSummary | None:
+    """Return the summary of a clip whose outputs are complete and up to date, else None."""
+    receipt = _read(_receipt_path(clip, output_root))
+    if receipt is None or receipt.get("key") != key:
+        return None
+    try:
+        source = _stat(clip.path)
+        current = (
+            {name: receipt["input"][name] for name in source} == source
+            and receipt["annotation"] == _stat(clip.annotation_path)
+            and (receipt["overlay"] is None or receipt["overlay"] == _stat(clip.overlay_path))
+        )
+        return _summary(receipt) if current else None
+    except (OSError, KeyError, TypeError, ValueError):
+        # An output was deleted, or the receipt is from another version: the clip is done again.
+        return None
+
+
+def overlay_is_current(clip: Clip, output_root: Path, sha256: str, key: str) -> bool:
+    """Tell whether the overlay on disk was made from this content under this key."""
+    receipt = _read(_receipt_path(clip, output_root))
+    try:
+        return (
+            receipt is not None
+            and receipt["key"] == key
+            and receipt["input"]["sha256"] == sha256
+            and receipt["overlay"] == _stat(clip.overlay_path)
+        )
+    except (OSError, KeyError, TypeError):
+        return False
+
+
+def _receipt_path(clip: Clip, output_root: Path) -> Path:
+    """Return where the receipt of a clip stands."""
+    # The stem may take the file system's whole limit of 255 bytes with the annotation's postfix, so none is added here.
+    return output_root / WORK_FOLDER / "receipts" / f"{clip.frame_dir}.json"
+
+
+def _stat(path: Path) -> dict[str, int]:
+    """Return what tells a changed file from an unchanged one without reading it."""
+    status = path.stat()
+    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return a receipt, or None where there is none that can be read."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        logger.warning("receipt %s cannot be read (%s); the clip is annotated again", path, error)
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _summary(receipt: dict[str, Any]) -> ClipSummary:
+    """Return the summary that a receipt holds."""
+    value = receipt["summary"]
+    top = [(int(track_id), float(score)) for track_id, score in value["top"]]
+    seconds = {str(step): float(seconds) for step, seconds in value["seconds"].items()}
+    return ClipSummary(int(value["frames"]), int(value["people"]), top, seconds, bool(value["extracted"]))

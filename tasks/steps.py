@@ -1,0 +1,163 @@
+"""The steps of the pipeline as Prefect tasks: the only module of `tasks` that knows Prefect.
+
+Each task is a thin wrapper around one pure function. What may pass by itself (input, output, a device that is busy) is
+tried again with growing pauses; what cannot (no such codec, nobody in the clip) is not. The expensive results are files
+named by content (`tasks.receipts`): a retry or a rerun finds them and repeats nothing. Prefect keeps references to them
+as JSON.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task, exponential_backoff
+
+from tasks.annotation import build_annotation, write_annotation
+from tasks.errors import FightposeError
+from tasks.involvement import rank_involvement, select_people
+from tasks.outputs import Clip
+from tasks.overlay import write_overlay
+from tasks.poses import entry_of, extract_poses, model_of
+from tasks.progress import Progress, report
+from tasks.receipts import poses_path
+from tasks.records import Involvement, Poses, RegionScores, RegionWeights, Tracks, VideoInfo
+from tasks.region_weights import learn_region_weights
+from tasks.regions import score_regions
+from tasks.settings import OverlaySettings, ScoringSettings, SelectionSettings, Settings, TrackingSettings
+from tasks.tracking import track_people
+from tasks.video import decode_frames, probe_video
+
+logger = logging.getLogger(__name__)
+
+
+def may_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Tell Prefect whether an error may be gone at the next try.
+
+    Errors of the system (a share that is away, a full queue) and of a device (RuntimeError of a runtime) may pass.
+    """
+    error = state.result(raise_on_failure=False)
+    permanent = (FightposeError, FileNotFoundError, IsADirectoryError, NotImplementedError, RecursionError)
+    return isinstance(error, OSError | RuntimeError) and not isinstance(error, permanent)
+
+
+# The arrays that walk between the steps are neither hashed nor stored by Prefect: they come from the poses in
+# milliseconds.
+_quick: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+_retried: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=2),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": may_pass,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PosesReference:
+    """Where the poses of a clip are stored.
+
+    Attributes
+    ----------
+    path
+        The npz file.
+    frames
+        Decoded frames of the clip.
+    people
+        Number of detections.
+    extracted
+        Whether the model ran for it, False if the file was there.
+    """
+
+    path: Path
+    frames: int
+    people: int
+    extracted: bool
+
+
+@contextmanager
+def timed(clip: Clip, step: str, seconds: dict[str, float] | None = None) -> Iterator[None]:
+    """Log the start and the end of a step with clip and seconds, and note the seconds under the step's name."""
+    start = time.perf_counter()
+    logger.debug("%s: %s starts", clip.relative, step)
+    yield
+    taken = time.perf_counter() - start
+    if seconds is not None:
+        seconds[step] = taken
+    logger.info("%s: %s took %.2f s", clip.relative, step, taken)
+
+
+@task(name="probe-video", **_retried, persist_result=False)
+def probe(clip: Clip) -> VideoInfo:
+    """Read what the clip is."""
+    return probe_video(clip.path)
+
+
+@task(name="extract-poses", **_retried, persist_result=True, result_serializer="json")
+def extract(clip: Clip, video: VideoInfo, output_root: Path, settings: Settings) -> PosesReference:
+    """Find the people in every frame, or find that this was done before."""
+    stored = poses_path(output_root, video, entry_of(settings.poses).sha256, settings.poses)
+    if stored.is_file():
+        poses = Poses.load(stored)
+        logger.info("%s: poses are there already, the model is not run", clip.relative)
+        return PosesReference(stored, poses.frame_count, len(poses), extracted=False)
+
+    def on_frames(done: int) -> None:
+        """Pass the number of frames on to whoever shows progress."""
+        report(Progress(clip.relative, "poses", done, video.header_frames))
+
+    poses = extract_poses(video, model_of(settings.poses), settings.poses, on_frames)
+    poses.save(stored)
+    return PosesReference(stored, poses.frame_count, len(poses), extracted=True)
+
+
+@task(name="track-people", **_quick)
+def track(poses: PosesReference, settings: TrackingSettings) -> Tracks:
+    """Follow the people through the clip."""
+    return track_people(Poses.load(poses.path), settings)
+
+
+@task(name="score-regions", **_quick)
+def regions(tracks: Tracks) -> RegionScores:
+    """Score how much each track stands in each of the five regions."""
+    return score_regions(tracks)
+
+
+@task(name="learn-region-weights", **_quick)
+def region_weights(tracks: Tracks, regions: RegionScores, settings: ScoringSettings) -> RegionWeights:
+    """Learn from the most involved tracks which regions matter in this clip."""
+    return learn_region_weights(tracks, regions, settings)
+
+
+@task(name="rank-involvement", **_quick)
+def rank(tracks: Tracks, regions: RegionScores, weights: RegionWeights, settings: ScoringSettings) -> Involvement:
+    """Rank the tracks by how much they take part in the fight."""
+    return rank_involvement(tracks, regions, weights, settings)
+
+
+@task(name="select-people", **_quick)
+def select(clip: Clip, ranking: Involvement, settings: SelectionSettings) -> Involvement:
+    """Keep the people that reach the annotation."""
+    return select_people(ranking, settings, clip.path)
+
+
+@task(name="write-annotation", **_retried, persist_result=True, result_serializer="json")
+def annotate(clip: Clip, tracks: Tracks, people: Involvement, settings: Settings, provenance: dict[str, Any]) -> Path:
+    """Write the clip's annotation PKL."""
+    write_annotation(clip.annotation_path, [build_annotation(clip, tracks, people, settings, provenance)])
+    return clip.annotation_path
+
+
+@task(name="write-overlay", **_retried, persist_result=True, result_serializer="json")
+def overlay(clip: Clip, video: VideoInfo, tracks: Tracks, people: Involvement, settings: OverlaySettings) -> Path:
+    """Write the clip's overlay video in a second pass over its frames."""
+    write_overlay(decode_frames(video), video, tracks, people, clip.overlay_path, settings)
+    return clip.overlay_path

@@ -1,0 +1,98 @@
+"""What all tests share: a quiet Prefect, one test server per session, and a pose model that costs nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows.server import prepare_environment
+from tasks.poses.detections import Detections
+from tasks.poses.models import load_model
+from tasks.video import Image
+from tests.tasks.people import STANDING
+
+# Before anything imports Prefect: it reads its settings once.
+prepare_environment(console_level="CRITICAL")
+
+
+class StandInModel:
+    """A pose model that sees two people who swing their arms at each other, and counts the frames that it was given."""
+
+    batch_size = 8
+
+    def __init__(self, people: int = 2, from_frame: int = 0) -> None:
+        self.people = people
+        self.from_frame = from_frame
+        self.frames = 0
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """Return the same people in every image, a little further on in each, none before `from_frame`."""
+        found = []
+        for image in images:
+            found.append(self._people(image) if self.frames >= self.from_frame else Detections.none())
+            self.frames += 1
+        return found
+
+    def _people(self, image: Image) -> Detections:
+        """Place the people side by side in the middle of the image."""
+        height, width = image.shape[:2]
+        size = np.array([0.25 * height, 0.8 * height])
+        swing = 0.1 * height * np.sin(self.frames / 2)
+        bodies = []
+        for index in range(self.people):
+            corner = np.array([width * (0.2 + 0.3 * index) + self.frames % 3, 0.1 * height])
+            body = corner + STANDING * size
+            body[[7, 9, 15], 0] += swing
+            bodies.append(body)
+        keypoints = np.array(bodies, np.float32).reshape(-1, 17, 2)
+        bbox = (
+            np.concatenate([keypoints.min(axis=1), keypoints.max(axis=1)], axis=1) if self.people else np.zeros((0, 4))
+        )
+        scores = np.full((len(keypoints), 17), 0.8, np.float32)
+        return Detections(bbox.astype(np.float32), np.full(len(keypoints), 0.8, np.float32), keypoints, scores)
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandInModel:
+    """Put the stand-in in place of the embedded model, in this process."""
+    model = StandInModel()
+    monkeypatch.setattr("tasks.steps.model_of", lambda settings: model)
+    monkeypatch.setattr("flows.annotate_dataset.model_of", lambda settings: model)
+    return model
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of a Prefect server with a database of its own, for this session and its child processes."""
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_LOCAL_STORAGE_PATH,
+        temporary_settings,
+    )
+    from prefect.testing.utilities import prefect_test_harness
+
+    storage = tmp_path_factory.mktemp("prefect")
+    with (
+        prefect_test_harness(server_startup_timeout=180),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOCAL_STORAGE_PATH: storage}),
+    ):
+        os.environ["PREFECT_API_URL"] = PREFECT_API_URL.value()
+        yield os.environ["PREFECT_API_URL"]
+        del os.environ["PREFECT_API_URL"]
+
+
+@pytest.fixture(scope="session")
+def embedded_model() -> None:
+    """Fetch and load the embedded model, once per session."""
+    load_model("movenet-multipose")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Give a folder for outputs that does not exist yet."""
+    return tmp_path / "out"

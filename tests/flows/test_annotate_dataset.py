@@ -1,0 +1,117 @@
+"""A folder of good and bad clips through the dataset flow."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from flows.annotate_dataset import DATASET_NAME, Mode, annotate_dataset, on_results
+from flows.local import ClipJob, run_in_workers
+from flows.results import ClipResult, Outcome
+from tasks.annotation import read_annotation
+from tasks.errors import FailureReason, FightposeError
+from tasks.failures import current_failures
+from tasks.outputs import discover_clips
+from tasks.settings import Settings
+from tests.video_factory import plain_frames, write_video
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give a folder with sound clips, and one of each kind that people's folders hold besides."""
+    root = tmp_path / "data"
+    for name in ("Fight/a.mp4", "Fight/a.avi", "NonFight/a.mp4", "NonFight/한글 이름.mov"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        write_video(root / name, plain_frames(16, width=128, height=96))
+    (root / "empty.mp4").write_bytes(b"")
+    (root / "text.mp4").write_text("no video at all\n" * 50)
+    whole = (root / "Fight/a.avi").read_bytes()
+    (root / "truncated.avi").write_bytes(whole[: len(whole) * 2 // 3])
+    return root
+
+
+@pytest.mark.prefect
+def test_bad_clips_cost_only_themselves_and_a_second_run_does_nothing(folder, out, stand_in, prefect_server):
+    """Each clip ends as annotation and overlay, or as a recorded failure, and verification agrees."""
+    seen: list[ClipResult] = []
+    on_results(lambda result, total: seen.append(result))
+    try:
+        summary = annotate_dataset(folder, out)
+    finally:
+        on_results(None)
+    assert [result.clip for result in summary.results] == sorted(result.clip for result in seen)
+    failed = {result.clip: result.error.reason for result in summary.results if result.error}
+    assert failed == {
+        "empty.mp4": FailureReason.EMPTY_VIDEO,
+        "text.mp4": FailureReason.PROCESSING_ERROR,
+        "truncated.avi": FailureReason.PROCESSING_ERROR,
+    }
+    assert summary.count(Outcome.ANNOTATED) == 4
+    assert summary.mapping_ok
+    assert summary.mapping_lines == []
+    assert {failure.frame_dir for failure in current_failures(out)} == {"data/empty", "data/text", "data/truncated"}
+    # Fight/a.mp4 and NonFight/a.mp4 hold the same bytes: the second one's poses are there already.
+    assert stand_in.frames == 3 * 16
+
+    merged = read_annotation(out / DATASET_NAME)
+    names = [annotation["frame_dir"] for annotation in merged["annotations"]]
+    assert len(names) == len(set(names)) == 4
+    assert sorted(name for members in merged["split"].values() for name in members) == sorted(names)
+    assert {annotation["frame_dir"]: annotation["label"] for annotation in merged["annotations"]} == {
+        name: int(name.startswith("data/Fight/")) for name in names
+    }
+
+    again = annotate_dataset(folder, out)
+    assert again.count(Outcome.UNCHANGED) == 4
+    assert again.extracted == 0
+    assert stand_in.frames == 3 * 16
+    assert again.mapping_ok
+
+
+@pytest.mark.prefect
+def test_mode_demo_annotates_the_first_clips_only(folder, out, stand_in, prefect_server):
+    """The number of clips is the one asked for."""
+    summary = annotate_dataset(folder, out, mode=Mode.DEMO, demo_count=2)
+    assert [result.clip for result in summary.results] == ["Fight/a.avi", "Fight/a.mp4"]
+
+
+@pytest.mark.prefect
+def test_a_changed_clip_is_annotated_again(folder, out, stand_in, prefect_server):
+    """New content under an old name is new work; the neighbours stay as they are."""
+    annotate_dataset(folder / "NonFight", out)
+    write_video(folder / "NonFight/a.mp4", plain_frames(20, width=128, height=96))
+    outcomes = {result.clip: result.outcome for result in annotate_dataset(folder / "NonFight", out).results}
+    assert outcomes == {"a.mp4": Outcome.ANNOTATED, "한글 이름.mov": Outcome.UNCHANGED}
+
+
+@pytest.mark.prefect
+def test_an_output_folder_that_cannot_be_written_is_refused_before_any_work(folder, tmp_path, stand_in, prefect_server):
+    """A file where the folder should be stops the run with one line."""
+    blocked = tmp_path / "blocked"
+    blocked.write_text("in the way")
+    with pytest.raises(FightposeError, match="cannot write to the output folder"):
+        annotate_dataset(folder, blocked / "out")
+    assert stand_in.frames == 0
+
+
+def kills_its_worker(job: ClipJob) -> ClipResult:
+    """Stand in for `run_clip`: one clip takes its process down, as a crash in a decoder would."""
+    if job.clip.stem == "2":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return ClipResult(job.clip.relative, Outcome.ANNOTATED, 0.0)
+
+
+def test_a_worker_that_dies_costs_its_clip_and_no_other(tmp_path, out):
+    """The clip that kills its process is recorded; all others are annotated."""
+    root = tmp_path / "clips"
+    root.mkdir()
+    for number in range(4):
+        (root / f"{number}.mp4").write_bytes(b"never opened")
+    jobs = [ClipJob(clip, root, out, Settings()) for clip in discover_clips(root, out).clips]
+    results = {result.clip: result.outcome for result in run_in_workers(jobs, 2, run=kills_its_worker)}
+    assert results == {f"{n}.mp4": Outcome.FAILED if n == 2 else Outcome.ANNOTATED for n in range(4)}
+    assert [failure.frame_dir for failure in current_failures(out)] == ["clips/2"]
+    assert "worker process died" in current_failures(out)[0].info

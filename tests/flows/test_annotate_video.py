@@ -1,0 +1,148 @@
+"""One clip through the whole flow, with a stand-in for the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows.annotate_video import annotate_video
+from tasks import steps
+from tasks.annotation import read_annotation
+from tasks.errors import ClipError, FailureReason
+from tasks.failures import JSON_LOG, TEXT_LOG, current_failures
+from tasks.outputs import find_clip
+from tasks.settings import SelectionSettings, Settings
+from tasks.video import decode_frames, probe_video
+from tests.conftest import StandInModel
+from tests.video_factory import plain_frames, write_video
+
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect_server")]
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Give a clip of 24 frames below a folder of fights."""
+    path = tmp_path / "clips" / "Fight" / "싸움 1.mp4"
+    path.parent.mkdir(parents=True)
+    return write_video(path, plain_frames(24, width=160, height=96))
+
+
+def _annotate(clip: Path, out: Path, settings: Settings | None = None):
+    """Run the flow over a clip of the fixture's folder and return its state."""
+    return annotate_video(clip, out, clip.parents[1], settings, return_state=True)
+
+
+def test_a_clip_becomes_an_annotation_in_rank_order_and_an_overlay_of_the_same_length(clip, out, stand_in):
+    """The contract of the annotation holds, and the overlay has as many frames as the clip."""
+    state = _annotate(clip, out)
+    assert state.is_completed()
+    names = find_clip(clip, clip.parents[1], out)
+    annotation = read_annotation(names.annotation_path)["annotations"][0]
+    assert annotation["frame_dir"] == "clips/Fight/싸움 1"
+    assert annotation["label"] == 1
+    assert annotation["total_frames"] == annotation["keypoint"].shape[1] == 24
+    assert annotation["keypoint"].dtype == np.float32
+    assert np.all(np.diff(annotation["composite_scores"]) <= 0)
+    overlay = probe_video(names.overlay_path)
+    assert sum(1 for _ in decode_frames(overlay)) == 24
+    assert (overlay.width, overlay.height) == (160, 96)
+
+
+def test_a_second_run_of_a_clip_does_not_run_the_model_again(clip, out, stand_in):
+    """Poses are found by content: also under another name and after the outputs were deleted."""
+    assert _annotate(clip, out).result().extracted
+    names = find_clip(clip, clip.parents[1], out)
+    names.annotation_path.unlink()
+    copy = clip.with_name("copy.mp4")
+    copy.write_bytes(clip.read_bytes())
+    assert not _annotate(clip, out).result().extracted
+    assert not _annotate(copy, out).result().extracted
+    assert names.annotation_path.is_file()
+    assert stand_in.frames == 24
+
+
+def test_other_pose_settings_run_the_model_again_and_others_do_not(clip, out, stand_in):
+    """Only what alters the poses is part of their key."""
+    _annotate(clip, out)
+    _annotate(clip, out, Settings(selection=SelectionSettings(max_persons=1)))
+    assert stand_in.frames == 24
+    _annotate(clip, out, Settings.model_validate({"poses": {"score_thr": 0.2}}))
+    assert stand_in.frames == 48
+
+
+def test_an_overlay_that_fails_for_the_moment_is_tried_again_without_a_second_extraction(
+    clip, out, stand_in, monkeypatch
+):
+    """An OSError may pass; the model has run once all the same."""
+    attempts = []
+    write = steps.write_overlay
+
+    def fails_once(*args):
+        """Fail as a share does that is away, then work."""
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise OSError("share is away")
+        return write(*args)
+
+    monkeypatch.setattr(steps, "write_overlay", fails_once)
+    monkeypatch.setattr(steps, "overlay", steps.overlay.with_options(retry_delay_seconds=0))
+    assert _annotate(clip, out).is_completed()
+    assert len(attempts) == 2
+    assert stand_in.frames == 24
+
+
+def test_a_retry_after_a_failed_overlay_repeats_no_extraction(clip, out, stand_in, monkeypatch):
+    """What was finished before the failure is found again."""
+    monkeypatch.setattr(steps, "write_overlay", lambda *args: (_ for _ in ()).throw(ValueError("broken")))
+    state = _annotate(clip, out)
+    assert state.is_failed()
+    assert current_failures(out)[0].reason == FailureReason.PROCESSING_ERROR
+    monkeypatch.undo()
+    monkeypatch.setattr("tasks.steps.model_of", lambda settings: pytest.fail("the model was loaded again"))
+    assert _annotate(clip, out).is_completed()
+    assert current_failures(out) == []
+
+
+@pytest.mark.parametrize(
+    ("people", "settings", "reason"),
+    [
+        (0, Settings(), FailureReason.NO_TRACKS),
+        (2, Settings(selection=SelectionSettings(min_track_length=25)), FailureReason.INSUFFICIENT_LENGTH),
+        (2, Settings(selection=SelectionSettings(quality_threshold=0.9)), FailureReason.LOW_QUALITY),
+    ],
+)
+def test_a_clip_without_usable_people_is_a_recorded_failure_and_leaves_nothing_half_written(
+    clip, out, stand_in, people, settings, reason
+):
+    """Both logs name the clip and the reason; no annotation and no overlay is there."""
+    stand_in.people = people
+    state = _annotate(clip, out, settings)
+    assert state.is_failed()
+    error = state.result(raise_on_failure=False)
+    assert isinstance(error, ClipError)
+    assert error.reason == reason
+    assert f"{clip} | {reason} | " in (out / TEXT_LOG).read_text(encoding="utf-8")
+    assert str(reason) in (out / JSON_LOG).read_text(encoding="utf-8")
+    assert [failure.reason for failure in current_failures(out)] == [reason]
+    written = [path.name for path in out.rglob("*") if path.suffix in (".pkl", ".mp4")]
+    assert written == []
+
+
+def test_frames_before_anybody_appears_stay_as_zeros(clip, out, stand_in):
+    """Nobody is invented where there is nobody (the earlier scripts extrapolated)."""
+    stand_in.from_frame = 8
+    assert _annotate(clip, out).is_completed()
+    annotation = read_annotation(find_clip(clip, clip.parents[1], out).annotation_path)["annotations"][0]
+    assert annotation["total_frames"] == 24
+    assert not annotation["keypoint_score"][:, :8].any()
+    assert not annotation["keypoint"][:, :8].any()
+    assert annotation["keypoint_score"][:, 8:].any()
+
+
+def test_stand_in_counts_frames():
+    """The counting that the other tests rely on counts."""
+    model = StandInModel()
+    model.detect(plain_frames(3))
+    assert model.frames == 3

@@ -1,0 +1,304 @@
+"""The check of outputs against inputs and against each other."""
+
+import json
+import os
+import pickle
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from tasks.annotation import merge_dataset, read_annotation, write_annotation
+from tasks.errors import FailureReason, FightposeError
+from tasks.failures import log_failure
+from tasks.manifest import write_manifest
+from tasks.mapping import (
+    FindingKind,
+    check_avi_pkl_mapping,
+    decode,
+    find_missing_files,
+    get_files_by_extension,
+    remove_postfix,
+    verify_mapping,
+)
+from tasks.outputs import Clip, discover_clips
+from tests.tasks.samples import sample_annotation
+from tests.video_factory import plain_frames, write_video
+
+NAMES = ("Fight/a.mp4", "Fight/b.avi", "NonFight/a.mov")
+FRAMES = 6
+
+
+def annotated(clip: Clip, frames: int = FRAMES, **changes) -> None:
+    """Write an annotation and an overlay of a clip."""
+    annotation = sample_annotation(1, frames) | {"frame_dir": clip.frame_dir, "label": clip.label} | changes
+    write_annotation(clip.annotation_path, [annotation])
+    write_video(clip.overlay_path, plain_frames(frames))
+
+
+def run(tmp_path: Path, names=NAMES) -> dict[str, Clip]:
+    """Stand in for a run: inputs, their list, and sound outputs of all."""
+    for name in names:
+        path = tmp_path / "set" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (1, 1))
+    found = discover_clips(tmp_path / "set", tmp_path / "out")
+    write_manifest(tmp_path / "out", found.root, found.clips)
+    for clip in found.clips:
+        annotated(clip)
+    return {clip.relative: clip for clip in found.clips}
+
+
+def kinds(tmp_path: Path) -> list[tuple[FindingKind, str]]:
+    """Return the findings of the check."""
+    return [(finding.kind, finding.clip) for finding in verify_mapping(tmp_path / "out").findings]
+
+
+def test_a_sound_run_has_no_findings(tmp_path):
+    """All containers, and one stem in two folders."""
+    run(tmp_path, (*NAMES, "Fight/c.mkv"))
+    report = verify_mapping(tmp_path / "out")
+    assert report.findings == []
+    assert report.ok
+    assert (report.inputs, report.matched, report.failed) == (4, 4, [])
+    assert json.loads(report.to_json())["ok"] is True
+    assert report.headline() == "4 inputs: 4 with annotation and overlay, 0 recorded failures, 0 findings"
+
+
+def test_missing_outputs_are_found_on_either_side(tmp_path):
+    """An overlay without annotation, an annotation without overlay, an input with neither."""
+    clips = run(tmp_path)
+    clips["Fight/a.mp4"].annotation_path.unlink()
+    clips["Fight/b.avi"].overlay_path.unlink()
+    clips["NonFight/a.mov"].annotation_path.unlink()
+    clips["NonFight/a.mov"].overlay_path.unlink()
+    assert kinds(tmp_path) == [
+        (FindingKind.MISSING_ANNOTATION, "set/Fight/a"),
+        (FindingKind.MISSING_OVERLAY, "set/Fight/b"),
+        (FindingKind.UNACCOUNTED, "set/NonFight/a"),
+    ]
+    assert find_missing_files(clips.values()) == list(clips.values())
+
+
+def test_a_recorded_failure_accounts_for_a_clip(tmp_path):
+    """It needs no outputs; those of an earlier run do not matter either."""
+    clips = run(tmp_path)
+    for name in ("Fight/a.mp4", "Fight/b.avi"):
+        log_failure(tmp_path / "out", clips[name].path, clips[name].frame_dir, FailureReason.NO_TRACKS)
+        os.utime(clips[name].annotation_path, (1, 1))
+    clips["Fight/a.mp4"].annotation_path.unlink()
+    clips["Fight/a.mp4"].overlay_path.unlink()
+    report = verify_mapping(tmp_path / "out")
+    assert report.ok
+    assert report.failed == ["set/Fight/a", "set/Fight/b"]
+    assert report.matched == 1
+
+
+def test_an_annotation_that_wants_no_overlay_needs_none(tmp_path):
+    """The run was told `--no-save-overlayfile`."""
+    clip = run(tmp_path)["Fight/a.mp4"]
+    annotated(clip, settings={"overlay": {"save_overlayfile": False}})
+    clip.overlay_path.unlink()
+    assert verify_mapping(tmp_path / "out").ok
+
+
+def test_outputs_without_input_are_orphans(tmp_path):
+    """The list of inputs does not name them."""
+    clip = run(tmp_path)["Fight/a.mp4"]
+    for path in (clip.annotation_path, clip.overlay_path):
+        path.with_name(path.name.replace("a_", "z_", 1)).write_bytes(path.read_bytes())
+    assert (FindingKind.ORPHAN, "set/Fight/z") in kinds(tmp_path)
+
+
+def test_several_outputs_of_one_stem_are_duplicates(tmp_path):
+    """The annotation is compared with the overlay that belongs to the clip."""
+    clip = run(tmp_path)["Fight/a.mp4"]
+    write_video(clip.overlay_path.with_suffix(".avi"), plain_frames(2))
+    assert kinds(tmp_path) == [(FindingKind.DUPLICATE, "set/Fight/a")]
+
+
+def test_files_are_opened(tmp_path):
+    """Regression: design.md 2, defect 10 (the mapping never opened a file)."""
+    clips = run(tmp_path)
+    clips["Fight/a.mp4"].annotation_path.write_bytes(b"no pickle")
+    clips["Fight/b.avi"].overlay_path.write_bytes(b"no video")
+    write_video(clips["NonFight/a.mov"].overlay_path, plain_frames(FRAMES - 1))
+    assert kinds(tmp_path) == [
+        (FindingKind.UNREADABLE_ANNOTATION, "set/Fight/a"),
+        (FindingKind.UNREADABLE_OVERLAY, "set/Fight/b"),
+        (FindingKind.FRAME_COUNT, "set/NonFight/a"),
+    ]
+
+
+def test_a_hostile_annotation_is_not_run(tmp_path):
+    """Verification reads what may come from anyone."""
+    clip = run(tmp_path)["Fight/a.mp4"]
+    marker = tmp_path / "executed"
+    clip.annotation_path.write_bytes(b"cos\nsystem\n(Vtouch " + str(marker).encode() + b"\ntR.")
+    assert kinds(tmp_path) == [(FindingKind.UNREADABLE_ANNOTATION, "set/Fight/a")]
+    assert not marker.exists()
+
+
+def test_an_annotation_of_another_clip_is_found(tmp_path):
+    """A file copied under a wrong name."""
+    clips = run(tmp_path)
+    clips["Fight/a.mp4"].annotation_path.write_bytes(clips["Fight/b.avi"].annotation_path.read_bytes())
+    assert kinds(tmp_path) == [(FindingKind.WRONG_CLIP, "set/Fight/a")]
+
+
+def test_a_file_of_several_annotations_is_no_clips(tmp_path):
+    """One file for each video."""
+    clip = run(tmp_path)["Fight/a.mp4"]
+    clip.annotation_path.write_bytes(pickle.dumps({"split": {}, "annotations": []}))
+    assert kinds(tmp_path) == [(FindingKind.UNREADABLE_ANNOTATION, "set/Fight/a")]
+
+
+def test_an_input_that_changed_makes_its_annotation_stale(tmp_path):
+    """It was replaced after the run."""
+    clip = run(tmp_path)["Fight/a.mp4"]
+    newer = clip.annotation_path.stat().st_mtime + 10
+    os.utime(clip.path, (newer, newer))
+    assert kinds(tmp_path) == [(FindingKind.STALE, "set/Fight/a")]
+
+
+def test_one_stem_in_two_containers_is_kept_apart(tmp_path):
+    """Regression: design.md 2, defect 12; both clips have outputs of their own, under the rule of `tasks.outputs`."""
+    clips = run(tmp_path, ("Fight/x.mp4", "Fight/x.avi", "NonFight/x.mp4"))
+    report = verify_mapping(tmp_path / "out")
+    assert report.ok
+    assert report.matched == 3
+    clips["Fight/x.avi"].overlay_path.unlink()
+    assert kinds(tmp_path) == [(FindingKind.MISSING_OVERLAY, "set/Fight/x.avi")]
+
+
+def test_korean_names_in_either_unicode_form_are_equal(tmp_path):
+    """Outputs that went through a system that decomposes names still belong to their inputs."""
+    name = unicodedata.normalize("NFC", "싸움/복도 1.mp4")
+    clip = run(tmp_path, (name,))[name]
+    for path in (clip.annotation_path, clip.overlay_path):
+        target = Path(unicodedata.normalize("NFD", str(path)))
+        target.parent.mkdir(exist_ok=True)
+        path.rename(target)
+        assert not path.exists()
+    report = verify_mapping(tmp_path / "out")
+    assert report.ok
+    assert report.matched == 1
+
+
+def test_endings_are_taken_in_any_case(tmp_path):
+    """Some tools write .PKL and .MP4."""
+    clip = run(tmp_path)["Fight/a.mp4"]
+    for path in (clip.annotation_path, clip.overlay_path):
+        path.rename(path.with_suffix(path.suffix.upper()))
+    assert verify_mapping(tmp_path / "out").ok
+
+
+def test_earlier_outputs_are_recognised_and_paired_among_themselves(tmp_path):
+    """Their postfixes and an output root without a list of inputs."""
+    folder = tmp_path / "out/Fight"
+    folder.mkdir(parents=True)
+    for name in ("a_rtmo_bytetrack_pose.pkl", "a_rtmo_bytetrack_overlay.avi", "b_rtmo_bytetrack_pose.pkl"):
+        (folder / name).touch()
+    pairs = check_avi_pkl_mapping(tmp_path / "out")
+    assert [key.stem for key in pairs.matched] == ["Fight/a"]
+    assert [key.stem for key in pairs.without_overlay] == ["Fight/b"]
+    assert kinds(tmp_path) == [(FindingKind.MISSING_OVERLAY, "Fight/b")]
+    assert verify_mapping(tmp_path / "out").headline().startswith("no list of inputs")
+
+
+def test_postfixes_are_removed_at_the_end_only():
+    """Regression: design.md 2, defect 10 (`str.replace` stripped them from the middle of names)."""
+    postfix = "_rtmo_bytetrack_pose"
+    assert remove_postfix("a_rtmo_bytetrack_pose", postfix) == "a"
+    assert remove_postfix("a_rtmo_bytetrack_pose_2", postfix) == "a_rtmo_bytetrack_pose_2"
+    assert remove_postfix("a_rtmo_bytetrack_pose_rtmo_bytetrack_pose", postfix) == "a_rtmo_bytetrack_pose"
+
+
+def test_a_postfix_within_a_name_is_part_of_the_name(tmp_path):
+    """A clip whose own name holds a postfix is mapped like any other."""
+    name = "Fight/x_enhanced_stgcn_annotation_take2.mp4"
+    run(tmp_path, (name,))
+    report = verify_mapping(tmp_path / "out")
+    assert report.ok
+    assert report.matched == 1
+
+
+def test_files_are_listed_by_ending(tmp_path):
+    """Recursive, sorted, whatever the case; hidden and unfinished files are none."""
+    for name in ("b.PKL", "sub/a.pkl", ".c.pkl", ".partial-1.pkl", "d.txt", ".hidden/e.pkl"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert get_files_by_extension(tmp_path, [".pkl"]) == [tmp_path / "b.PKL", tmp_path / "sub/a.pkl"]
+    assert get_files_by_extension(tmp_path / "nowhere", [".pkl"]) == []
+
+
+def test_lines_are_printable_whatever_the_names_are(tmp_path):
+    """No file name sends control sequences to a terminal or breaks the JSON."""
+    name = "Fight/\x1b[31mred\n" + os.fsdecode(b"\xff") + ".mp4"
+    clip = run(tmp_path, (name,))[name]
+    assert verify_mapping(tmp_path / "out").ok
+    clip.overlay_path.unlink()
+    report = verify_mapping(tmp_path / "out")
+    assert report.of(FindingKind.MISSING_OVERLAY) == [clip.frame_dir]
+    assert report.lines()[0].isprintable()
+    assert report.rows()[0]["clip"].isprintable()
+    assert json.loads(report.to_json())["findings"][0]["clip"] == clip.frame_dir
+
+
+def test_an_empty_or_missing_folder_is_a_clear_error(tmp_path):
+    """Nothing found is not the same as nothing wrong."""
+    with pytest.raises(FightposeError, match="nothing to verify"):
+        verify_mapping(tmp_path)
+    with pytest.raises(FightposeError, match="no output folder"):
+        verify_mapping(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".avi", ".mov"])
+def test_frames_are_counted_by_decoding(tmp_path, ending):
+    """Headers are not trusted."""
+    assert decode(write_video(tmp_path / f"a{ending}", plain_frames(13))) == (13, 25.0)
+
+
+def deep(tmp_path: Path) -> list[tuple[FindingKind, str]]:
+    """Return kinds and details of what the deep check finds."""
+    return [(finding.kind, finding.info) for finding in verify_mapping(tmp_path / "out", deep=True).findings]
+
+
+def test_the_deep_check_finds_nothing_in_a_sound_run(tmp_path):
+    """Annotations, overlays and the merged data set."""
+    clips = run(tmp_path)
+    merge_dataset(clips.values(), tmp_path / "out/dataset.pkl")
+    assert deep(tmp_path) == []
+
+
+def test_the_deep_check_holds_annotations_against_the_contract(tmp_path):
+    """A NaN passes the shallow check, which looks at names and frame counts."""
+    clip = run(tmp_path)["Fight/a.mp4"]
+    annotated(clip, fps=float("nan"))
+    assert verify_mapping(tmp_path / "out").ok
+    assert {kind for kind, _ in deep(tmp_path)} == {FindingKind.INVALID, FindingKind.FRAME_RATE}
+
+
+def test_the_deep_check_compares_frame_rates(tmp_path):
+    """An overlay at another speed is no use for checking by eye."""
+    clip = run(tmp_path)["Fight/a.mp4"]
+    write_video(clip.overlay_path, plain_frames(FRAMES), fps=12)
+    assert [kind for kind, _ in deep(tmp_path)] == [FindingKind.FRAME_RATE]
+
+
+def test_the_deep_check_finds_a_split_leak_and_a_clip_left_out(tmp_path):
+    """The merged data set must hold every annotation, each in one split."""
+    clips = run(tmp_path)
+    path = tmp_path / "out/dataset.pkl"
+    merge_dataset(list(clips.values())[:2], path)
+    data = read_annotation(path)
+    data["split"]["test"] = data["split"]["train"]
+    write_annotation(path, data["annotations"], data["split"])
+    found = deep(tmp_path)
+    assert {kind for kind, _ in found} == {FindingKind.DATASET}
+    assert any(info.startswith("split-leak") for _, info in found)
+    assert any("set/NonFight/a has an annotation, but is not in it" in info for _, info in found)
+    path.write_bytes(b"broken")
+    assert [kind for kind, _ in deep(tmp_path)] == [FindingKind.DATASET]
