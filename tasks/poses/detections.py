@@ -105,12 +105,42 @@ def pairwise_overlap(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> Float
     return np.divide(shared, smaller, out=np.zeros_like(smaller), where=smaller > 0).astype(np.float32)
 
 
-def _intersections(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], list[npt.NDArray[Any]]]:
+def _intersections(
+    first: npt.NDArray[Any], second: npt.NDArray[Any]
+) -> tuple[npt.NDArray[Any], list[npt.NDArray[Any]]]:
     """Return the (N, K) areas that pairs of boxes share, and the areas of both lists of boxes."""
     top_left = np.maximum(first[:, None, :2], second[None, :, :2])
     bottom_right = np.minimum(first[:, None, 2:], second[None, :, 2:])
     areas = [np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=-1) for boxes in (first, second)]
     return np.clip(bottom_right - top_left, 0, None).prod(axis=-1), areas
+
+
+def suppress_duplicates(found: Detections, score_thr: float, nms_thr: float) -> Detections:
+    """Keep detections above a score, and of boxes that overlap more than a threshold only the best (greedy NMS).
+
+    Parameters
+    ----------
+    found
+        The people of one frame, from one look.
+    score_thr
+        Least score that is kept.
+    nms_thr
+        IoU above which the lower-scored of two boxes is dropped.
+    """
+    found = _best_first(found, score_thr)
+    overlap = pairwise_iou(found.bbox, found.bbox) > nms_thr
+    kept = np.ones(len(found), bool)
+    for row in range(len(found)):
+        if kept[row]:
+            kept[row + 1 :] &= ~overlap[row, row + 1 :]
+    return found.select(kept)
+
+
+def _best_first(found: Detections, score_thr: float) -> Detections:
+    """Return the detections that score enough, in the order of their scores."""
+    # A stable sort makes equal scores keep their order, so that the result is the same on every machine.
+    order = np.argsort(-found.score, kind="stable")
+    return found.select(order[found.score[order] >= score_thr])
 
 
 def pairwise_oks(found: Detections) -> FloatArray:
@@ -160,9 +190,7 @@ def merge_people(found: Detections, score_thr: float, nms_thr: float) -> Detecti
     nms_thr
         IoU above which two boxes are one person.
     """
-    # A stable sort makes equal scores keep their order, so that the result is the same on every machine.
-    order = np.argsort(-found.score, kind="stable")
-    found = found.select(order[found.score[order] >= score_thr])
+    found = _best_first(found, score_thr)
     same = same_person(found, nms_thr)
     kept = np.ones(len(found), bool)
     score = found.score.copy()

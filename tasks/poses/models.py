@@ -25,33 +25,15 @@ from tasks.video import Image
 
 
 class PoseModel(Protocol):
-    """What a backend offers: people in images.
+    """What a backend offers: people in frames of one size.
 
-    Attributes
-    ----------
-    batch_size
-        Frames that are worth handing over at once.
-    sure_score
-        Who scores this much needs no second look.
-    tile_side, crop_side
-        Lengths to which the longer side of a tile (a part of the frame) and of a crop (one person) are scaled, where
-        the model sees people best; None where the model's input has a fixed size.
+    A backend whose input size can be chosen per image offers `tasks.poses.looks.Zoom` as well.
     """
 
     batch_size: int
-    sure_score: float
-    tile_side: int | None
-    crop_side: int | None
 
-    def detect(self, images: Sequence[Image], long_side: int | None = None) -> list[Detections]:
-        """Return per (H, W, 3) uint8 BGR image its people in pixels of the image, not yet thresholded.
-
-        `long_side` is the length to which an image's longer side is scaled; None for the model's own.
-        """
-        ...
-
-    def cost(self, width: int, height: int, long_side: int | None = None) -> float:
-        """Return what an image costs, in any unit that is the same for all sizes, such as input pixels."""
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """Return per (H, W, 3) uint8 BGR image its people in pixels of the image, not yet thresholded."""
         ...
 
 

@@ -41,10 +41,10 @@ class MoveNet:
     sure_score = 0.35
     """Who scores this much is found again in an enlarged crop nearly always: it would be wasted."""
 
-    tile_side: int | None = 160
+    tile_side = 160
     """MoveNet sees people best who are 80 to 150 pixels tall in its input, whatever the frame's size."""
 
-    crop_side: int | None = 128
+    crop_side = 128
     """A person who fills a crop is found as well at 128 pixels as at 192, for less than half the cost."""
 
     def __init__(self, path: Path, long_side: int) -> None:
@@ -82,7 +82,7 @@ class MoveNet:
         -------
         Per image its people, at most six, in pixels of the image; not yet thresholded.
         """
-        sizes = [letterbox_size(*image.shape[1::-1], long_side or self._long_side, MULTIPLE) for image in images]
+        sizes = [letterbox_size(im.shape[1], im.shape[0], long_side or self._long_side, MULTIPLE) for im in images]
         found: list[Detections] = [Detections.none()] * len(images)
         # One queue at a time: two would compete for the same cores.
         for shape in dict.fromkeys(size[:2] for size in sizes):
