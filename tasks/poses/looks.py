@@ -183,15 +183,32 @@ class Looker:
         first = [look for frame in range(len(images)) for look in self._first_looks(frame)]
         raw = [[people] for people in [Detections.none()] * len(images)]
         self._take(images, first, raw)
-        if self._mode is not SecondLook.OFF:
-            left = self._budget * len(images) - sum(map(self._cost, first))
-            self._take(images, self._second_looks(self._sightings(raw), len(images), left), raw)
-            self._known = [one for one in self._sightings(raw) if one.frames[-1] > len(images) - 1 - self._hold]
-            for one in self._known:
-                one.frames = [frame - len(images) for frame in one.frames[-1:]]
-                one.boxes, one.scores = one.boxes[-1:], one.scores[-1:]
         self._done += len(images)
-        return [self._merged(parts, self._score_thr) for parts in raw]
+        if self._mode is SecondLook.OFF:
+            once = [suppress_duplicates(parts[-1], self._score_thr, self._nms_thr) for parts in raw]
+            return [clean(people, self._width, self._height) for people in once]
+        left = self._budget * len(images) - sum(map(self._cost, first))
+        people = self._link(self._merged(raw))
+        self._take(images, self._second_looks(people, len(images), left), raw)
+        found = self._merged(raw)
+        self._remember(self._link(found), len(images))
+        return [people.select(people.score >= self._score_thr) for people in found]
+
+    def _merged(self, raw: list[list[Detections]]) -> list[Detections]:
+        """Return the people of each frame from all looks at it, down to half the threshold.
+
+        A second look, or another frame, may confirm who is not sure enough yet to be kept.
+        """
+        # Cleaned first: a crop at the border shows people whose boxes leave the frame, and joints must be finite.
+        joined = [clean(Detections.joined(parts), self._width, self._height) for parts in raw]
+        return [merge_people(people, self._score_thr / 2, self._nms_thr) for people in joined]
+
+    def _remember(self, people: list[_Sighted], frames: int) -> None:
+        """Keep the last sighting of those who were seen lately, for the next batch."""
+        lately = [one for one in people if one.frames[-1] >= frames - self._hold]
+        self._known = [
+            _Sighted([one.frames[-1] - frames], one.boxes[-1:], one.scores[-1:], one.evidence) for one in lately
+        ]
 
     def _first_looks(self, frame: int) -> list[Look]:
         """Return the looks that every frame gets: the whole frame, or tiles where the model zooms."""
@@ -220,20 +237,10 @@ class Looker:
                 raw[look.frame].append(people.shifted(*look.box[:2]))
         self.spent += sum(map(self._cost, looks))
 
-    def _merged(self, parts: list[Detections], score_thr: float) -> Detections:
-        """Return the people of one frame from all looks at it."""
-        people = Detections.joined(parts)
-        if self._mode is SecondLook.OFF:
-            return clean(suppress_duplicates(people, score_thr, self._nms_thr), self._width, self._height)
-        # Cleaned first: a crop at the border shows people whose boxes leave the frame, and joints must be finite.
-        return merge_people(clean(people, self._width, self._height), score_thr, self._nms_thr)
-
-    def _sightings(self, raw: list[list[Detections]]) -> list[_Sighted]:
-        """Link what was found in the batch into people, going on from those known before it."""
+    def _link(self, frames: list[Detections]) -> list[_Sighted]:
+        """Link what was found in the frames of a batch into people, going on from those known before it."""
         people = [_Sighted(one.frames[:], one.boxes[:], one.scores[:], one.evidence) for one in self._known]
-        for frame, parts in enumerate(raw):
-            # Half the threshold: a second look may confirm who is not sure enough yet to be kept.
-            found = self._merged(parts, self._score_thr / 2)
+        for frame, found in enumerate(frames):
             for one in people:
                 one.evidence *= FADE
             taken = np.zeros(len(found), bool)

@@ -166,14 +166,14 @@ def print_table(rows: dict[str, dict[str, float]]) -> None:
     """Print the variants; a star marks those that no other beats in both cost and fighters after tracking."""
     names = ["fighters", "bystanders", "fighters_tracked", "bystanders_tracked", "oracle", "identity_kept"]
     names += ["people_per_frame", "doubles", "ghost_s", "cost", "cpu"]
-    print(f"{'variant':28s}" + "".join(f"{name[:13]:>14s}" for name in names))
+    print(f"{'variant':28s}" + "".join(f"{name[:13]:>14s}" for name in names))  # noqa: T201
     for variant, figures in rows.items():
         beaten = any(
             other["cost"] <= figures["cost"] and other["fighters_tracked"] > figures["fighters_tracked"]
             for other in rows.values()
         )
         cells = "".join(f"{figures[name]:14.3f}" if name in figures else f"{'-':>14s}" for name in names)
-        print(f"{variant:26s}{' ' if beaten else '*':2s}{cells}")
+        print(f"{variant:26s}{' ' if beaten else '*':2s}{cells}")  # noqa: T201
 
 
 def main() -> None:
@@ -195,7 +195,7 @@ def main() -> None:
         for model in args.model or ["movenet-multipose"]:
             for variant, figures in run_model(model, args.clips, labels, keep, args.pictures):
                 rows[variant] = figures
-                print(f"{variant}: done", flush=True)
+                print(f"{variant}: done", flush=True)  # noqa: T201
     one = next(figures["cpu"] for figures in rows.values())
     for figures in rows.values():
         figures["cpu"] /= one

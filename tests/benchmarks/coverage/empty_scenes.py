@@ -35,13 +35,13 @@ def _room() -> Image:
 
 
 def _noise() -> Iterator[Image]:
-    """A dark camera with nothing before it but noise."""
+    """Yield a dark camera with nothing before it but noise."""
     for frame in range(FRAMES):
         yield _noisy(np.full((HEIGHT, WIDTH, 3), 30, np.uint8), frame, 18)
 
 
 def _furniture() -> Iterator[Image]:
-    """Chairs and tables of about a person's height."""
+    """Yield chairs and tables of about a person's height."""
     image = _room()
     for x in (60, 170, 300, 430):
         cv2.rectangle(image, (x, 150), (x + 50, 220), (40, 60, 90), 6)
@@ -52,7 +52,7 @@ def _furniture() -> Iterator[Image]:
 
 
 def _coats() -> Iterator[Image]:
-    """Coats on hooks: shoulders, sleeves and a hem, and neither head nor legs."""
+    """Yield coats on hooks: shoulders, sleeves and a hem, and neither head nor legs."""
     image = _room()
     for x in (100, 190, 290, 400):
         coat = np.array([[x - 22, 80], [x + 22, 80], [x + 32, 150], [x + 26, 215], [x - 26, 215], [x - 32, 150]])
@@ -63,7 +63,7 @@ def _coats() -> Iterator[Image]:
 
 
 def _shadows() -> Iterator[Image]:
-    """A light that swings over an empty room: everything moves, nobody is there."""
+    """Yield a light that swings over an empty room: everything moves, nobody is there."""
     room = _room().astype(np.float32)
     columns = np.arange(WIDTH, dtype=np.float32)[None, :, None]
     for frame in range(FRAMES):
