@@ -37,6 +37,14 @@ class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class SecondLook(StrEnum):
+    """When a frame is looked at again, enlarged, where people are in doubt."""
+
+    OFF = "off"
+    AUTO = "auto"
+    ALWAYS = "always"
+
+
 class PoseSettings(_Group):
     """How people are found."""
 
@@ -52,6 +60,14 @@ class PoseSettings(_Group):
         ge=0.0,
         le=1.0,
         description="Boxes that overlap more (IoU) are one person; empty: the model's own.",
+    )
+    second_look: SecondLook = Field(
+        SecondLook.AUTO,
+        description="off: one pass over each frame; auto: enlarged crops where people are in doubt; "
+        "always: enlarged crops of everyone.",
+    )
+    look_budget: float = Field(
+        3.0, ge=1.0, le=20.0, description="Most that the looks may cost, as a multiple of one pass over each frame."
     )
 
 

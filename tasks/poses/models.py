@@ -26,7 +26,10 @@ from tasks.video import Image
 
 
 class PoseModel(Protocol):
-    """What a backend offers: people in frames of one size."""
+    """What a backend offers: people in frames of one size.
+
+    A backend whose input size can be chosen per image offers `tasks.poses.looks.Zoom` as well.
+    """
 
     batch_size: int
 
@@ -102,7 +105,7 @@ MOVENET = ModelEntry(
     long_side=416,
     # MoveNet's scores run low: a person in contact or half hidden often gets less than .1.
     thresholds=Thresholds(
-        score_thr=0.04, nms_thr=0.65, track_high_thresh=0.15, track_low_thresh=0.04, quality_threshold=0.1
+        score_thr=0.04, nms_thr=0.65, track_high_thresh=0.1, track_low_thresh=0.04, quality_threshold=0.1
     ),
 )
 
