@@ -22,7 +22,9 @@ from flows.local import ClipJob, run_in_order, run_in_workers
 from flows.results import ClipResult, DatasetSummary, Outcome
 from flows.verify_mapping import verify
 from tasks.annotation import merge_dataset
+from tasks.failures import current_failures
 from tasks.manifest import read_manifests, write_manifest
+from tasks.mapping import DATASET_NAME
 from tasks.outputs import Clip, discover_clips
 from tasks.poses import entry_of, model_of
 from tasks.receipts import finished, settings_key
@@ -31,9 +33,6 @@ from tasks.settings import Settings
 from tasks.storage import require_writable
 
 logger = logging.getLogger(__name__)
-
-DATASET_NAME = "dataset.pkl"
-"""The merged annotations of everything below an output root."""
 
 ARTIFACT_ROWS = 500
 """Most clips listed in the run's table; the analysis folder holds them all."""
@@ -99,7 +98,10 @@ def annotate_dataset(
 
     summary = DatasetSummary(sorted(results, key=lambda result: result.clip))
     summary.problems = [f"{problem.path}: {problem.info}" for problem in found.problems]
-    merge_dataset(read_manifests(output_root), output_root / DATASET_NAME)
+    # A clip that fails now may have an annotation of an earlier run under other settings: it stays, but is not merged.
+    failed = {failure.frame_dir for failure in current_failures(output_root)}
+    annotated = [clip for clip in read_manifests(output_root) if clip.frame_dir not in failed]
+    merge_dataset(annotated, output_root / DATASET_NAME)
     report = verify(output_root)
     summary.mapping_ok, summary.mapping_lines = report.ok, report.lines()
     analyze(output_root)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli_files import register
 from tasks.errors import FightposeError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Pose models: list them, fetch them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
+register(app)
 
 
 class RunMode(StrEnum):
@@ -146,27 +148,33 @@ def demo(
 @app.command()
 def verify(
     output_root: OutputRoot,
+    deep: Annotated[bool, typer.Option("--deep", help="Check every rule of the annotation contract, too.")] = False,
+    quarantine: Annotated[bool, typer.Option("--quarantine", help="Move corrupt outputs out of the way.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check that every input has its annotation and overlay, or a recorded failure."""
     from tasks.mapping import verify_mapping
 
-    report = verify_mapping(output_root)
-    if as_json:
-        typer.echo(report.to_json())
-        raise typer.Exit(0 if report.ok else 1)
-    for line in report.lines():
+    report = verify_mapping(output_root, deep=deep)
+    if quarantine:
+        from tasks.quarantine import quarantine as move_away
+
+        for source, target in move_away(report):
+            typer.echo(f"moved {source} to {target}", err=as_json)
+    for line in [report.to_json()] if as_json else [*report.lines(), report.headline()]:
         typer.echo(line)
-    typer.echo(report.headline())
     raise typer.Exit(0 if report.ok else 1)
 
 
 @app.command()
-def analyze(output_root: OutputRoot) -> None:
-    """Summarise the annotations of an output folder as text and CSV."""
+def analyze(
+    output_root: OutputRoot,
+    against: Annotated[Path | None, typer.Option(help="Output folder of another run, to compare with.")] = None,
+) -> None:
+    """Summarise the annotations of an output folder as text, CSV, plots and a page."""
     from tasks.report import write_report
 
-    typer.echo(write_report(output_root))
+    typer.echo(write_report(output_root, against))
 
 
 @app.command()

@@ -11,6 +11,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from tasks.camera_weights import CameraWeights
+
 Share = Field(ge=0.0, le=1.0)
 
 
@@ -101,20 +103,20 @@ class Scorer(StrEnum):
 
 
 DEFAULT_WEIGHTS = {
-    "movement": 3.7,
-    "position": 1.0,
+    "movement": 5.0,
+    "position": 0.7,
     "interaction": 1.5,
     "temporal_consistency": 0.0,
-    "persistence": 1.3,
+    "persistence": 1.5,
     "size": 2.1,
-    "reliability": 0.3,
+    "reliability": 0.6,
     "distinctness": 0.8,
 }
 """Weight of each component in the default composite score.
 
 Found on 30 labelled clips of 12 sources, two pose models and three trackers, and kept round: the components are
-logarithms, so that 3.7 (movement) and 2.1 (size) give speed and size the same exponent, the speed as the camera sees
-it. Fits with one source left out scatter around these values and order the left-out clips no better."""
+logarithms, so that 5.0 (movement) and 2.1 (size) mean speed^1.36 * size: near people weigh more, but not by their
+pixels alone. Fits with one source left out scatter around these values and order the left-out clips no better."""
 
 
 class ScoringSettings(_Group):
@@ -134,6 +136,9 @@ class ScoringSettings(_Group):
     weights: dict[str, float] = Field(
         default_factory=lambda: dict(DEFAULT_WEIGHTS),
         description="Weight of each component of the default scorer; one that is left out counts nothing.",
+    )
+    camera_weights: CameraWeights | None = Field(
+        None, description="Region weights learned from many clips, to start each clip's own from."
     )
     window_seconds: float = Field(1.0, gt=0.0, description="Length of the windows of the score over time.")
 

@@ -38,6 +38,10 @@ from tasks.video import decode_frames, probe_video
 
 logger = logging.getLogger(__name__)
 
+# Prefect gives its extra loggers (`flows.server.ENVIRONMENT`) a handler and no level: all but warnings would be lost.
+for _name in ("flows", "tasks"):
+    logging.getLogger(_name).setLevel(logging.INFO)
+
 
 def may_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     """Tell Prefect whether an error may be gone at the next try.

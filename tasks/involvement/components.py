@@ -7,7 +7,8 @@ this matters: ghosts move much but briefly, bystanders are seen long but hardly 
 
     movement              log(mean limb speed; 0.05, 2 body sizes per second), joints weighted by their scores
     position              largest of region score times region weight, see `tasks.region_weights`
-    interaction           best partner: mean over the shared frames of nearness * strike, less for a short meeting
+    interaction           best partner: sum over the shared frames of nearness * the stronger strike of the two, over
+                          the geometric mean of the frames in which each is seen
     temporal_consistency  mean of max(0, cosine) of successive motions of the body
     persistence           log(seconds seen; 0.1, 1.5)
     size                  log(root of the box area; 1/8, 1), relative to the largest lasting track of the clip
@@ -43,11 +44,8 @@ RELATIVE_QUALITY = (1 / 4, 1.0)
 REACH = 0.5
 """Gap between two boxes, in body sizes, at which nearness ends: an arm's or a leg's length."""
 
-STRIKE_SPEED = 1.0
+STRIKE_SPEED = 0.5
 """Speed of a hand or foot towards the other, body sizes per second, that counts as half a strike."""
-
-MEETING_SECONDS = 0.3
-"""Two people seen together for less than this count in proportion."""
 
 EXTREMITIES = [9, 10, 15, 16]
 """Wrists and ankles in COCO order."""
@@ -167,12 +165,14 @@ def _meetings(
         a, b, nearness = first[near], second[near], nearness[near]
         shared = np.minimum(table.bbox[a, 2:], table.bbox[b, 2:]) - np.maximum(table.bbox[a, :2], table.bbox[b, :2])
         shared_area = np.maximum(shared, 0.0).prod(1)
+        # Being struck counts as striking does: the victim of a one-sided attack takes part.
+        value = nearness * np.maximum(strike(table, motion, a, b), strike(table, motion, b, a))
         for one, other in ((a, b), (b, a)):
-            value = nearness * strike(table, motion, one, other)
             sums.add(one, other, strike=value, inside=shared_area / area[one])
             np.maximum.at(met, one, value)
-    together = np.minimum(1.0, sums["frames"] / (MEETING_SECONDS * table.fps))
-    interaction, partner = sums.best(sums["strike"] / np.maximum(sums["frames"], 1) * together)
+    # Over the geometric mean of both times: a ghost meets someone for a small part of the other's time.
+    either = np.sqrt(np.maximum(seen[sums.first], 1) * np.maximum(seen[sums.second], 1))
+    interaction, partner = sums.best(sums["strike"] / either)
     covered = np.zeros(len(table.ids))
     better = standing[sums.second] > standing[sums.first]
     inside = sums["inside"] / np.maximum(seen[sums.first], 1)
@@ -188,9 +188,12 @@ def box_nearness(table: TrackTable, a: Rows, b: Rows) -> Floats:
 
 
 def strike(table: TrackTable, motion: Motion, a: Rows, b: Rows) -> Floats:
-    """How fast the fastest hand or foot of one person moves towards the centre of another: v / (v + 1); (K,)."""
+    """How fast the fastest hand or foot v of one person moves towards the centre of another, (K,) in [0, 1].
+
+    The measure is v^2 / (v^2 + `STRIKE_SPEED`^2): the jitter of a person who stands near another counts for little.
+    """
     towards = table.centre[b] - table.centre[a]
     # The floor of a pixel: where both centres coincide there is no direction, and the speed is 0.
     towards /= np.maximum(np.linalg.norm(towards, axis=1, keepdims=True), 1.0)
     speed = np.einsum("kjx,kx->kj", motion.joint_velocity[a][:, EXTREMITIES], towards).max(axis=1, initial=0.0)
-    return speed / (speed + STRIKE_SPEED)
+    return speed**2 / (speed**2 + STRIKE_SPEED**2)
