@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tasks.poses.rtmo import Rtmo, Sidecar, sidecar_path
 from tasks.poses.rtmo_network import RtmoNetwork
 from tasks.settings import Thresholds
 from tasks.storage import atomic_path, file_sha256, require_writable, write_text
-from tasks.video import Image
+from tasks.video import Image, decode_frames, probe_video
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,9 @@ MAX_SHIFT_PX = 0.5
 
 MAX_SCORE_SHIFT = 0.01
 """A score may differ by so much from mmpose's; one so near the threshold may be on either side of it."""
+
+CHECK_FRAMES, CHECK_STEP = 8, 12
+"""How many frames of a video are compared, and how far apart: neighbours show the same picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ def export_model(config: Path, checkpoint: Path, out: Path, frames: Sequence[Ima
     network = load_network(config, checkpoint)
     with tempfile.TemporaryDirectory(prefix="fightpose-") as folder:
         candidate = Path(folder) / "candidate.onnx"
-        _write_onnx(network, candidate)
+        write_onnx(network, candidate)
         agreement = compare(network.model, Rtmo(candidate), frames)
         if agreement.people == 0:
             raise FightposeError(
@@ -126,6 +130,18 @@ def export_model(config: Path, checkpoint: Path, out: Path, frames: Sequence[Ima
     write_text(sidecar_path(out), sidecar.model_dump_json(indent=1) + "\n")
     logger.info("wrote %s (%s)", out, agreement)
     return agreement
+
+
+def check_frames(video: Path) -> list[Image]:
+    """Return some frames of a clip for the comparison: every `CHECK_STEP`-th, at most `CHECK_FRAMES`.
+
+    Raises
+    ------
+    ClipError
+        If the clip cannot be decoded.
+    """
+    images = (frame.image for frame in decode_frames(probe_video(video)))
+    return list(islice(images, 0, CHECK_STEP * CHECK_FRAMES, CHECK_STEP))
 
 
 def compare(reference: Any, exported: Rtmo, frames: Sequence[Image]) -> Agreement:
@@ -180,8 +196,14 @@ def _shifts(first: Detections, second: Detections, width: int, height: int) -> n
     return np.array([joint, box, max(score, joint_score)])
 
 
-def _write_onnx(network: RtmoNetwork, path: Path) -> None:
-    """Trace the network into an .onnx file."""
+def write_onnx(network: RtmoNetwork, path: Path) -> None:
+    """Trace the network into an .onnx file, unchecked.
+
+    Raises
+    ------
+    FightposeError
+        If the exporter cannot trace the model.
+    """
     height, width = network.input_size
     # mmpose's neck looks for a table in an attribute while it is traced, which this call makes.
     network.model.neck.switch_to_deploy({"input_size": (height, width)})

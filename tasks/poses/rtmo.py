@@ -85,6 +85,11 @@ class Rtmo:
     path
         The .onnx file.
 
+    Attributes
+    ----------
+    height, width
+        Size of the input, pixels.
+
     Raises
     ------
     FightposeError
@@ -108,9 +113,9 @@ class Rtmo:
         outputs = [_shape_of(port.get_partial_shape()) for port in model.outputs]
         self._dets, self._keypoints = find_outputs(outputs, path)
         inputs = [_shape_of(port.get_partial_shape()) for port in model.inputs]
-        self._height, self._width = input_size(inputs, sidecar, path)
+        self.height, self.width = input_size(inputs, sidecar, path)
         try:
-            model.reshape([1, 3, self._height, self._width])
+            model.reshape([1, 3, self.height, self.width])
             # The conversion to float and the change of layout run inside the graph: a quarter of the bytes to hand
             # over, and no pass over the pixels in Python.
             steps = PrePostProcessor(model)
@@ -139,7 +144,7 @@ class Rtmo:
         """
         if not images:
             return []
-        fit = Fit.of((images[0].shape[1], images[0].shape[0]), (self._width, self._height))
+        fit = Fit.of((images[0].shape[1], images[0].shape[0]), (self.width, self.height))
         outputs: list[tuple[FloatArray, FloatArray] | None] = [None] * len(images)
 
         def keep(request: Any, index: int) -> None:
@@ -194,13 +199,13 @@ class OnnxRuntimeRtmo:
         self._outputs = [ports[index].name for index in found]
         self._input = self._session.get_inputs()[0].name
         inputs = [_known(port.shape) for port in self._session.get_inputs()]
-        self._height, self._width = input_size(inputs, sidecar, path)
+        self.height, self.width = input_size(inputs, sidecar, path)
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Find the people in frames of one size; as `Rtmo.detect`."""
         if not images:
             return []
-        fit = Fit.of((images[0].shape[1], images[0].shape[0]), (self._width, self._height))
+        fit = Fit.of((images[0].shape[1], images[0].shape[0]), (self.width, self.height))
         found: list[Detections] = []
         for image in images:
             # One image at a time: the published files, with NMS inside, give rows for the first of a batch only.

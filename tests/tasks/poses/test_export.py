@@ -14,6 +14,7 @@ from tasks.poses.rtmo import sidecar_path
 from tasks.settings import Thresholds
 from tests.tasks.poses.conftest import MmposeModel
 from tests.tasks.poses.random_rtmo import pictures, save_random_checkpoint, shipped_config
+from tests.video_factory import plain_frames, write_video
 
 pytestmark = [
     pytest.mark.mmpose,
@@ -94,6 +95,17 @@ def test_other_endings_are_refused(rtmo_t: MmposeModel, tmp_path: Path) -> None:
 
     with pytest.raises(FightposeError, match=r"must end in \.onnx"):
         export_model(rtmo_t.config, rtmo_t.checkpoint, tmp_path / "rtmo.bin", CLIP)
+
+
+def test_frames_for_the_check_lie_apart(tmp_path: Path) -> None:
+    """Neighbours would show the same people eight times."""
+    pytest.importorskip("torch", reason="make install-mmpose")
+    from tasks.poses.export import CHECK_FRAMES, CHECK_STEP, check_frames
+
+    short = write_video(tmp_path / "short.mp4", plain_frames(CHECK_STEP + 1))
+    assert len(check_frames(short)) == 2
+    long = write_video(tmp_path / "long.mp4", plain_frames(CHECK_STEP * CHECK_FRAMES + 5))
+    assert len(check_frames(long)) == CHECK_FRAMES
 
 
 def test_people_are_compared_as_sets() -> None:
