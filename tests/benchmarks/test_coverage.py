@@ -62,8 +62,9 @@ def test_only_tracks_of_the_least_length_count() -> None:
     assert count_tracked(tracks, LABEL, 13)["tracked fighter covered"] == 0
 
 
-def test_scenes_without_people_are_the_same_in_every_run(tmp_path: Path) -> None:
+def test_scenes_without_people_are_the_same_in_every_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their noise comes from the frame's number."""
+    monkeypatch.setattr("tests.benchmarks.coverage.empty_scenes.FRAMES", 2)
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
     first, second = (write_empty_scenes(tmp_path / name) for name in ("first", "second"))
