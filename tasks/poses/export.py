@@ -1,7 +1,4 @@
-"""From mmpose's config and checkpoint to an .onnx file that runs without torch, proven on frames before it is kept.
-
-This module imports torch at its top: import it only where a torch model is used.
-"""
+"""From mmpose's config and checkpoint to an .onnx file that runs without torch, proven on frames before it is kept."""
 
 from __future__ import annotations
 
@@ -12,19 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from tasks.errors import FightposeError
 from tasks.poses.detections import Detections, suppress_duplicates
-from tasks.poses.mmpose_backend import load_network
+from tasks.poses.mmpose_compat import require_mmpose
 from tasks.poses.rtmo import Rtmo, Sidecar, sidecar_path
-from tasks.poses.rtmo_network import RtmoNetwork
 from tasks.settings import Thresholds
 from tasks.storage import atomic_path, file_sha256, require_writable, write_text
 from tasks.video import Image, decode_frames, probe_video
+
+if TYPE_CHECKING:
+    from tasks.poses.rtmo_network import RtmoNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -96,9 +94,13 @@ def export_model(config: Path, checkpoint: Path, out: Path, frames: Sequence[Ima
     Raises
     ------
     FightposeError
-        If a file cannot be read or written, mmpose sees nobody in the frames, or the exported file disagrees with
-        mmpose (the figures are in the message).
+        If mmpose is not installed, a file cannot be read or written, mmpose sees nobody in the frames, or the
+        exported file disagrees with mmpose (the figures are in the message).
     """
+    require_mmpose()
+    # Imported here: torch takes seconds, and its absence has just been told in one line.
+    from tasks.poses.mmpose_backend import load_network
+
     if out.suffix.lower() != ".onnx":
         raise FightposeError(f"{out} must end in .onnx")
     require_writable(out.parent)
@@ -204,6 +206,8 @@ def write_onnx(network: RtmoNetwork, path: Path) -> None:
     FightposeError
         If the exporter cannot trace the model.
     """
+    import torch
+
     height, width = network.input_size
     # mmpose's neck looks for a table in an attribute while it is traced, which this call makes.
     network.model.neck.switch_to_deploy({"input_size": (height, width)})

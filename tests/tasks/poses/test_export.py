@@ -1,6 +1,7 @@
 """Export to .onnx: kept only where it shows mmpose's people."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,13 @@ from tests.tasks.poses.conftest import MmposeModel
 from tests.tasks.poses.random_rtmo import pictures, save_random_checkpoint, shipped_config
 from tests.video_factory import plain_frames, write_video
 
-pytestmark = [
-    pytest.mark.mmpose,
-    # Those of mmengine, mmcv and mmpose about each other's imports.
-    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
-]
+# Warnings are those of mmengine, mmcv and mmpose about each other's imports.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 
 CLIP = pictures(3, 640, 360, seed=3)
 
 
+@pytest.mark.mmpose
 @pytest.mark.parametrize("name", ["rtmo-t", "rtmo-s"])
 def test_exported_file_shows_the_people_of_mmpose(name: str, rtmo_t: MmposeModel, tmp_path: Path) -> None:
     """The file alone is enough for --model: size, thresholds and hash stand in the JSON beside it."""
@@ -49,6 +48,7 @@ def test_exported_file_shows_the_people_of_mmpose(name: str, rtmo_t: MmposeModel
     np.testing.assert_allclose(first.keypoints, second.keypoints, atol=0.5)
 
 
+@pytest.mark.mmpose
 def test_frame_without_people_gives_nobody(rtmo_t: MmposeModel, tmp_path: Path) -> None:
     """No candidate at all: the shape that depends on the data is at its smallest."""
     from tasks.poses.export import export_model
@@ -59,6 +59,7 @@ def test_frame_without_people_gives_nobody(rtmo_t: MmposeModel, tmp_path: Path) 
     assert len(suppress_duplicates(people, 0.3, 0.35)) == 0
 
 
+@pytest.mark.mmpose
 def test_disagreement_is_refused_with_figures(
     rtmo_t: MmposeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +82,7 @@ def test_disagreement_is_refused_with_figures(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.mmpose
 def test_frames_without_people_prove_nothing(rtmo_t: MmposeModel, tmp_path: Path) -> None:
     """An empty comparison would always hold."""
     from tasks.poses.export import export_model
@@ -89,6 +91,7 @@ def test_frames_without_people_prove_nothing(rtmo_t: MmposeModel, tmp_path: Path
         export_model(rtmo_t.config, rtmo_t.checkpoint, tmp_path / "rtmo.onnx", [np.full((64, 64, 3), 114, np.uint8)])
 
 
+@pytest.mark.mmpose
 def test_other_endings_are_refused(rtmo_t: MmposeModel, tmp_path: Path) -> None:
     """--model tells kinds of files by their ending."""
     from tasks.poses.export import export_model
@@ -97,9 +100,18 @@ def test_other_endings_are_refused(rtmo_t: MmposeModel, tmp_path: Path) -> None:
         export_model(rtmo_t.config, rtmo_t.checkpoint, tmp_path / "rtmo.bin", CLIP)
 
 
+def test_export_without_mmpose_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line instead of an ImportError."""
+    from tasks.poses.export import export_model
+
+    monkeypatch.setitem(sys.modules, "mmengine", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(FightposeError, match="make install-mmpose"):
+        export_model(tmp_path / "a.py", tmp_path / "a.pth", tmp_path / "a.onnx", CLIP)
+
+
 def test_frames_for_the_check_lie_apart(tmp_path: Path) -> None:
     """Neighbours would show the same people eight times."""
-    pytest.importorskip("torch", reason="make install-mmpose")
     from tasks.poses.export import CHECK_FRAMES, CHECK_STEP, check_frames
 
     short = write_video(tmp_path / "short.mp4", plain_frames(CHECK_STEP + 1))
@@ -110,7 +122,6 @@ def test_frames_for_the_check_lie_apart(tmp_path: Path) -> None:
 
 def test_people_are_compared_as_sets() -> None:
     """The order of rows says nothing, and someone seen by one side alone counts."""
-    pytest.importorskip("torch", reason="make install-mmpose")
     from tasks.poses.detections import Detections
     from tasks.poses.export import _pairs
 
