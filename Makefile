@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo up test test-integration lint format clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -27,6 +27,12 @@ install: $(VENV)/.installed ## Create .venv and install fightpose into it
 
 demo: $(VENV)/.installed ## Annotate four demo clips and show what comes out
 	$(BIN)/fightpose demo
+
+up: $(VENV)/.installed ## Start a Prefect server, pools, deployments and workers; Ctrl-C ends all of it
+	$(BIN)/fightpose up
+
+test-integration: $(VENV)/.installed-dev ## Kill, flood and schedule real servers and workers (minutes; PostgreSQL)
+	$(BIN)/python -m pytest -m integration tests/integration
 
 test: $(VENV)/.installed-dev ## Run the tests
 	$(BIN)/python -m pytest
