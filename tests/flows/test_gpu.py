@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def in_a_deployment(monkeypatch, prefect_server):
 @pytest.mark.prefect
 def test_two_runs_never_share_a_gpu_and_a_third_waits_for_one(two_gpus, in_a_deployment):
     """Each sees its own GPU only; the third gets the first that is free."""
-    # The server's answer tells how long to wait; threads here stand for processes, which have environments of their own.
+    # Threads stand for the processes of runs; those have environments of their own, which is why none is set here.
     taken: list[tuple[str, float]] = []
     release = threading.Event()
 
@@ -116,9 +117,13 @@ def test_a_limit_that_a_person_raised_lets_runs_share_a_gpu(two_gpus, in_a_deplo
 def test_a_gpu_that_is_not_there_is_one_clear_line(in_a_deployment, monkeypatch):
     """The line names the machine and what to do."""
     monkeypatch.setattr(gpu, "visible_gpus", list)
-    with pytest.raises(FightposeError, match="no GPU is visible on .*or choose the device cpu"):
-        with gpu.device_lease("cuda:0"):
-            pass
+    with pytest.raises(FightposeError, match=r"no GPU is visible on .*or choose the device cpu"), _gpu_lease():
+        pass
+
+
+def _gpu_lease() -> AbstractContextManager[None]:
+    """Return the lease that a run on a GPU asks for."""
+    return gpu.device_lease("cuda:0")
 
 
 @pytest.mark.prefect

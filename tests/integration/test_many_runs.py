@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -19,25 +20,29 @@ import pytest
 from tests.integration.clips import make_clips
 from tests.integration.cluster import Cluster, Database, client
 
-EXECUTORS = 2
+EXECUTORS = 4
 
 
 def execute(pool: str, stop: Any) -> None:
     """Take runs of a pool from the server, one after the other, and run them in this process."""
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.flow_engine import run_flow
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.states import Pending
 
     from tests.integration.counted import annotate_video
 
-    with client() as api:
+    # Without heartbeats: each run would wait up to a second for their thread.
+    with client() as api, temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         while not stop.is_set():
             queued = api.read_flow_runs(
                 flow_run_filter=FlowRunFilter.model_validate(
                     {"state": {"type": {"any_": ["SCHEDULED"]}}, "tags": {"any_": ["clip"]}}
                 ),
-                limit=5,
+                limit=20,
             )
+            # Or all of them would reach for the same run.
+            random.shuffle(queued)
             if not queued:
                 time.sleep(0.5)
             for run in queued:

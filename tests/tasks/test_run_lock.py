@@ -26,9 +26,9 @@ def hold(folder: Path, held: Any) -> None:
 
 def test_a_second_run_on_an_output_folder_is_refused_and_told_who_holds_it(out):
     """Also from the same process; afterwards the folder is free."""
-    with sole_run(out), pytest.raises(FightposeError, match=f"another run is writing to .*process {os.getpid()} on "):
-        with sole_run(out):
-            pytest.fail("two runs at once")
+    line = f"another run is writing to .*process {os.getpid()} on "
+    with sole_run(out), pytest.raises(FightposeError, match=line), sole_run(out):
+        pytest.fail("two runs at once")
     with sole_run(out):
         pass
 
