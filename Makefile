@@ -8,7 +8,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # Which torch `install-mmpose` takes: on Linux plain `torch` brings CUDA (several GB).
 TORCH ?= torch
 
-.PHONY: help install install-mmpose demo test test-mmpose lint format clean
+.PHONY: help install install-mmpose demo up test test-mmpose test-integration lint format clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -37,6 +37,12 @@ install-mmpose: $(VENV)/.installed-mmpose ## Add RTMO as mmpose config and check
 
 demo: $(VENV)/.installed ## Annotate four demo clips and show what comes out
 	$(BIN)/fightpose demo
+
+up: $(VENV)/.installed ## Start a Prefect server, pools, deployments and workers; Ctrl-C ends all of it
+	$(BIN)/fightpose up
+
+test-integration: $(VENV)/.installed-dev ## Kill, flood and schedule real servers and workers (minutes; PostgreSQL)
+	$(BIN)/python -m pytest -m integration tests/integration
 
 test: $(VENV)/.installed-dev ## Run the tests
 	$(BIN)/python -m pytest

@@ -14,6 +14,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
+from flows.gpu import device_lease
 from tasks import steps
 from tasks.errors import ClipError, FailureReason
 from tasks.failures import log_failure, resolve_failures
@@ -43,8 +44,11 @@ def annotate_video(
     """
     clip = find_clip(video, input_root, output_root)
     entry = entry_of((settings or Settings()).poses)
+    resolved = (settings or Settings()).resolve(entry.thresholds)
     try:
-        return _annotate(clip, output_root, (settings or Settings()).resolve(entry.thresholds), entry)
+        # The whole run and not the extraction alone: the model stays on the GPU until the process ends.
+        with device_lease(resolved.poses.device):
+            return _annotate(clip, output_root, resolved, entry)
     except Exception as error:
         return _recorded(error, clip, output_root)
 

@@ -87,20 +87,46 @@ def _drain() -> None:
     time.sleep(1.5)
 
 
-def require_reachable(address: str) -> None:
-    """Make sure that the user's Prefect server answers.
+def require_named_server() -> None:
+    """Make sure that a server is named whose workers can take runs; a temporary one has none.
 
     Raises
     ------
     FightposeError
-        If it does not.
+        If none is.
+    """
+    from prefect.settings import PREFECT_API_URL
+
+    if not PREFECT_API_URL.value():
+        raise FightposeError(
+            "mode pool needs a Prefect server with workers: start `fightpose up`, set PREFECT_API_URL to the address "
+            "that it prints, and run this again"
+        )
+
+
+def require_reachable(address: str) -> None:
+    """Make sure that the user's Prefect server answers, and that it is of this program's version.
+
+    Raises
+    ------
+    FightposeError
+        If it does not, or is not.
     """
     import httpx
+    import prefect
 
     try:
-        httpx.get(f"{address.rstrip('/')}/health", timeout=10).raise_for_status()
-    except httpx.HTTPError as error:
+        answer = httpx.get(f"{address.rstrip('/')}/admin/version", timeout=10)
+        answer.raise_for_status()
+        version = str(answer.json())
+    except (httpx.HTTPError, ValueError) as error:
         raise FightposeError(
             f"the Prefect server at {address} does not answer ({type(error).__name__}); start it with "
             "`prefect server start`, or unset PREFECT_API_URL to use a temporary one"
         ) from error
+    # Prefect's server reads older clients of its own minor version and no newer ones.
+    if version.split(".")[:2] != prefect.__version__.split(".")[:2]:
+        raise FightposeError(
+            f"the Prefect server at {address} is version {version}, this program uses {prefect.__version__}; start a "
+            f"server of that version (`pip install prefect=={prefect.__version__}`), or unset PREFECT_API_URL"
+        )
