@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test test-browser lint format clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -30,6 +30,9 @@ demo: $(VENV)/.installed ## Annotate four demo clips and show what comes out
 
 test: $(VENV)/.installed-dev ## Run the tests
 	$(BIN)/python -m pytest
+
+test-browser: $(VENV)/.installed-dev ## Run the tests of the review page in Chromium
+	$(BIN)/python -m pytest -m browser tests/browser
 
 lint: $(VENV)/.installed-dev ## Check style, types and file formats
 	$(BIN)/ruff check .

@@ -64,6 +64,7 @@ Share = Annotated[float | None, typer.Option(min=0.0, max=1.0, show_default="the
 
 @app.command()
 def annotate(
+    context: typer.Context,
     input: Annotated[Path, typer.Argument(help="Folder of clips (searched recursively), or one clip.")],
     output_root: Annotated[Path, typer.Option(help="Folder below which the input's tree is mirrored.")],
     mode: Annotated[
@@ -91,6 +92,9 @@ def annotate(
     num_workers: Annotated[int | None, typer.Option(min=1, show_default="what the machine carries")] = None,
     demo_count: Annotated[int, typer.Option(min=1, help="Clips in mode demo.")] = 10,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show failures only.")] = False,
+    settings_file: Annotated[
+        Path | None, typer.Option("--settings", help="TOML or JSON file of settings; options that are typed win.")
+    ] = None,
 ) -> None:
     """Annotate every clip: poses, tracks, ranking, annotation PKL, overlay video, verified mapping."""
     from tasks import settings as s
@@ -115,6 +119,10 @@ def annotate(
         scoring=s.ScoringSettings(scorer=s.Scorer(scorer)),
         overlay=s.OverlaySettings(save_overlayfile=save_overlayfile, overlay_regions=overlay_regions),
     )
+    if settings_file is not None:
+        from flows.options import with_settings_file
+
+        chosen = with_settings_file(context, settings_file, chosen)
     summary = _run_dataset(input, output_root, chosen, str(mode), num_workers, demo_count, quiet)
     _print_outcome(summary, output_root)
     raise typer.Exit(0 if summary.ok else 1)
@@ -162,11 +170,52 @@ def verify(
 
 
 @app.command()
-def analyze(output_root: OutputRoot) -> None:
-    """Summarise the annotations of an output folder as text and CSV."""
+def analyze(
+    output_root: OutputRoot,
+    against: Annotated[Path | None, typer.Option(help="Output folder of another run, to compare with.")] = None,
+) -> None:
+    """Summarise the annotations of an output folder as text, CSV, charts and an HTML page."""
     from tasks.report import write_report
 
-    typer.echo(write_report(output_root))
+    typer.echo(write_report(output_root, against))
+
+
+@app.command()
+def review(
+    output_root: OutputRoot,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
+    name: Annotated[str | None, typer.Option(help="Who corrects.", show_default="your login name")] = None,
+) -> None:
+    """Serve the review page of an output folder on this machine, until Ctrl-C."""
+    from flows.review_serve import serve
+
+    serve(output_root, port, name)
+
+
+@app.command("apply-review")
+def apply_review(output_root: OutputRoot) -> None:
+    """Rewrite annotations and dataset.pkl from the corrections; exit code 1 if some do not fit."""
+    from tasks.report import printable
+    from tasks.review_folder import apply_review
+
+    report = apply_review(output_root)
+    for line in report.lines():
+        typer.echo(printable(line))
+    raise typer.Exit(1 if report.problems else 0)
+
+
+@app.command("review-stats")
+def review_stats(
+    output_root: OutputRoot,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Refit the composite weights and write them to this .json or .toml file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Compare the corrections with the automatic ranking."""
+    from flows.review_report import print_stats
+
+    print_stats(output_root, calibrate, as_json)
 
 
 @app.command()
@@ -235,6 +284,7 @@ def _require_input(input: Path) -> None:
 def _print_outcome(summary: DatasetSummary, output_root: Path) -> None:
     """Print what became of a run, and where things are."""
     from flows.results import Outcome
+    from tasks.review_folder import waiting_corrections
 
     for line in [*summary.problems, *summary.mapping_lines]:
         typer.echo(line)
@@ -242,6 +292,9 @@ def _print_outcome(summary: DatasetSummary, output_root: Path) -> None:
     typer.echo(f"{len(summary.results)} clips: {counts}; pose extraction run for {summary.extracted}.")
     if not summary.extracted and summary.results:
         typer.echo("No pose extraction was needed: nothing is done twice.")
+    waiting = waiting_corrections(output_root)
+    if waiting:
+        typer.echo(f"{len(waiting)} clips have corrections that are not applied: fightpose apply-review {output_root}")
     typer.echo(f"Mapping: {'verified' if summary.mapping_ok else 'NOT in order, see above'}")
     typer.echo(f"Outputs: {output_root}")
 

@@ -88,6 +88,7 @@ def _frame_at(path: Path, wanted: int) -> Image:
     try:
         with av.open(str(path.absolute()), metadata_errors="replace") as container:
             stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
             rate = float(stream.average_rate or 25)
             start = (wanted - 0.5) / rate
             if wanted:
