@@ -15,7 +15,7 @@ from tasks.errors import FightposeError
 from tasks.outputs import Clip
 from tasks.report import printable
 from tasks.review_apply import apply_changes
-from tasks.review_clip import clip_view, said
+from tasks.review_clip import clip_view, empty_view
 from tasks.review_folder import apply_review, automatic_annotation
 from tasks.review_gallery import NO_VERDICT, Verdict, card, find_clips, is_waiting, verdict_of
 from tasks.review_index import open_index, read_rows, unread
@@ -98,7 +98,7 @@ class ReviewDesk:
             shown |= clip_view(automatic_annotation(clip, self.output_root), entries, undos)
         except (AnnotationError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             # A clip that failed, or someone else's file: it can still be judged as a whole.
-            shown |= said(entries, undos) | {"people": [], "label": shown["label"], "automatic_label": clip.label}
+            shown |= empty_view(clip.label, entries, undos)
             shown["info"] = shown["info"] or printable(str(error))
         shown["waiting"] = is_waiting((row, verdict))
         return shown

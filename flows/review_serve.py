@@ -60,6 +60,8 @@ def _listening(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
+        # A browser that is quicker than the server waits instead of being refused.
+        listener.listen()
     except OSError as error:
         listener.close()
         raise FightposeError(f"port {port} cannot be used: {error.strerror}; choose another --port") from error

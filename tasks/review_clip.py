@@ -59,12 +59,32 @@ def clip_view(annotation: Annotation, entries: Sequence[Entry], undos: Sequence[
             for suspect in (find_suspects(shown) if shown else [])
         ],
         "next_id": _next_id(annotation, changes),
-        **said(entries, undos, applied),
+        **_said(entries, undos, applied),
     }
 
 
-def said(entries: Sequence[Entry], undos: Sequence[Entry], applied: Applied | None = None) -> dict[str, Any]:
-    """Return what was said about a clip; also for one without annotation, which can only be judged as a whole."""
+def empty_view(label: int, entries: Sequence[Entry], undos: Sequence[Entry]) -> dict[str, Any]:
+    """Return the same for a clip whose annotation is absent or unreadable: it can be judged as a whole only."""
+    labels = [entry.change.label for entry in entries if isinstance(entry.change, SetLabel)]
+    return {
+        "frames": 0,
+        "fps": 25.0,
+        "width": 16,
+        "height": 9,
+        "label": labels[-1] if labels else label,
+        "automatic_label": label,
+        "automatic_order": [],
+        "window_frames": [],
+        "region_weights": {},
+        "people": [],
+        "suspects": [],
+        "next_id": 1,
+        **_said(entries, undos, None),
+    }
+
+
+def _said(entries: Sequence[Entry], undos: Sequence[Entry], applied: Applied | None) -> dict[str, Any]:
+    """Return what was said about a clip."""
     changes = [entry.change for entry in entries]
     last: dict[type[Any], Any] = {type(change): change for change in changes}
     excluded = applied.excluded if applied else bool(last[SetExcluded].excluded) if SetExcluded in last else False

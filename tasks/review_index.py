@@ -47,6 +47,8 @@ INDEX_VERSION = 1
 
 _TAKEN = ("status", "label", "frames", "fps", "width", "height", "people", "gap", "quality", "seen", "filled")
 
+_THREADS = 8
+
 BATCH = 200
 """Rows between two saves of the index."""
 
@@ -75,19 +77,17 @@ def open_index(output_root: Path) -> tuple[dict[str, Row], dict[str, Clip]]:
     failures = {failure.frame_dir: failure for failure in current_failures(output_root)}
     clips = {clip_id(clip.frame_dir): clip for clip in read_manifests(output_root)}
     split = {name: part for part, names in read_split(output_root / DATASET_NAME).items() for name in names}
-    with ThreadPoolExecutor(8) as pool:
-        # Several at a time: on network storage each `stat` is a round trip.
-        stats = dict(zip(clips, pool.map(_stat, clips.values(), chunksize=256), strict=True))
+    stats = _stats(list(clips.values()))
     rows: dict[str, Row] = {}
     for key, clip in clips.items():
         failure = failures.get(clip.frame_dir)
-        row: Row = {"id": key, "clip": clip.frame_dir, "status": "unread", "stat": stats[key]}
+        row: Row = {"id": key, "clip": clip.frame_dir, "status": "unread", "stat": stats[clip.frame_dir]}
         if failure is not None:
             row |= {"status": "failed", "reason": str(failure.reason), "info": failure.info, "label": clip.label}
-        elif stats[key] is None:
+        elif stats[clip.frame_dir] is None:
             row |= {"status": "failed", "reason": "NOT_ANNOTATED", "info": "no run has reached this clip yet"}
             row["label"] = clip.label
-        elif (old := known.get(key)) is not None and old.get("stat") == stats[key]:
+        elif (old := known.get(key)) is not None and old.get("stat") == stats[clip.frame_dir]:
             row = old
         row["split"] = split.get(clip.frame_dir, "")
         rows[key] = row
@@ -155,6 +155,15 @@ def _load(output_root: Path) -> dict[str, Row]:
         return {str(row["id"]): row for row in value["rows"] if "clip" in row and "status" in row}
     except (OSError, ValueError, LookupError, TypeError):
         return {}
+
+
+def _stats(clips: list[Clip]) -> dict[str, list[int] | None]:
+    """Return `_stat` of every clip by identifier, several at a time: on network storage each is a round trip."""
+    # In pieces: a task of its own for each would cost more than the call.
+    pieces = [clips[start::_THREADS] for start in range(_THREADS)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        done = pool.map(lambda piece: [(clip.frame_dir, _stat(clip)) for clip in piece], pieces)
+        return {name: stat for found in done for name, stat in found}
 
 
 def _stat(clip: Clip) -> list[int] | None:
