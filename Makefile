@@ -8,7 +8,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # Which torch `install-mmpose` takes: on Linux plain `torch` brings CUDA (several GB).
 TORCH ?= torch
 
-.PHONY: help install install-mmpose demo up test test-mmpose test-integration lint format clean
+.PHONY: help install install-mmpose demo up test test-browser test-mmpose test-integration lint format clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -49,6 +49,9 @@ test: $(VENV)/.installed-dev ## Run the tests
 
 test-mmpose: $(VENV)/.installed-dev $(VENV)/.installed-mmpose ## Run the tests that need mmpose
 	$(BIN)/python -m pytest -m mmpose
+
+test-browser: $(VENV)/.installed-dev ## Run the tests of the review page in Chromium
+	$(BIN)/python -m pytest -m browser tests/browser
 
 lint: $(VENV)/.installed-dev ## Check style, types and file formats
 	$(BIN)/ruff check .

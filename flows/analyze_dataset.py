@@ -9,11 +9,14 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from tasks.report import write_report
+from tasks.review_index import refresh_index
 
 
 @task(name="analyze-dataset", cache_policy=NO_CACHE, persist_result=False)
 def analyze(output_root: Path) -> str:
     """Write the analysis below an output root and return its text."""
+    # The review page then opens with everything known.
+    refresh_index(output_root)
     return write_report(output_root)
 
 

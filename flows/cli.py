@@ -91,6 +91,7 @@ InFlight = Annotated[int, typer.Option(min=1, max=200, help="Most clips queued o
 
 @app.command()
 def annotate(
+    context: typer.Context,
     input: Annotated[Path, typer.Argument(help="Folder of clips (searched recursively), or one clip.")],
     output_root: Annotated[Path, typer.Option(help="Folder below which the input's tree is mirrored.")],
     mode: Annotated[
@@ -122,6 +123,9 @@ def annotate(
     fail_share: FailShare = 0.1,
     demo_count: Annotated[int, typer.Option(min=1, help="Clips in mode demo.")] = 10,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show failures only.")] = False,
+    settings_file: Annotated[
+        Path | None, typer.Option("--settings", help="TOML or JSON file of settings; options that are typed win.")
+    ] = None,
 ) -> None:
     """Annotate every clip: poses, tracks, ranking, annotation PKL, overlay video, verified mapping."""
     from tasks import settings as s
@@ -146,6 +150,10 @@ def annotate(
         scoring=s.ScoringSettings(scorer=s.Scorer(scorer)),
         overlay=s.OverlaySettings(save_overlayfile=save_overlayfile, overlay_regions=overlay_regions),
     )
+    if settings_file is not None:
+        from flows.options import with_settings_file
+
+        chosen = with_settings_file(context, settings_file, chosen)
     summary = _run_dataset(input, output_root, chosen, str(mode), num_workers, demo_count, quiet, in_flight)
     _print_outcome(summary, output_root)
     raise typer.Exit(_exit_code(summary, fail_on, fail_share))
@@ -245,10 +253,48 @@ def analyze(
     output_root: OutputRoot,
     against: Annotated[Path | None, typer.Option(help="Output folder of another run, to compare with.")] = None,
 ) -> None:
-    """Summarise the annotations of an output folder as text, CSV, plots and a page."""
+    """Summarise the annotations of an output folder as text, CSV, charts and an HTML page."""
     from tasks.report import write_report
 
     typer.echo(write_report(output_root, against))
+
+
+@app.command()
+def review(
+    output_root: OutputRoot,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
+    name: Annotated[str | None, typer.Option(help="Who corrects.", show_default="your login name")] = None,
+) -> None:
+    """Serve the review page of an output folder on this machine, until Ctrl-C."""
+    from flows.review_serve import serve
+
+    serve(output_root, port, name)
+
+
+@app.command("apply-review")
+def apply_review(output_root: OutputRoot) -> None:
+    """Rewrite annotations and dataset.pkl from the corrections; exit code 1 if some do not fit."""
+    from tasks.report import printable
+    from tasks.review_folder import apply_review
+
+    report = apply_review(output_root)
+    for line in report.lines():
+        typer.echo(printable(line))
+    raise typer.Exit(1 if report.problems else 0)
+
+
+@app.command("review-stats")
+def review_stats(
+    output_root: OutputRoot,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Refit the composite weights and write them to this .json or .toml file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Compare the corrections with the automatic ranking."""
+    from flows.review_report import print_stats
+
+    print_stats(output_root, calibrate, as_json)
 
 
 @app.command()
@@ -352,6 +398,7 @@ def _exit_code(summary: DatasetSummary, fail_on: FailOnName, fail_share: float) 
 def _print_outcome(summary: DatasetSummary, output_root: Path) -> None:
     """Print what became of a run, and where things are."""
     from flows.results import Outcome
+    from tasks.review_folder import waiting_corrections
 
     for line in [*summary.problems, *summary.mapping_lines]:
         typer.echo(line)
@@ -359,6 +406,9 @@ def _print_outcome(summary: DatasetSummary, output_root: Path) -> None:
     typer.echo(f"{len(summary.results)} clips: {counts}; pose extraction run for {summary.extracted}.")
     if not summary.extracted and summary.results:
         typer.echo("No pose extraction was needed: nothing is done twice.")
+    waiting = waiting_corrections(output_root)
+    if waiting:
+        typer.echo(f"{len(waiting)} clips have corrections that are not applied: fightpose apply-review {output_root}")
     typer.echo(f"Mapping: {'verified' if summary.mapping_ok else 'NOT in order, see above'}")
     typer.echo(f"Outputs: {output_root}")
 

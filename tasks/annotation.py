@@ -27,6 +27,7 @@ in rank order (consumers keep the first two), T decoded frames and 17 COCO keypo
 | fps | float | frames per second |
 | settings, provenance | dict | of the run; plain values |
 | schema_version | int | version of this table |
+| automatic, review | dict | in reviewed annotations only: values before the review, and what was applied |
 
 There is never a key `filename`: mmaction2 would look splits up by it. Nothing here is float16, which costs up to two
 pixels above 512, and nothing is NaN, which becomes a silent NaN prediction.
@@ -34,9 +35,10 @@ pixels above 512, and nothing is NaN, which becomes a silent NaN prediction.
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,7 @@ from tasks.records import NUM_KEYPOINTS, REGIONS, Involvement, Tracks
 from tasks.safe_pickle import AnnotationError, safe_load
 from tasks.settings import Settings
 from tasks.splits import make_splits
-from tasks.storage import atomic_path
+from tasks.storage import atomic_path, write_text
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -58,8 +60,10 @@ __all__ = [
     "AnnotationError",
     "MergeReport",
     "build_annotation",
+    "is_excluded",
     "merge_dataset",
     "read_annotation",
+    "read_split",
     "write_annotation",
 ]
 
@@ -220,8 +224,12 @@ def merge_dataset(
     group_of: Callable[[str], str] | None = None,
     seed: int = 0,
     label_of: Callable[[str], int | None] | None = None,
+    keep: Mapping[str, Sequence[str]] | None = None,
 ) -> MergeReport:
     """Merge the annotations of clips into one data set with train, val and test splits.
+
+    Clips that a review excluded stay out. Beside the file stands `<stem>_split.json`, so that the splits can be read
+    without the poses.
 
     The merged list stands in memory once, as a pickle of one object demands: about 230 bytes for each person and frame.
     A clip without annotation is passed over; a file that cannot be read, and a second one of the same identifier, cost
@@ -237,6 +245,8 @@ def merge_dataset(
         See `tasks.splits.make_splits`.
     label_of
         Gives another label by identifier (see `tasks.labels`), None where the annotation's own stands.
+    keep
+        Splits of an earlier merge (`read_split`): clips that they name stay where they are.
     """
     merged: dict[str, Annotation] = {}
     skipped: list[tuple[Path, str]] = []
@@ -250,12 +260,40 @@ def merge_dataset(
         label = label_of(name) if label_of else None
         annotation["label"] = annotation["label"] if label is None else label
     split = make_splits({name: annotation["label"] for name, annotation in merged.items()}, group_of, seed)
+    if keep:
+        kept = {name: part for part, members in keep.items() for name in members}
+        dealt = {name: part for part, members in split.items() for name in members}
+        split = {part: sorted(n for n in dealt if kept.get(n, dealt[n]) == part) for part in {**split, **keep}}
     write_annotation(destination, [merged[name] for name in sorted(merged)], split)
+    # ASCII, because a file name may hold bytes that are no UTF-8.
+    write_text(_split_path(destination), json.dumps(split, indent=1) + "\n")
     return MergeReport(destination, {name: len(members) for name, members in split.items()}, skipped)
 
 
+def read_split(dataset: Path) -> dict[str, list[str]]:
+    """Return the splits of a merged data set without reading its poses; empty where they are not known."""
+    try:
+        value = json.loads(_split_path(dataset).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    sound = isinstance(value, dict) and all(_is_list_of(names, str) for names in value.values())
+    return value if sound else {}
+
+
+def is_excluded(annotation: Annotation) -> bool:
+    """Tell whether a review left a clip out of the data set."""
+    review = annotation.get("review")
+    return isinstance(review, dict) and review.get("excluded") is True
+
+
+def _split_path(dataset: Path) -> Path:
+    """Return where the splits of a merged data set stand."""
+    return dataset.with_name(f"{dataset.stem}_split.json")
+
+
 def _take(annotations: list[Annotation], path: Path, merged: dict[str, Annotation]) -> None:
-    """Add the annotations of one file to a merged set, all of them or none."""
+    """Add the annotations of one file to a merged set, all of them or none; those that a review excluded stay out."""
+    annotations = [annotation for annotation in annotations if not is_excluded(annotation)]
     names = [annotation.get("frame_dir") for annotation in annotations]
     if len(set(map(str, names))) != len(names):
         raise AnnotationError(f"{path}: an identifier stands twice in it")

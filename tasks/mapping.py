@@ -18,7 +18,7 @@ from typing import Any
 
 import av
 
-from tasks.annotation import Annotation, AnnotationError, read_annotation
+from tasks.annotation import Annotation, AnnotationError, is_excluded, read_annotation
 from tasks.errors import FightposeError
 from tasks.failures import current_failures, escaped
 from tasks.manifest import read_manifests
@@ -310,10 +310,21 @@ def _check_dataset(path: Path, pairs: Pairs) -> Iterator[Finding]:
     for problem in validate_dataset(data):
         yield Finding(FindingKind.DATASET, path.name, f"{problem.rule}: {problem.text}", (path,))
     merged = {normal(str(annotation.get("frame_dir"))) for annotation in data["annotations"]}
-    single = {key.stem for key in pairs.annotations if not key.earlier}
-    for stem in sorted(merged ^ single):
+    single = {key.stem: files[0] for key, files in pairs.annotations.items() if not key.earlier}
+    for stem in sorted(merged ^ single.keys()):
+        if stem in single and _left_out(single[stem]):
+            continue
         side = "is in it, but has no annotation" if stem in merged else "has an annotation, but is not in it"
         yield Finding(FindingKind.DATASET, path.name, f"{stem} {side}; run annotate again", (path,))
+
+
+def _left_out(path: Path) -> bool:
+    """Tell whether a review excluded the clip of an annotation from the data set."""
+    try:
+        return all(is_excluded(annotation) for annotation in read_annotation(path)["annotations"])
+    except AnnotationError:
+        # Reported as unreadable elsewhere.
+        return False
 
 
 def _only_annotation(path: Path) -> Annotation:

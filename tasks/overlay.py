@@ -18,7 +18,6 @@ import numpy.typing as npt
 from tasks.overlay_canvas import (
     BLACK,
     LIMBS,
-    PALETTE,
     SHIFT,
     SURE_JOINT,
     VISIBLE_JOINT,
@@ -36,6 +35,7 @@ from tasks.overlay_canvas import (
     fixed_point,
     frame_picture,
     mix,
+    palette_colors,
     paste,
     text_box,
 )
@@ -295,15 +295,7 @@ def track_colors(tracks: Tracks, involvement: Involvement) -> dict[int, Color]:
     """Return each track's colour: by its ID, moved on where a person of higher rank has that colour already."""
     ranked = involvement.track_ids.tolist()
     known = set(ranked)
-    colors: dict[int, Color] = {}
-    free: list[int] = []
-    for track_id in ranked + [i for i in tracks.ids.tolist() if i not in known]:
-        free = free or list(range(len(PALETTE)))
-        wanted = (track_id - 1) % len(PALETTE)
-        chosen = wanted if wanted in free else free[0]
-        free.remove(chosen)
-        colors[track_id] = PALETTE[chosen]
-    return colors
+    return palette_colors(ranked + [i for i in tracks.ids.tolist() if i not in known])
 
 
 def fighters_of_the_moment(window_score: FloatArray) -> BoolArray:

@@ -6,6 +6,7 @@ Coordinates reach OpenCV as fixed-point numbers (`SHIFT` bits), so that skeleton
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -42,6 +43,20 @@ PALETTE: tuple[Color, ...] = (
     (110, 150, 200),
     (225, 225, 225),
 )
+
+
+def palette_colors(track_ids: Iterable[int]) -> dict[int, Color]:
+    """Return the colour of each track: by its ID, moved on where one that comes earlier has that colour already."""
+    colors: dict[int, Color] = {}
+    free: list[int] = []
+    for track_id in track_ids:
+        free = free or list(range(len(PALETTE)))
+        wanted = (track_id - 1) % len(PALETTE)
+        chosen = wanted if wanted in free else free[0]
+        free.remove(chosen)
+        colors[track_id] = PALETTE[chosen]
+    return colors
+
 
 # COCO's limbs as pairs of keypoint indices: arms, trunk, legs, then the face and its link to the shoulders.
 LIMBS = np.array(

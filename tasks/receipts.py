@@ -4,7 +4,8 @@ Below `<output root>/.fightpose/` stand
 
 - `poses/<key>.npz`: the poses of a clip's content under a model and pose settings, found again by that key;
 - `receipts/<frame_dir>.json`: written last, when the annotation and the overlay of a clip are complete. It names the
-  input (size, time of change, hash), the key of model and settings, and the sizes of the outputs.
+  input (size, time of change, hash), the key of model and settings, and the sizes of the outputs;
+- `automatic/<frame_dir>.pkl` and `review/`: see `tasks.review_folder`.
 
 A clip whose receipt fits is finished: a rerun passes over it after three `stat` calls. Everything is named by content,
 so it holds across runs, processes and machines that share the folder.
@@ -106,6 +107,25 @@ def finished(clip: Clip, output_root: Path, key: str) -> ClipSummary | None:
     except (OSError, KeyError, TypeError, ValueError):
         # An output was deleted, or the receipt is from another version: the clip is done again.
         return None
+
+
+def receipt_fits(clip: Clip, output_root: Path) -> bool:
+    """Tell whether a clip's receipt speaks of the annotation that is on disk."""
+    receipt = _read(_receipt_path(clip, output_root))
+    try:
+        return receipt is not None and receipt["annotation"] == _stat(clip.annotation_path)
+    except (OSError, KeyError):
+        return False
+
+
+def renew_receipt(clip: Clip, output_root: Path) -> None:
+    """Record that an annotation was rewritten on purpose, so that no rerun takes it for an outdated one.
+
+    Only for a clip whose receipt fitted before: a stale clip must stay stale.
+    """
+    receipt = _read(_receipt_path(clip, output_root))
+    if receipt is not None:
+        write_json(_receipt_path(clip, output_root), receipt | {"annotation": _stat(clip.annotation_path)})
 
 
 def overlay_is_current(clip: Clip, output_root: Path, sha256: str, key: str) -> bool:

@@ -190,6 +190,31 @@ def apply_changes(annotation: Annotation, changes: Iterable[Change]) -> Applied:
     return Applied(corrected, review.excluded, review.note, misfits)
 
 
+def automatic_roles(annotation: Annotation, changes: Iterable[Change]) -> list[str]:
+    """Return what corrections say about each automatic person, in rank order.
+
+    A person who was shared out takes the role of whoever got most of its frames.
+
+    Returns
+    -------
+    list of str
+        A role of `Role`; "unknown" where nothing was said; "nobody" where the person was dropped.
+    """
+    review = _Review(annotation)
+    for change in changes:
+        review.apply(change)
+    roles = []
+    for index in range(len(annotation["track_ids"])):
+        shares = [
+            (int(mask.sum()), str(person.role or "unknown"))
+            for person in review.people.values()
+            for source, mask in person.pieces
+            if source == index
+        ]
+        roles.append(max(shares)[1] if shares else "nobody")
+    return roles
+
+
 def _arrays(annotation: Annotation, people: list[_Person], merged: dict[int, int]) -> dict[str, Any]:
     """Return the arrays over people, laid out anew."""
     # A person's single values are those of the first piece: the one whose ID it keeps.

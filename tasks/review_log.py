@@ -108,6 +108,13 @@ class WriteNote(_Change):
     text: str = Field(max_length=4000)
 
 
+class SetChecked(_Change):
+    """Someone has looked at the clip, and what is said of it stands; or it is to be looked at again."""
+
+    kind: Literal["checked"] = "checked"
+    checked: bool
+
+
 class Undo(_Change):
     """An earlier line is taken back; taking back an undo brings its line back."""
 
@@ -115,7 +122,9 @@ class Undo(_Change):
     entry: str
 
 
-Change = SetRole | SetOrder | MergeTracks | SplitTrack | DropPerson | SetLabel | SetExcluded | WriteNote | Undo
+Change = (
+    SetRole | SetOrder | MergeTracks | SplitTrack | DropPerson | SetLabel | SetExcluded | WriteNote | SetChecked | Undo
+)
 
 
 class Entry(_Change):
@@ -191,17 +200,30 @@ def read_review(output_root: Path) -> list[Entry]:
 
 def standing_changes(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     """Return the corrections that still stand by clip, oldest first; undos and what they took back are left out."""
+    return _standing(entries)[0]
+
+
+def standing_undos(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Return the undos that still stand by clip, oldest first: taking one of them back is a redo."""
+    return _standing(entries)[1]
+
+
+def _standing(entries: Iterable[Entry]) -> tuple[dict[str, list[Entry]], dict[str, list[Entry]]]:
+    """Return the corrections and the undos that stand, each by clip and oldest first."""
     taken_back: set[str] = set()
     standing: dict[str, list[Entry]] = {}
+    undos: dict[str, list[Entry]] = {}
     # Newest first: an undo names an older line, so whether it stands itself is known when it is met.
     for entry in reversed(list(entries)):
         if entry.id in taken_back:
             continue
         if isinstance(entry.change, Undo):
             taken_back.add(entry.change.entry)
+            undos.setdefault(entry.clip, []).append(entry)
         else:
             standing.setdefault(entry.clip, []).append(entry)
-    return {clip: changes[::-1] for clip, changes in standing.items()}
+    in_order = [{clip: lines[::-1] for clip, lines in found.items()} for found in (standing, undos)]
+    return in_order[0], in_order[1]
 
 
 def _append(path: Path, entry: Entry) -> None:

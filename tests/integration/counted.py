@@ -15,6 +15,7 @@ from flows import annotate_dataset as dataset
 from flows.annotate_video import annotate_video
 from tasks import steps
 from tasks.poses.detections import Detections
+from tasks.settings import PoseSettings
 from tasks.video import Image
 from tests.conftest import StandInModel
 
@@ -50,11 +51,11 @@ def _counted(video: Any, *rest: Any) -> Any:
     return _extract(video, *rest)
 
 
-def _model(name: str, device: str) -> Slow:
+def _model(settings: PoseSettings) -> Slow:
     """Return a stand-in in place of any model."""
     return Slow()
 
 
 setattr(steps, "extract_poses", _counted)  # noqa: B010 - the type checker need not know
-setattr(steps, "load_model", _model)  # noqa: B010
-setattr(dataset, "load_model", _model)  # noqa: B010
+setattr(steps, "model_of", _model)  # noqa: B010
+setattr(dataset, "model_of", _model)  # noqa: B010

@@ -1,0 +1,43 @@
+"""Settings from a file and options of the command line together: what is typed wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tasks.settings import Settings
+from tasks.settings_file import merged, read_settings
+
+
+def with_settings_file(context: typer.Context, path: Path, options: Settings) -> Settings:
+    """Return the settings of a run that names a settings file.
+
+    Parameters
+    ----------
+    context
+        Of the command: it knows which options were typed and which stand at their defaults.
+    path
+        The settings file.
+    options
+        The settings that the options give, defaults included.
+
+    Raises
+    ------
+    FightposeError
+        If the file cannot be read or holds a setting that does not exist.
+    """
+    defaults = options.model_dump(mode="json")
+    typed: dict[str, dict[str, Any]] = {
+        group: {name: value for name, value in values.items() if _is_typed(context, name)}
+        for group, values in defaults.items()
+    }
+    return Settings.model_validate(merged(defaults, read_settings(path), typed))
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    """Tell whether an option was given, and does not stand at its default."""
+    source = context.get_parameter_source(name)
+    # By name: typer carries a click of its own in some versions, and its enumeration is another one then.
+    return source is not None and source.name != "DEFAULT"

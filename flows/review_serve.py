@@ -1,0 +1,77 @@
+"""Serving the review page until it is stopped."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+import socket
+from pathlib import Path
+
+import typer
+
+from tasks.errors import FightposeError
+
+HOST = "127.0.0.1"
+"""Nothing but this machine: footage of people must not be shown to a network by mistake."""
+
+
+def serve(output_root: Path, port: int, who: str | None) -> None:
+    """Serve the review page of an output root, and print its address.
+
+    Parameters
+    ----------
+    output_root
+        The output root.
+    port
+        TCP port; 0 for any that is free.
+    who
+        Name that corrections are signed with; the login name if None.
+
+    Raises
+    ------
+    FightposeError
+        If the folder holds nothing to review, or the port is taken.
+    """
+    import uvicorn
+
+    from flows.review_desk import ReviewDesk
+    from flows.review_server import address, create_app
+
+    desk = ReviewDesk(output_root, who or _login())
+    with _listening(port) as listener:
+        host = f"{HOST}:{listener.getsockname()[1]}"
+        token = secrets.token_urlsafe(24)
+        app = create_app(desk, token, host)
+        # Server and date tell nothing that anybody needs; requests are not logged, as they would fill the terminal.
+        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
+        typer.echo(f"Review page: {address(host, token)}")
+        typer.echo("Open it in a browser on this machine; Ctrl-C ends it.")
+        desk.start()
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        finally:
+            desk.stop()
+
+
+def _listening(port: int) -> socket.socket:
+    """Return a socket bound to the port, so that the address is known before it is printed."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # A port of a page that was just closed can be taken again at once.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+        # A browser that is quicker than the server waits instead of being refused.
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise FightposeError(f"port {port} cannot be used: {error.strerror}; choose another --port") from error
+    return listener
+
+
+def _login() -> str:
+    """Return the login name, or a word where the system has none for this user."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        # A container may run under a number that no user has.
+        return "reviewer"

@@ -1,0 +1,89 @@
+// Requests to the server, and the making of elements.
+
+/** An error whose text is meant for the person at the page. */
+export class ApiError extends Error {}
+
+/** Ask the server for JSON; throws an ApiError with the server's own line where it refuses. */
+async function request(path, options = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, { credentials: "same-origin", ...options });
+  } catch {
+    throw new ApiError("The server does not answer; is 'fightpose review' still running?");
+  }
+  const isJson = (answer.headers.get("content-type") || "").includes("json");
+  const value = isJson ? await answer.json() : { error: await answer.text() };
+  if (!answer.ok) throw new ApiError(value.error || `The server answered ${answer.status}.`);
+  return value;
+}
+
+/** Send JSON to the server and return its answer. */
+export function post(path, body = {}) {
+  const headers = { "Content-Type": "application/json" };
+  return request(path, { method: "POST", headers, body: JSON.stringify(body) });
+}
+
+/** Return one page of the gallery for a query. */
+export function getClips(query) {
+  return request(`/api/clips?${new URLSearchParams(query)}`);
+}
+
+/** Return one clip. */
+export function getClip(id) {
+  return request(`/api/clips/${encodeURIComponent(id)}`);
+}
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/**
+ * Make an element. `on…` attributes are listeners, `style` an object of properties, true an attribute without value,
+ * null, undefined and false none at all; children that are no nodes become text.
+ */
+export function el(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+/** Make an SVG element, in the same way. */
+export function svg(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+/** Give an element its attributes and children. */
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    // Property by property: the page's policy forbids a style attribute.
+    else if (name === "style") for (const [key, part] of Object.entries(value)) node.style.setProperty(key, part);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+let hiding = 0;
+
+/** Show a line at the bottom for some seconds; `kind` is "" or "error". */
+export function say(text, kind = "") {
+  const box = document.getElementById("message");
+  box.textContent = text;
+  box.className = text ? `shown ${kind}` : "";
+  clearTimeout(hiding);
+  hiding = setTimeout(() => { box.className = ""; }, kind ? 9000 : 4000);
+}
+
+/** Run something asynchronous and show what goes wrong. */
+export async function attempt(work) {
+  try {
+    return await work();
+  } catch (error) {
+    say(error instanceof ApiError ? error.message : `The page failed: ${error.message}`, "error");
+    if (!(error instanceof ApiError)) console.error(error);
+    return undefined;
+  }
+}
+
+/** Return a count with its noun. */
+export function counted(count, one, many = `${one}s`) {
+  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+}

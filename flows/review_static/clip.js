@@ -1,0 +1,314 @@
+// The view of one clip: player, people, charts, corrections.
+
+import { attempt, counted, el, getClip, post, say } from "./api.js";
+import { componentBars, regionMap, suspectWords, timeChart } from "./charts.js";
+import { Player } from "./player.js";
+
+/** Keys of the clip view, for the foot of the page and the help. */
+export const CLIP_KEYS = [
+  ["Space", "play"], ["Left Right", "one frame"], ["1-9", "choose a person"], ["f b q", "fighter, bystander, unsure"],
+  ["Shift Up Down", "change rank"], ["o", "first two fight, the rest stand by"], ["m", "merge"], ["s", "split here"],
+  ["d", "drop"], ["l", "label"], ["e", "exclude"], ["t", "note"], ["c", "checked, next clip"], ["u", "undo"],
+  ["n p", "next, previous clip"], ["Esc", "gallery"], ["?", "all keys"],
+];
+
+/** Further keys that only the help lists. */
+export const MORE_KEYS = [
+  ["Up Down", "choose the person above, below"], ["Shift Left Right", "one second"], [", .", "slower, faster"],
+  ["v", "boxes of everyone as corrected"], ["j", "next switch suspect"], ["Shift u", "redo"],
+];
+
+export class ClipView {
+  /** Make the view; `leave` goes back to the gallery, `neighbour` to the clip `step` places on in its list. */
+  constructor(clip, leave, neighbour) {
+    this.clip = clip;
+    this.leave = leave;
+    this.neighbour = neighbour;
+    this.selected = clip.people[0]?.id ?? null;
+    this.merging = false;
+    this.moves = [];
+    this.player = new Player(clip, (frame) => this.moves.forEach((move) => move(frame)));
+    this.player.canvas.addEventListener("click", (event) => {
+      const id = this.player.personAt(event);
+      if (id !== null) this.choose(id);
+      else this.player.toggle();
+    });
+    this.head = el("div", { class: "cliphead" });
+    this.time = el("section", { class: "panel timepanel", "aria-label": "Involvement over time" });
+    this.people = el("section", { class: "panel people", "aria-label": "People" });
+    this.parts = el("section", { class: "panel", "aria-label": "Components" });
+    this.regions = el("section", { class: "panel", "aria-label": "Regions" });
+    this.said = el("section", { class: "panel", "aria-label": "Corrections" });
+    this.node = el("div", { class: "clip" }, this.head, el("div", { class: "stage" },
+      el("div", { class: "column" }, this.player.node, el("div", { class: "pair" }, this.parts, this.regions)),
+      el("div", { class: "column" }, this.time, this.people, this.said)));
+    this.paint();
+  }
+
+  /** Return the chosen person, undefined where nobody is left. */
+  get person() {
+    return this.clip.people.find((person) => person.id === this.selected);
+  }
+
+  /** Draw everything but the video anew. */
+  paint() {
+    if (!this.person) this.selected = this.clip.people[0]?.id ?? null;
+    const { clip } = this;
+    const [time, moveTime] = timeChart(clip, this.selected, (frame) => this.player.seek(frame), (id) => this.choose(id));
+    const [map, moveMap] = regionMap(clip, this.person);
+    this.moves = [moveTime, moveMap];
+    this.head.replaceChildren(...this.headLine());
+    this.time.replaceChildren(el("h2", {}, "Involvement over time"), clip.people.length ? time : this.nobody());
+    this.people.replaceChildren(el("h2", {}, "People in rank order"),
+      el("ol", {}, clip.people.map((person, rank) => this.personRow(person, rank))));
+    const who = this.person ? `ID ${this.person.id}` : "nobody";
+    this.parts.replaceChildren(el("h2", {}, "Components ", el("small", {}, who)), componentBars(clip, this.selected));
+    this.regions.replaceChildren(el("h2", {}, "Regions ", el("small", {}, `${who}: score times learned weight`)),
+      this.person ? map : "");
+    // The note may be being written: its text is not lost when something else changes.
+    const draft = this.said.querySelector("textarea");
+    const kept = draft && draft.value !== draft.defaultValue ? draft.value : null;
+    this.said.replaceChildren(...this.saidPanel(kept));
+    this.player.update(clip, this.selected);
+    this.moves.forEach((move) => move(this.player.frame));
+  }
+
+  /** Return what stands in place of the charts of a clip without people. */
+  nobody() {
+    return el("p", { class: "nothing" }, this.clip.info || "Nobody is left in this clip: it stays out of the data set.");
+  }
+
+  /** Return the line with name, label and the whole clip's corrections. */
+  headLine() {
+    const { clip } = this;
+    const label = clip.label === 1 ? "Fight" : "No fight";
+    const state = [clip.reason, clip.excluded && "excluded", clip.checked && "checked", clip.waiting && "not applied yet"];
+    return [
+      el("button", { type: "button", onclick: this.leave }, "Gallery"),
+      el("h1", { id: "clip-name" }, clip.name),
+      el("span", { class: "tags" }, state.filter(Boolean).map((text) => el("span", { class: "tag" }, text))),
+      el("span", { class: "spring" }),
+      el("button", { type: "button", id: "label", class: clip.label === 1 ? "fight" : "", title: "Change the label (l)",
+        onclick: () => this.relabel() }, `Label: ${label}${clip.label !== clip.automatic_label ? " (changed)" : ""}`),
+      el("button", { type: "button", id: "exclude", "aria-pressed": String(clip.excluded), onclick: () => this.exclude() },
+        clip.excluded ? "Excluded" : "Exclude"),
+      el("button", { type: "button", id: "checked", "aria-pressed": String(clip.checked), onclick: () => this.check(false) },
+        clip.checked ? "Checked" : "Mark as checked"),
+      el("button", { type: "button", title: "Previous clip (p)", onclick: () => this.neighbour(-1) }, "Previous"),
+      el("button", { type: "button", title: "Next clip (n)", onclick: () => this.neighbour(1) }, "Next"),
+    ];
+  }
+
+  /** Return the row of one person. */
+  personRow(person, rank) {
+    const before = this.clip.automatic_order.indexOf(person.id);
+    const moved = before >= 0 && before !== rank ? `was ${before + 1}` : "";
+    const figures = [
+      person.score === null ? "no score" : `score ${person.score.toFixed(2)}`, `quality ${person.quality.toFixed(2)}`,
+      `${counted(person.length, "frame")}`, person.partner ? `with ID ${person.partner}` : "", moved,
+    ].filter(Boolean).join("  |  ");
+    const button = (words, hint, action, pressed) => el("button", { type: "button", title: hint,
+      "aria-pressed": pressed === undefined ? null : String(pressed),
+      onclick: (event) => { event.stopPropagation(); this.selected = person.id; action(); } }, words);
+    const role = (name) => button(name, `${name} (${{ fighter: "f", bystander: "b", unsure: "q" }[name]})`,
+      () => this.role(name), person.role === name);
+    return el("li", { class: person.id === this.selected ? "chosen" : "", "data-person": person.id,
+      onclick: () => (this.merging ? this.mergeWith(person.id) : this.choose(person.id)) },
+    el("span", { class: "rank", style: { background: person.color } }, String(rank + 1)),
+    el("span", { class: "who" }, el("b", {}, `ID ${person.id}`), el("small", {}, figures)),
+    el("span", { class: "roles" }, role("fighter"), role("bystander"), role("unsure")),
+    el("span", { class: "acts" }, button("Up", "Higher rank (Shift Up)", () => this.move(-1)),
+      button("Down", "Lower rank (Shift Down)", () => this.move(1)),
+      button("Merge", "Same person as another one (m)", () => this.startMerge()),
+      button("Split", "Another person from the frame shown on (s)", () => this.split()),
+      button("Drop", "Not a person, or not wanted (d)", () => this.drop())));
+  }
+
+  /** Return the panel of what was said, and of what may be wrong. */
+  saidPanel(kept) {
+    const { clip } = this;
+    const note = el("textarea", { id: "note", rows: 3, maxlength: 4000, placeholder: "Note (t)", "aria-label": "Note",
+      onchange: () => this.note(note.value) });
+    note.defaultValue = clip.note;
+    if (kept !== null) note.value = kept;
+    const suspects = clip.suspects || [];
+    return [
+      el("h2", {}, "Corrections ", el("small", {}, counted(clip.history.length, "standing", "standing"))),
+      el("ul", { class: "history" }, clip.history.map((entry) => el("li", {},
+        el("span", {}, entry.text), el("small", {}, `${entry.who}, ${when(entry.time)}`),
+        el("button", { type: "button", onclick: () => this.send("undo", { entry: entry.id }) }, "Take back"))).reverse()),
+      clip.misfits.length > 0 && el("ul", { class: "misfits" }, clip.misfits.map((text) => el("li", {}, `Does not fit: ${text}`))),
+      el("div", { class: "undo" },
+        el("button", { type: "button", id: "undo", disabled: !clip.history.length, onclick: () => this.undo() }, "Undo"),
+        el("button", { type: "button", id: "redo", disabled: !clip.redo, onclick: () => this.redo() }, "Redo")),
+      note,
+      suspects.length > 0 && el("h2", {}, "ID-switch suspects ", el("small", {}, "hints, not findings")),
+      suspects.length > 0 && el("ul", { class: "suspects" }, suspects.map((suspect) => el("li", {},
+        el("button", { type: "button", onclick: () => this.player.seek(suspect.frame) }, suspectWords(suspect))))),
+    ].filter(Boolean);
+  }
+
+  /** Choose a person. */
+  choose(id) {
+    if (this.merging && id !== this.selected) {
+      this.mergeWith(id);
+      return;
+    }
+    this.selected = id;
+    this.merging = false;
+    this.paint();
+  }
+
+  /** Choose the person some places further down. */
+  chooseBy(step) {
+    const ids = this.clip.people.map((person) => person.id);
+    if (ids.length) this.choose(ids[Math.min(Math.max(ids.indexOf(this.selected) + step, 0), ids.length - 1)]);
+  }
+
+  /** Send something to the server and show the clip as it is then. */
+  async send(action, body = {}) {
+    const clip = await attempt(() => post(`/api/clips/${this.clip.id}/${action}`, body));
+    if (clip) {
+      this.clip = clip;
+      this.paint();
+    }
+    return clip;
+  }
+
+  /** Send corrections. */
+  correct(...changes) {
+    return this.send("corrections", { changes });
+  }
+
+  /** Say what the chosen person does. */
+  role(role) {
+    if (this.person) this.correct({ kind: "role", track_id: this.selected, role });
+  }
+
+  /** Say that the first two fight and that the others stand by. */
+  confirm() {
+    if (this.clip.people.length < 2) return;
+    this.correct(...this.clip.people.map((person, rank) =>
+      ({ kind: "role", track_id: person.id, role: rank < 2 ? "fighter" : "bystander" })));
+  }
+
+  /** Move the chosen person up or down. */
+  move(step) {
+    const order = this.clip.people.map((person) => person.id);
+    const from = order.indexOf(this.selected);
+    const to = from + step;
+    if (from < 0 || to < 0 || to >= order.length) return;
+    [order[from], order[to]] = [order[to], order[from]];
+    this.correct({ kind: "order", track_ids: order });
+  }
+
+  /** Wait for the other half of a merge. */
+  startMerge() {
+    if (this.clip.people.length < 2) return;
+    this.merging = true;
+    this.paint();
+    say(`ID ${this.selected} is the same person as: press the other one's rank, or choose it in the list. Esc stops.`);
+  }
+
+  /** Merge the chosen person with another, who gives up its ID. */
+  mergeWith(other) {
+    this.merging = false;
+    if (other !== this.selected) this.correct({ kind: "merge", into: this.selected, other });
+  }
+
+  /** Make another person of the chosen one from the shown frame on. */
+  split() {
+    if (!this.person) return;
+    const { frame } = this.player;
+    if (frame < 1) say("Go to the first frame of the other person, then split.", "error");
+    else this.correct({ kind: "split", track_id: this.selected, frame, new_id: this.clip.next_id });
+  }
+
+  /** Drop the chosen person. */
+  drop() {
+    if (this.person) this.correct({ kind: "drop", track_id: this.selected });
+  }
+
+  /** Give the clip the other label. */
+  relabel() {
+    this.correct({ kind: "label", label: this.clip.label === 1 ? 0 : 1 });
+  }
+
+  /** Take the clip out of the data set, or back into it. */
+  exclude() {
+    this.correct({ kind: "exclude", excluded: !this.clip.excluded });
+  }
+
+  /** Note that someone has looked at the clip; by key the next one follows. */
+  async check(onwards) {
+    const done = !onwards && this.clip.checked;
+    // By key a clip that is checked already is only passed on from.
+    if (onwards && this.clip.checked) this.neighbour(1);
+    else if (await this.correct({ kind: "checked", checked: !done }) && onwards) this.neighbour(1);
+  }
+
+  /** Write the note. */
+  note(text) {
+    if (text !== this.clip.note) this.correct({ kind: "note", text });
+  }
+
+  /** Take the last correction back. */
+  undo() {
+    if (this.clip.history.length) this.send("undo");
+    else say("There is nothing to take back in this clip.");
+  }
+
+  /** Bring back what was taken back last. */
+  redo() {
+    if (this.clip.redo) this.send("redo");
+  }
+
+  /** Go to the next place where an ID may have gone to another person, from the start again after the last. */
+  nextSuspect() {
+    const suspects = this.clip.suspects || [];
+    const next = suspects.find((suspect) => suspect.frame > this.player.frame) || suspects[0];
+    if (!next) return say("There is no suspect in this clip.");
+    this.player.step(next.frame - this.player.frame);
+    return say(suspectWords(next));
+  }
+
+  /** Act on a key; returns whether it was one of this view's. */
+  key(event) {
+    const second = Math.round(this.clip.fps || 25);
+    const digit = /^[1-9]$/.test(event.key) && this.clip.people[Number(event.key) - 1];
+    if (digit) {
+      this.choose(digit.id);
+      return true;
+    }
+    const action = {
+      " ": () => this.player.toggle(),
+      ArrowLeft: () => this.player.step(event.shiftKey ? -second : -1),
+      ArrowRight: () => this.player.step(event.shiftKey ? second : 1),
+      ArrowUp: () => (event.shiftKey ? this.move(-1) : this.chooseBy(-1)),
+      ArrowDown: () => (event.shiftKey ? this.move(1) : this.chooseBy(1)),
+      ",": () => this.player.changeSpeed(-1),
+      ".": () => this.player.changeSpeed(1),
+      f: () => this.role("fighter"), b: () => this.role("bystander"), q: () => this.role("unsure"),
+      o: () => this.confirm(), m: () => this.startMerge(), s: () => this.split(), d: () => this.drop(),
+      l: () => this.relabel(), e: () => this.exclude(), c: () => this.check(true),
+      t: () => document.getElementById("note").focus(),
+      u: () => this.undo(), U: () => this.redo(), j: () => this.nextSuspect(),
+      v: () => { this.player.showAll = !this.player.showAll; this.player.draw(); },
+      n: () => this.neighbour(1), p: () => this.neighbour(-1),
+      Escape: () => (this.merging ? this.choose(this.selected) : this.leave()),
+    }[event.key];
+    if (!action) return false;
+    action();
+    return true;
+  }
+}
+
+/** Return the time of a correction in the reader's own way of writing it. */
+function when(seconds) {
+  return new Date(seconds * 1000).toLocaleString([], { dateStyle: "short", timeStyle: "short" });
+}
+
+/** Fetch a clip and make its view. */
+export async function openClip(id, leave, neighbour) {
+  return new ClipView(await getClip(id), leave, neighbour);
+}

@@ -1,0 +1,198 @@
+// The page as a whole: the address decides what is shown, keys go to the view that is open.
+
+import { attempt, counted, el, getClips, post, say } from "./api.js";
+import { CLIP_KEYS, MORE_KEYS, openClip } from "./clip.js";
+import { GALLERY_KEYS, clearedFilters, galleryView, moveAmongCards, nextOrder } from "./gallery.js";
+
+const POLL_MS = 2000; // While the index is being read in the background.
+
+const state = { query: {}, data: null, clip: null, loading: 0 };
+
+/** Return what the address says: a query, and the clip that is open, if any. */
+function readAddress() {
+  const [path, query] = location.hash.slice(1).split("?");
+  const clip = /^\/clip\/([0-9a-f]{16})$/.exec(path || "");
+  return { id: clip ? clip[1] : null, query: Object.fromEntries(new URLSearchParams(query || "")) };
+}
+
+/** Return the address of a query, and of a clip in it. */
+function addressOf(query, id = null) {
+  const filled = Object.entries(query).filter(([, value]) => value && value !== "0");
+  return `#${id ? `/clip/${id}` : "/"}?${new URLSearchParams(filled)}`;
+}
+
+/** Change parts of the query; another filter begins at the first page. */
+function go(changes, keepPage = false) {
+  location.hash = addressOf({ ...state.query, ...(keepPage ? {} : { page: "0" }), ...changes });
+}
+
+/** Show what the address says. */
+async function route() {
+  const { id, query } = readAddress();
+  // An answer that comes after a later change of the address is dropped.
+  const turn = ++state.loading;
+  state.query = query;
+  if (id) {
+    const [view, data] = await Promise.all([
+      openClip(id, () => { location.hash = addressOf(state.query); }, neighbour), getClips(query)]);
+    if (turn !== state.loading) return;
+    [state.clip, state.data] = [view, data];
+    document.getElementById("view").replaceChildren(view.node);
+    window.scrollTo(0, 0);
+  } else {
+    const data = await getClips(query);
+    if (turn !== state.loading) return;
+    const last = state.clip?.clip.id;
+    [state.clip, state.data] = [null, data];
+    showGallery();
+    // Back from a clip, its card is chosen again.
+    if (last) document.querySelector(`.card[data-id="${last}"]`)?.focus();
+  }
+  paintFrame();
+}
+
+/** Draw the gallery from the last answer; a card that had the focus keeps it. */
+function showGallery() {
+  const open = (id) => { location.hash = addressOf(state.query, id); };
+  const focused = document.activeElement?.dataset?.id;
+  document.getElementById("view").replaceChildren(galleryView(state.data, state.query, go, open));
+  if (focused) document.querySelector(`.card[data-id="${focused}"]`)?.focus({ preventScroll: true });
+}
+
+/** Go to the clip that stands some places further in the list from which this one was opened. */
+async function neighbour(step) {
+  const ids = state.data.clips.map((clip) => clip.id);
+  const here = ids.indexOf(state.clip.clip.id);
+  let wanted = ids[here + step];
+  let page = state.data.page;
+  // A clip that a correction took out of the list has no place in it any more: the list's first one follows.
+  if (here < 0) wanted = ids[0];
+  else if (!wanted) {
+    page += step;
+    if (page < 0 || page >= state.data.pages) return say(step > 0 ? "This is the last clip." : "This is the first clip.");
+    const other = await attempt(() => getClips({ ...state.query, page: String(page) }));
+    if (!other) return undefined;
+    const list = other.clips;
+    wanted = (step > 0 ? list[0] : list[list.length - 1])?.id;
+  }
+  if (wanted) location.hash = addressOf({ ...state.query, page: String(page) }, wanted);
+  return undefined;
+}
+
+/** Draw what is around the view: the head and the keys. */
+function paintFrame() {
+  const { data } = state;
+  const waiting = data.counts.state.waiting;
+  document.title = state.clip ? `${state.clip.clip.name} | fightpose review` : "fightpose review";
+  const reading = data.unread ? `${counted(data.unread, "clip")} still being read` : "";
+  document.getElementById("top").replaceChildren(
+    el("a", { href: "#/", class: "brand" }, "fightpose ", el("span", {}, "review")),
+    el("span", { class: "root" }, data.root),
+    el("span", { class: "soft", id: "totals" }, [counted(data.clip_count, "clip"),
+      `${data.counts.state.checked.toLocaleString("en")} checked`,
+      `${data.counts.state.corrected.toLocaleString("en")} corrected`, reading].filter(Boolean).join("  |  ")),
+    el("span", { class: "spring" }),
+    el("span", { class: "soft" }, `signed ${data.who}`),
+    el("button", { type: "button", onclick: switchTheme }, "Light / dark"),
+    el("button", { type: "button", onclick: showHelp }, "Keys"),
+    el("button", { type: "button", id: "apply", class: waiting ? "strong" : "", onclick: askToApply },
+      waiting ? `Apply ${counted(waiting, "corrected clip")}` : "Apply"));
+  document.getElementById("keys").replaceChildren(...(state.clip ? CLIP_KEYS : GALLERY_KEYS).map(keyItem));
+}
+
+/** Return one key with what it does. */
+function keyItem([keys, words]) {
+  return el("span", {}, keys.split(" ").map((key) => el("kbd", {}, key)), ` ${words}`);
+}
+
+/** Open a dialog with a heading, content and buttons; Escape closes it. */
+function openDialog(heading, content, ...buttons) {
+  const dialog = document.getElementById("dialog");
+  const close = el("button", { type: "button", onclick: () => dialog.close() }, "Close");
+  dialog.replaceChildren(el("h2", {}, heading), ...content, el("div", { class: "buttons" }, ...buttons, close));
+  if (!dialog.open) dialog.showModal();
+}
+
+/** Show every key. */
+function showHelp() {
+  const list = (keys) => el("ul", { class: "keylist" }, keys.map((item) => el("li", {}, keyItem(item))));
+  openDialog("Keys", [el("h3", {}, "Gallery"), list(GALLERY_KEYS), el("h3", {}, "Clip"), list([...CLIP_KEYS, ...MORE_KEYS])]);
+}
+
+/** Say what applying does and offer to do it. */
+function askToApply() {
+  const text = "Annotations and dataset.pkl are written anew from the corrections. The automatic annotations are kept, "
+    + "and every correction can still be taken back.";
+  const start = el("button", { type: "button", id: "apply-now", class: "strong", onclick: applyNow }, "Apply corrections");
+  openDialog("Apply corrections", [el("p", {}, text)], start);
+  start.focus();
+}
+
+/** Apply all corrections and show what came of it. */
+async function applyNow() {
+  const button = document.getElementById("apply-now");
+  button.disabled = true;
+  button.textContent = "Applying";
+  const result = await attempt(() => post("/api/apply"));
+  if (!result) {
+    document.getElementById("dialog").close();
+    return;
+  }
+  openDialog(result.problems ? "Applied, with problems" : "Applied",
+    [el("ul", { id: "applied" }, result.lines.map((line) => el("li", {}, line)))]);
+  await attempt(route);
+}
+
+/** Change between light and dark, whatever the system prefers. */
+function switchTheme() {
+  const dark = document.documentElement.dataset.theme
+    ? document.documentElement.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  localStorage.setItem("theme", document.documentElement.dataset.theme = dark ? "light" : "dark");
+}
+
+/** Act on a key, unless something is being written. */
+function onKey(event) {
+  const writing = event.target.matches("input[type=search], textarea, select");
+  if (writing) {
+    if (event.key === "Escape" || (event.key === "Enter" && event.ctrlKey)) event.target.blur();
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey || document.getElementById("dialog").open) return;
+  // A button that has the focus keeps its own keys, the player's slider does not: arrows step frames everywhere.
+  if (event.key === " " && event.target.matches("button:not(.card)") && !state.clip) return;
+  if (event.key === "?" ? (showHelp(), true) : state.clip ? state.clip.key(event) : galleryKey(event)) event.preventDefault();
+}
+
+/** Act on a key of the gallery; returns whether it was one. */
+function galleryKey(event) {
+  const { data } = state;
+  if (!data) return false;
+  const turn = (step) => {
+    const page = data.page + step;
+    if (page >= 0 && page < data.pages) go({ page: String(page) }, true);
+  };
+  const action = {
+    "/": () => document.getElementById("search").select(), n: () => turn(1), p: () => turn(-1),
+    s: () => go({ sort: nextOrder(state.query.sort) }), x: () => go(clearedFilters()),
+  }[event.key];
+  if (action) action();
+  return Boolean(action) || moveAmongCards(event.key);
+}
+
+/** Look again while rows are missing, without disturbing someone who looks at a clip or writes. */
+async function poll() {
+  if (state.data?.unread && !state.clip && document.activeElement?.id !== "search") await attempt(route);
+  setTimeout(poll, POLL_MS);
+}
+
+/** Start the page. */
+function start() {
+  const theme = localStorage.getItem("theme");
+  if (theme) document.documentElement.dataset.theme = theme;
+  window.addEventListener("hashchange", () => attempt(route));
+  document.addEventListener("keydown", onKey);
+  attempt(route);
+  setTimeout(poll, POLL_MS);
+}
+
+start();
