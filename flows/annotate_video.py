@@ -65,7 +65,7 @@ def _annotate(clip: Clip, output_root: Path, settings: Settings, entry: ModelEnt
         tracks = steps.track(poses, settings.tracking)
     with steps.timed(clip, "ranking", seconds):
         regions = steps.regions(tracks)
-        weights = steps.region_weights(tracks, regions, settings.scoring)
+        weights = steps.region_weights(clip, tracks, regions, settings.scoring)
         ranking = steps.rank(tracks, regions, weights, settings.scoring)
         people = steps.select(clip, ranking, settings.selection)
     with steps.timed(clip, "annotation", seconds):

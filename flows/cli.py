@@ -7,6 +7,7 @@ commands that need them.
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -70,6 +71,14 @@ class ScorerName(StrEnum):
     SEED = "seed"
 
 
+class SecondLookName(StrEnum):
+    """Names of the ways to look twice; repeated for the same reason."""
+
+    OFF = "off"
+    AUTO = "auto"
+    ALWAYS = "always"
+
+
 class TrackerName(StrEnum):
     """Names of the trackers; repeated for the same reason."""
 
@@ -103,7 +112,16 @@ def annotate(
     ] = "movenet-multipose",
     config: Annotated[str | None, typer.Option(help="mmpose config of RTMO, in place of --model.")] = None,
     checkpoint: Annotated[str | None, typer.Option(help="mmpose checkpoint that goes with it.")] = None,
+    model_dir: Annotated[
+        Path | None, typer.Option(help="Folder of model files, for machines without a network.")
+    ] = None,
     device: Annotated[str, typer.Option(help="Where the model runs: cpu, or cuda:0.")] = "cpu",
+    second_look: Annotated[
+        SecondLookName, typer.Option(help="Look again, enlarged: never, where people are in doubt, or at everyone.")
+    ] = SecondLookName.AUTO,
+    look_budget: Annotated[
+        float, typer.Option(min=1, max=20, help="Most that all looks may cost, in passes over a frame.")
+    ] = 3.0,
     score_thr: Share = None,
     nms_thr: Share = None,
     tracker: Annotated[TrackerName, typer.Option()] = TrackerName.FIGHTPOSE,
@@ -115,6 +133,10 @@ def annotate(
     quality_threshold: Share = None,
     max_persons: Annotated[int, typer.Option(min=1, help="People per clip, in rank order.")] = 4,
     scorer: Annotated[ScorerName, typer.Option(help="seed: the earlier scripts' formulas.")] = ScorerName.DEFAULT,
+    camera_weights: Annotated[
+        Path | None,
+        typer.Option("--region-weights", help="File of `learn-region-weights`, to start each clip's weights from."),
+    ] = None,
     save_overlayfile: Annotated[bool, typer.Option(help="Write an overlay video per clip.")] = True,
     overlay_regions: Annotated[bool, typer.Option(help="Show the five regions in the overlay.")] = False,
     num_workers: NumWorkers = None,
@@ -129,13 +151,24 @@ def annotate(
 ) -> None:
     """Annotate every clip: poses, tracks, ranking, annotation PKL, overlay video, verified mapping."""
     from tasks import settings as s
+    from tasks.camera_weights import CameraWeights
 
+    if model_dir is not None:
+        # By the environment, so that worker processes look there, too.
+        os.environ["FIGHTPOSE_MODEL_DIR"] = str(model_dir)
     if mode == RunMode.ANALYZE:
         analyze(output_root)
         return
     chosen = s.Settings(
         poses=s.PoseSettings(
-            model=model, config=config, checkpoint=checkpoint, device=device, score_thr=score_thr, nms_thr=nms_thr
+            model=model,
+            config=config,
+            checkpoint=checkpoint,
+            device=device,
+            second_look=s.SecondLook(second_look),
+            look_budget=look_budget,
+            score_thr=score_thr,
+            nms_thr=nms_thr,
         ),
         tracking=s.TrackingSettings(
             tracker=s.Tracker(tracker),
@@ -147,7 +180,10 @@ def annotate(
         selection=s.SelectionSettings(
             min_track_length=min_track_length, quality_threshold=quality_threshold, max_persons=max_persons
         ),
-        scoring=s.ScoringSettings(scorer=s.Scorer(scorer)),
+        scoring=s.ScoringSettings(
+            scorer=s.Scorer(scorer),
+            camera_weights=CameraWeights.load(camera_weights) if camera_weights else None,
+        ),
         overlay=s.OverlaySettings(save_overlayfile=save_overlayfile, overlay_regions=overlay_regions),
     )
     if settings_file is not None:

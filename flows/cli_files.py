@@ -1,4 +1,4 @@
-"""Commands that work on annotation and model files: explain, convert, windows, export-model."""
+"""Commands that work on annotation and model files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-COMPARED_FRAMES = 8
-"""Frames on which an exported model is compared with mmpose."""
 
 
 class LayoutName(StrEnum):
@@ -35,6 +32,7 @@ def register(app: typer.Typer) -> None:
     app.command("convert")(convert)
     app.command("windows")(windows)
     app.command("export-model")(export_model)
+    app.command("learn-region-weights")(learn_region_weights)
 
 
 def explain(annotations: Annotations) -> None:
@@ -84,13 +82,31 @@ def export_model(
     ] = None,
 ) -> None:
     """Export RTMO to ONNX, and keep the file only if it finds mmpose's people."""
-    from itertools import islice
-
     from tasks.demo import DEMO_CLIPS
     from tasks.fetch import fetch
+    from tasks.poses.export import check_frames
     from tasks.poses.export import export_model as export
-    from tasks.video import decode_frames, probe_video
 
-    source = frames_of or fetch(DEMO_CLIPS[:1])[0]
-    frames = [frame.image for frame in islice(decode_frames(probe_video(source)), COMPARED_FRAMES)]
+    frames = check_frames(frames_of or fetch(DEMO_CLIPS[:1])[0])
     typer.echo(str(export(config, checkpoint, out, frames)))
+
+
+def learn_region_weights(
+    output_root: Annotated[Path, typer.Argument(help="Output folder of an earlier run.")],
+    out: Annotated[Path, typer.Argument(help="The .json file to write, for `annotate --region-weights`.")],
+    camera_pattern: Annotated[
+        str | None, typer.Option(help="Regular expression that finds the camera in a clip's path; else its folder.")
+    ] = None,
+) -> None:
+    """Learn from finished annotations where each camera sees its fights."""
+    from tasks.annotation import read_annotation
+    from tasks.camera_weights import learn_camera_weights
+    from tasks.manifest import read_manifests
+
+    clips = (clip.annotation_path for clip in read_manifests(output_root) if clip.annotation_path.is_file())
+    annotations = (annotation for path in clips for annotation in read_annotation(path)["annotations"])
+    learned = learn_camera_weights(annotations, camera_pattern)
+    learned.save(out)
+    for camera, count in sorted(learned.clips.items()):
+        weights = " ".join(f"{weight:.2f}" for weight in learned.weights[camera])
+        typer.echo(f"{camera or 'all clips'}: {weights} ({count} clips)")
