@@ -6,6 +6,7 @@ it (the pools and their limits), left alone.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -42,6 +43,13 @@ FOLDER_RUNS = 4
 
 HEARTBEAT_WINDOW = timedelta(seconds=90)
 """A run of which nothing was heard for this long is dead: three of the heartbeats that the deployments ask for."""
+
+START_WINDOW = {"process": timedelta(minutes=3)}
+"""How long a run may be about to start before it is taken for lost, by the type of its pool."""
+
+SLOW_START_WINDOW = timedelta(minutes=20)
+"""The same for all other types: a cluster may have to start a node first, and the Kubernetes worker waits 15 minutes
+for its pod."""
 
 DEPLOY_SECONDS = 300
 
@@ -112,12 +120,19 @@ def deploy() -> None:
         raise FightposeError(f"the flows could not be deployed: {' '.join(last)}; run `{' '.join(command)}` to see why")
 
 
-def automations() -> list[AutomationCore]:
+def automations(start_window: timedelta) -> list[AutomationCore]:
     """Return the automations that keep runs alive through crashes.
 
-    The zombie's: a run that sent a heartbeat and then nothing at all has died together with its worker. The crashed
-    run's: it is put back into the queue, as long as it has been started no more often than the guard on the run count
-    says; Prefect itself has no such limit, and a clip that kills its process would do so for ever.
+    The zombie's: a run that sent a heartbeat and then nothing at all has died together with its worker. The lost
+    run's: one that a worker took and that then never started has died with it before its first heartbeat; such runs
+    hold slots of their pool, and four of them once stopped a pool for good. The crashed run's: it is put back into the
+    queue, as long as it has been started no more often than the guard on the run count says; Prefect itself has no such
+    limit, and a clip that kills its process would do so for ever.
+
+    Parameters
+    ----------
+    start_window
+        How long a run may be about to start.
     """
     any_run: dict[str, Any] = {"prefect.resource.id": "prefect.flow-run.*"}
     return [
@@ -138,6 +153,22 @@ def automations() -> list[AutomationCore]:
             actions=[ChangeFlowRunState(state=StateType.CRASHED, message="No heartbeat: the worker is gone.")],
         ),
         AutomationCore(
+            name="fightpose: lost runs go back into the queue",
+            description=f"A run that has not started after {start_window.seconds} s lost its worker before.",
+            trigger=EventTrigger(
+                match=any_run,
+                match_related=_OURS,
+                after={f"prefect.flow-run.{state}" for state in ("Pending", "Submitting", "InfrastructurePending")},
+                expect={"prefect.flow-run.*"},
+                for_each={"prefect.resource.id"},
+                posture=Posture.Proactive,
+                threshold=1,
+                within=start_window,
+            ),
+            # Back into the queue at once: the guard below does not count a run that never started as one.
+            actions=[_rescheduled("Its worker was gone before it started.")],
+        ),
+        AutomationCore(
             name="fightpose: crashed runs start again",
             description=f"A run that crashed is rescheduled, {MAX_RESTARTS} times at most.",
             trigger=EventTrigger(
@@ -149,16 +180,14 @@ def automations() -> list[AutomationCore]:
                 threshold=1,
                 within=timedelta(0),
             ),
-            actions=[
-                ChangeFlowRunState(
-                    name="AwaitingRetry",
-                    state=StateType.SCHEDULED,
-                    message="Rescheduled after a crash.",
-                    force=True,
-                )
-            ],
+            actions=[_rescheduled("Rescheduled after a crash.")],
         ),
     ]
+
+
+def _rescheduled(message: str) -> ChangeFlowRunState:
+    """Return the action that puts a run back into the queue."""
+    return ChangeFlowRunState(name="AwaitingRetry", state=StateType.SCHEDULED, message=message, force=True)
 
 
 # Only runs of our deployments carry the tag: what else is on the server is left alone.
@@ -187,11 +216,17 @@ def put_back(moment: datetime) -> int:
     return count
 
 
+async def pool_type() -> str:
+    """Return the type of the pool that runs the clips."""
+    async with get_client() as client:
+        return (await client.read_work_pool("gpu")).type
+
+
 def create_automations() -> list[str]:
     """Create the automations, or bring those of their names up to date, and return the names."""
     names = []
     with get_client(sync_client=True) as client:
-        for automation in automations():
+        for automation in automations(START_WINDOW.get(asyncio.run(pool_type()), SLOW_START_WINDOW)):
             for earlier in client.read_automations_by_name(automation.name):
                 client.delete_automation(earlier.id)
             client.create_automation(automation)

@@ -50,6 +50,7 @@ class Cluster:
 
     def __init__(self, folder: Path, database: str | None = None, environment: dict[str, str] | None = None) -> None:
         self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         self.count_file = folder / "extractions.txt"
         self.api = f"http://127.0.0.1:{free_port()}/api"
         self.environment = {
