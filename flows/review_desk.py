@@ -56,8 +56,8 @@ class ReviewDesk:
             raise FightposeError(f"nothing to review in {output_root}: no run has listed its clips there")
         self._opened = time.monotonic()
         self._log = _Log(self.output_root)
-        # One thumbnail or preview at a time: the machine may be annotating as well.
-        self._making = threading.Lock()
+        # One thumbnail and one preview at a time: the machine may be annotating as well.
+        self._making_thumbnail, self._making_preview = threading.Lock(), threading.Lock()
         self._writing = threading.Lock()
         self._wake = threading.Event()
         self._stopped = threading.Event()
@@ -153,7 +153,7 @@ class ReviewDesk:
     def thumbnail(self, key: str) -> Path:
         """Return the thumbnail of a clip."""
         overlay = self._overlay(key)
-        with self._making:
+        with self._making_thumbnail:
             return thumbnail(overlay, int(self._rows[key].get("poster", 0)), key, self.output_root)
 
     def video(self, key: str) -> Path:
@@ -161,7 +161,7 @@ class ReviewDesk:
         overlay = self._overlay(key)
         if overlay.suffix.lower() != ".avi":
             return overlay
-        with self._making:
+        with self._making_preview:
             return playable(overlay, key, self.output_root)
 
     def _clip(self, key: str) -> Clip:

@@ -19,7 +19,7 @@ def print_stats(output_root: Path, weights_file: Path | None, as_json: bool) -> 
     stats = read_stats(output_root)
     fitted = None
     if weights_file is not None:
-        fitted = calibrate(stats.judged)
+        fitted = calibrate(stats.reviewed)
         write_weights(weights_file, fitted.weights)
     if as_json:
         typer.echo(json.dumps(_as_json(stats, fitted), indent=1))

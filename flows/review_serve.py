@@ -49,6 +49,9 @@ def serve(output_root: Path, port: int, who: str | None) -> None:
         desk.start()
         try:
             uvicorn.Server(config).run(sockets=[listener])
+        except KeyboardInterrupt:
+            # The way to end it, not an accident; uvicorn has closed everything by now.
+            typer.echo("Closed. Corrections are kept; 'fightpose apply-review' puts them into effect.")
         finally:
             desk.stop()
 

@@ -170,6 +170,12 @@ def _apply(clip: Clip, output_root: Path, changes: list[Change], report: ReviewR
         kept.unlink(missing_ok=True)
         return
     applied = apply_changes(automatic, changes)
+    if _applied_changes(current) != _dumped(changes) and _outdated(clip, kept if is_reviewed(current) else None):
+        # A newer file would hide that the clip is another one by now.
+        report.problems.append(
+            (clip.frame_dir, "the clip is newer than its annotation; run annotate again, then apply")
+        )
+        return
     report.problems += [(clip.frame_dir, misfit) for misfit in applied.misfits]
     if applied.excluded:
         report.excluded.append(clip.frame_dir)
@@ -182,6 +188,14 @@ def _apply(clip: Clip, output_root: Path, changes: list[Change], report: ReviewR
     if fits:
         renew_receipt(clip, output_root)
     report.corrected.append(clip.frame_dir)
+
+
+def _outdated(clip: Clip, kept: Path | None) -> bool:
+    """Tell whether a clip is newer than its automatic annotation; a clip that is gone is not."""
+    try:
+        return clip.path.stat().st_mtime > (kept or clip.annotation_path).stat().st_mtime
+    except OSError:
+        return False
 
 
 def _empty(automatic: Annotation, changes: list[Change]) -> Annotation:
@@ -225,7 +239,8 @@ def _only(path: Path) -> Annotation:
 def _copy(source: Path, target: Path) -> None:
     """Copy a file's bytes, so that the target is there whole or not at all."""
     with atomic_path(target) as partial:
-        shutil.copyfile(source, partial)
+        # The time of change goes along: by it an annotation is known to be older than its clip.
+        shutil.copy2(source, partial)
 
 
 @contextmanager

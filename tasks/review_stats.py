@@ -41,11 +41,11 @@ from tasks.settings import DEFAULT_WEIGHTS
 SHARPNESS = 1.0
 """S: with the usual weights (sum near 10) a lead of 0.1 in every component is a log odds of 1."""
 
-PRIOR_CLIPS = 10.0
-"""P: so many clips weigh as much as the weights in use."""
+PRIOR_CLIPS = 30.0
+"""P: so many clips weigh as much as the weights in use; as many as the default ones were found on."""
 
 LEAST_CLIPS = 5
-"""Fewer judged clips are not refitted to at all."""
+"""Fewer clips are not refitted to at all."""
 
 FIGURES = ("p_at_2", "p_at_2_known", "oracle", "both_in_top2", "first_fighter", "ap")
 
@@ -76,6 +76,11 @@ class ReviewedClip:
         """Whether a ranking can be judged here."""
         count = Counter(self.roles)
         return count["fighter"] >= 2 and count["bystander"] >= 1
+
+    @property
+    def teaches(self) -> bool:
+        """Whether weights can be refitted to it: one of each is a pair whose order is known."""
+        return self.components is not None and {"fighter", "bystander"} <= set(self.roles)
 
 
 @dataclass(slots=True)
@@ -236,7 +241,7 @@ def calibrate(clips: Sequence[ReviewedClip], start: dict[str, float] | None = No
     Parameters
     ----------
     clips
-        For example `ReviewStats.judged`; those without components are left out.
+        Reviewed clips; those without both roles or components are left out.
     start
         The weights in use; the default scorer's by default.
 
@@ -246,10 +251,10 @@ def calibrate(clips: Sequence[ReviewedClip], start: dict[str, float] | None = No
         If there are too few clips.
     """
     start = start or DEFAULT_WEIGHTS
-    usable = [clip for clip in clips if clip.judged and clip.components is not None]
+    usable = [clip for clip in clips if clip.teaches]
     if len(usable) < LEAST_CLIPS:
         raise FightposeError(
-            f"{len(usable)} clips have two fighters and a bystander marked, and the default scorer's components; "
+            f"{len(usable)} clips have a fighter and a bystander marked, and the default scorer's components; "
             f"a refit needs {LEAST_CLIPS} at least: mark more people on the review page"
         )
     before = np.array([start.get(name, 0.0) for name in DEFAULT_WEIGHTS])

@@ -19,9 +19,13 @@ export const MORE_KEYS = [
 ];
 
 export class ClipView {
-  /** Make the view; `leave` goes back to the gallery, `neighbour` to the clip `step` places on in its list. */
-  constructor(clip, leave, neighbour) {
+  /**
+   * Make the view; `leave` goes back to the gallery, `neighbour` to the clip `step` places on in its list, `changed` is
+   * called after a correction.
+   */
+  constructor(clip, leave, neighbour, changed) {
     this.clip = clip;
+    this.changed = changed;
     this.leave = leave;
     this.neighbour = neighbour;
     this.selected = clip.people[0]?.id ?? null;
@@ -171,6 +175,7 @@ export class ClipView {
     if (clip) {
       this.clip = clip;
       this.paint();
+      this.changed();
     }
     return clip;
   }
@@ -309,6 +314,6 @@ function when(seconds) {
 }
 
 /** Fetch a clip and make its view. */
-export async function openClip(id, leave, neighbour) {
-  return new ClipView(await getClip(id), leave, neighbour);
+export async function openClip(id, leave, neighbour, changed) {
+  return new ClipView(await getClip(id), leave, neighbour, changed);
 }

@@ -35,7 +35,7 @@ export const GALLERY_KEYS = [
 
 /** Return the gallery of one answer of the server; `go` changes parts of the query, `open` opens a clip. */
 export function galleryView(data, query, go, open) {
-  const cards = el("div", { class: "cards", role: "list" }, data.clips.map((clip) => card(clip, open)));
+  const cards = el("div", { class: "cards" }, data.clips.map((clip) => card(clip, open)));
   const nothing = el("p", { class: "nothing" }, "No clip fits. Press x to clear the filters.");
   return el("div", { class: "gallery" },
     sideBar(data, query, go),
@@ -110,7 +110,7 @@ function pager(data, go) {
 function card(clip, open) {
   const cut = clip.name.lastIndexOf("/");
   return el("button", {
-    type: "button", class: `card${clip.excluded ? " out" : ""}`, role: "listitem", "data-id": clip.id, title: clip.name,
+    type: "button", class: `card${clip.excluded ? " out" : ""}`, "data-id": clip.id, title: clip.name,
     onclick: () => open(clip.id),
   },
   picture(clip),

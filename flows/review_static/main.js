@@ -34,7 +34,7 @@ async function route() {
   state.query = query;
   if (id) {
     const [view, data] = await Promise.all([
-      openClip(id, () => { location.hash = addressOf(state.query); }, neighbour), getClips(query)]);
+      openClip(id, () => { location.hash = addressOf(state.query); }, neighbour, recount), getClips(query)]);
     if (turn !== state.loading) return;
     [state.clip, state.data] = [view, data];
     document.getElementById("view").replaceChildren(view.node);
@@ -77,6 +77,14 @@ async function neighbour(step) {
   }
   if (wanted) location.hash = addressOf({ ...state.query, page: String(page) }, wanted);
   return undefined;
+}
+
+/** Bring the numbers in the head up to date; the list from which the clip was opened stays as it was. */
+async function recount() {
+  const data = await attempt(() => getClips(state.query));
+  if (!data || !state.data) return;
+  state.data.counts = data.counts;
+  paintFrame();
 }
 
 /** Draw what is around the view: the head and the keys. */

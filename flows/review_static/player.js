@@ -133,10 +133,11 @@ export class Player {
       const wide = pen.measureText(text).width + 10 * unit;
       // Below the box: the video's own labels stand above it.
       const y = Math.min(bottom, clip.height - 18 * unit);
+      const x = Math.max(Math.min(left, canvas.width - wide), 0);
       pen.fillStyle = "rgba(0, 0, 0, 0.75)";
-      pen.fillRect(left, y, wide, 18 * unit);
+      pen.fillRect(x, y, wide, 18 * unit);
       pen.fillStyle = person.color;
-      pen.fillText(text, left + 5 * unit, y + 13 * unit);
+      pen.fillText(text, x + 5 * unit, y + 13 * unit);
     });
   }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,22 @@ def test_taking_everything_back_restores_the_automatic_file_byte_for_byte(output
     assert clip.annotation_path.read_bytes() == before
     assert not automatic_path(clip, outputs.root).exists()
     assert finished(clip, outputs.root, KEY) is not None
+
+
+def test_an_outdated_annotation_does_not_become_a_new_file(outputs):
+    """The check must go on to say that the clip changed; whether it was corrected before or not."""
+    say(outputs, 0, SetLabel(label=0))
+    apply_review(outputs.root)
+    later = outputs.clips[0].annotation_path.stat().st_mtime + 60
+    for number in (0, 1):
+        os.utime(outputs.clips[number].path, (later, later))
+        say(outputs, number, DropPerson(track_id=3))
+    report = apply_review(outputs.root)
+    assert report.corrected == []
+    assert [clip for clip, told in report.problems if "run annotate again" in told] == [
+        clip.frame_dir for clip in outputs.clips[:2]
+    ]
+    assert annotation(outputs, 1)["track_ids"].tolist() == [3, 2, 1]
 
 
 def test_excluded_clips_stay_out_of_the_data_set_and_the_check_knows_it(outputs):
