@@ -49,7 +49,7 @@ def test_bad_clips_cost_only_themselves_and_a_second_run_does_nothing(folder, ou
         "empty.mp4": FailureReason.EMPTY_VIDEO,
         "text.mp4": FailureReason.PROCESSING_ERROR,
         "truncated.avi": FailureReason.PROCESSING_ERROR,
-    }
+    }, [str(result.error) for result in summary.results]
     assert summary.count(Outcome.ANNOTATED) == 4
     assert summary.mapping_ok
     assert summary.mapping_lines == []
