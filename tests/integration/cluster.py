@@ -89,12 +89,13 @@ class Cluster:
         except httpx.HTTPError:
             return False
 
-    def provision(self, counted: bool = True, **limits: int) -> None:
-        """Do what `up` does, with the deployments of these tests and other limits of the pools."""
+    def provision(self, schedule: dict[str, Any] | None = None, **limits: int) -> None:
+        """Do what `up` does, with a stand-in for the model, other limits of the pools, and a schedule switched on."""
         asyncio.run(provision.create_pools())
         content = yaml.safe_load((provision.DEPLOYMENTS / "prefect.yaml").read_text(encoding="utf-8"))
-        if counted:
-            content["deployments"][0]["entrypoint"] = "tests.integration.counted.annotate_video"
+        content["deployments"][0]["entrypoint"] = "tests.integration.counted.annotate_video"
+        if schedule:
+            content["deployments"][1]["schedules"] = [schedule]
         file = self.folder / "prefect.yaml"
         file.write_text(yaml.safe_dump(content), encoding="utf-8")
         command = ["--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
