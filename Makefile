@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 # Quiet and offline, in tests too.
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
+# Which torch `install-mmpose` takes: on Linux plain `torch` brings CUDA (several GB).
+TORCH ?= torch
 
-.PHONY: help install demo test test-browser lint format clean
+.PHONY: help install install-mmpose demo up test test-browser test-mmpose test-integration lint format clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -25,11 +27,28 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 install: $(VENV)/.installed ## Create .venv and install fightpose into it
 
+$(VENV)/.installed-mmpose: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mmpose]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps mmpose==1.3.2
+	@touch $@
+
+install-mmpose: $(VENV)/.installed-mmpose ## Add RTMO as mmpose config and checkpoint; compiles nothing
+
 demo: $(VENV)/.installed ## Annotate four demo clips and show what comes out
 	$(BIN)/fightpose demo
 
+up: $(VENV)/.installed ## Start a Prefect server, pools, deployments and workers; Ctrl-C ends all of it
+	$(BIN)/fightpose up
+
+test-integration: $(VENV)/.installed-dev ## Kill, flood and schedule real servers and workers (minutes; PostgreSQL)
+	$(BIN)/python -m pytest -m integration tests/integration
+
 test: $(VENV)/.installed-dev ## Run the tests
 	$(BIN)/python -m pytest
+
+test-mmpose: $(VENV)/.installed-dev $(VENV)/.installed-mmpose ## Run the tests that need mmpose
+	$(BIN)/python -m pytest -m mmpose
 
 test-browser: $(VENV)/.installed-dev ## Run the tests of the review page in Chromium
 	$(BIN)/python -m pytest -m browser tests/browser

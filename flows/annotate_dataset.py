@@ -11,41 +11,60 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
 from pydantic import Field
 
 from flows.analyze_dataset import analyze
+from flows.fan_out import cancel_children, run_on_pool
 from flows.local import ClipJob, run_in_order, run_in_workers
 from flows.results import ClipResult, DatasetSummary, Outcome
 from flows.verify_mapping import verify
 from tasks.annotation import merge_dataset
+from tasks.failures import current_failures
+from tasks.inbox import still_growing
 from tasks.manifest import read_manifests, write_manifest
+from tasks.mapping import DATASET_NAME
 from tasks.outputs import Clip, discover_clips
 from tasks.poses import entry_of, model_of
-from tasks.receipts import finished, settings_key
+from tasks.receipts import finished, record_settings, settings_key
 from tasks.resources import ResourceMonitor, allowed_workers
+from tasks.run_lock import sole_run
 from tasks.settings import Settings
 from tasks.storage import require_writable
 
 logger = logging.getLogger(__name__)
-
-DATASET_NAME = "dataset.pkl"
-"""The merged annotations of everything below an output root."""
 
 ARTIFACT_ROWS = 500
 """Most clips listed in the run's table; the analysis folder holds them all."""
 
 
 class Mode(StrEnum):
-    """How the clips of a folder are run on this machine."""
+    """How the clips of a folder are run: on this machine, or (pool) each as a run of its own on the work pool."""
 
     SINGLE = "single"
     PARALLEL = "parallel"
     DEMO = "demo"
+    POOL = "pool"
 
+
+class FailOn(StrEnum):
+    """Which failed clips make the run over the folder a failed one."""
+
+    NONE = "none"
+    ANY = "any"
+    SHARE = "share"
+
+
+# The bounds stand in the type: those of a default written as `= Field(...)` do not reach the form of Prefect's UI.
+Count = Annotated[int, Field(ge=1)]
+# The server gives the states of at most 200 runs in one answer.
+InFlight = Annotated[int, Field(ge=1, le=200)]
+FailShare = Annotated[float, Field(ge=0.0, le=1.0)]
 
 OnResult = Callable[[ClipResult, int], None]
 """Called with each result and the number of clips of the run."""
@@ -61,50 +80,107 @@ def on_results(listener: OnResult | None) -> None:
     _listeners[:] = [listener] if listener else []
 
 
-@flow(name="annotate-dataset", flow_run_name="annotate {input.name}")
+@flow(name="annotate-dataset", flow_run_name="annotate {input.name}", on_cancellation=[cancel_children])
 def annotate_dataset(
     input: Path,
     output_root: Path,
     mode: Mode = Mode.SINGLE,
     settings: Settings | None = None,
-    num_workers: int | None = Field(None, ge=1),
-    demo_count: int = Field(10, ge=1),
-) -> DatasetSummary:
+    num_workers: Count | None = None,
+    demo_count: Count = 10,
+    in_flight: InFlight = 20,
+    fail_on: FailOn = FailOn.NONE,
+    fail_share: FailShare = 0.1,
+    settle_seconds: Annotated[float, Field(ge=0.0)] = 0.0,
+) -> DatasetSummary | State[DatasetSummary]:
     """Annotate every clip below a folder, merge the annotations, verify and analyse the outputs.
 
     Args:
         input: Folder of clips, or one clip.
         output_root: Folder below which the input's tree is mirrored.
-        mode: single runs clip after clip, parallel in worker processes, demo only the first clips.
+        mode: single runs clip after clip, parallel in worker processes, demo only the first clips, pool as runs of
+            their own on the work pool.
         settings: Settings of the run; what is left empty follows the model.
         num_workers: Most worker processes in mode parallel; empty means as many as cores and memory carry.
         demo_count: Number of clips in mode demo.
+        in_flight: Most clips queued or running at once in mode pool; keep it at 20 where the server's database is
+            SQLite.
+        fail_on: When failed clips make this run a failed one: never, with any, or above a share of them.
+        fail_share: The share for fail_on.
+        settle_seconds: Look at new clips for this long and leave those that grow for the next run; 0 takes all.
     """
     require_writable(output_root)
-    settings = settings or Settings()
-    entry = entry_of(settings.poses)
-    # A model that is unknown, absent or broken is told before any clip is touched.
-    model_of(settings.poses)
-    found = discover_clips(input, output_root)
-    clips = found.clips[:demo_count] if mode == Mode.DEMO else found.clips
-    write_manifest(output_root, found.root, clips)
+    with sole_run(output_root):
+        settings = settings or Settings()
+        entry = entry_of(settings.poses)
+        if mode != Mode.POOL:
+            # A model that is unknown, absent or broken is told before any clip is touched.
+            model_of(settings.poses)
+        found = discover_clips(input, output_root)
+        key = settings_key(settings.resolve(entry.thresholds), entry.sha256)
+        clips = _settled(found.clips[:demo_count] if mode == Mode.DEMO else found.clips, settle_seconds)
+        write_manifest(output_root, found.root, clips)
+        record_settings(output_root, settings)
 
-    key = settings_key(settings.resolve(entry.thresholds), entry.sha256)
-    results = list(_unchanged(clips, output_root, key, len(clips)))
-    done = {result.clip for result in results}
-    jobs = [ClipJob(clip, found.root, output_root, settings) for clip in clips if clip.relative not in done]
-    for result in _run(jobs, mode, num_workers):
+        results = list(_unchanged(clips, output_root, key, len(clips)))
+        done = {result.clip for result in results}
+        jobs = [ClipJob(clip, found.root, output_root, settings) for clip in clips if clip.relative not in done]
+        results += run_jobs(jobs, mode, num_workers, in_flight, total=len(clips))
+        summary = conclude(results, [f"{problem.path}: {problem.info}" for problem in found.problems], output_root)
+    return judged(summary, fail_on, fail_share)
+
+
+def run_jobs(
+    jobs: Sequence[ClipJob], mode: Mode, num_workers: int | None, in_flight: int, total: int
+) -> list[ClipResult]:
+    """Run clips in the way that the mode asks for, telling the listener of each.
+
+    Parameters
+    ----------
+    jobs
+        The clips.
+    mode, num_workers, in_flight
+        As in `annotate_dataset`.
+    total
+        Number of clips of the whole run, those that need no work included.
+    """
+    results = []
+    for result in _run(jobs, mode, num_workers, in_flight):
         results.append(result)
-        _tell(result, len(clips))
+        _tell(result, total)
+    return results
 
+
+def conclude(results: Sequence[ClipResult], problems: list[str], output_root: Path) -> DatasetSummary:
+    """Merge, verify and analyse what stands below an output root, and publish the results of a run."""
     summary = DatasetSummary(sorted(results, key=lambda result: result.clip))
-    summary.problems = [f"{problem.path}: {problem.info}" for problem in found.problems]
-    merge_dataset(read_manifests(output_root), output_root / DATASET_NAME)
+    summary.problems = problems
+    # A clip that fails now may have an annotation of an earlier run under other settings: it stays, but is not merged.
+    failed = {failure.frame_dir for failure in current_failures(output_root)}
+    annotated = [clip for clip in read_manifests(output_root) if clip.frame_dir not in failed]
+    merge_dataset(annotated, output_root / DATASET_NAME)
     report = verify(output_root)
     summary.mapping_ok, summary.mapping_lines = report.ok, report.lines()
     analyze(output_root)
     _publish(summary)
     return summary
+
+
+def judged(summary: DatasetSummary, fail_on: FailOn, fail_share: float) -> DatasetSummary | State[DatasetSummary]:
+    """Return a run's summary, as a failed state if that is what its failed clips should make of it."""
+    failed, total = summary.count(Outcome.FAILED), len(summary.results)
+    most = {FailOn.NONE: total, FailOn.ANY: 0, FailOn.SHARE: fail_share * total}[fail_on]
+    if failed <= most:
+        return summary
+    return Failed(message=f"{failed} of {total} clips failed; see the table of the run", data=summary)
+
+
+def _settled(clips: Sequence[Clip], seconds: float) -> list[Clip]:
+    """Return the clips without those that are still being copied into the input."""
+    growing = still_growing((clip.path for clip in clips), seconds) if seconds else set()
+    for path in sorted(growing):
+        logger.info("%s is still growing: left for the next run", path)
+    return [clip for clip in clips if clip.path not in growing]
 
 
 def _unchanged(clips: Sequence[Clip], output_root: Path, key: str, total: int) -> Iterator[ClipResult]:
@@ -116,8 +192,10 @@ def _unchanged(clips: Sequence[Clip], output_root: Path, key: str, total: int) -
             yield result
 
 
-def _run(jobs: Sequence[ClipJob], mode: Mode, num_workers: int | None) -> Iterator[ClipResult]:
-    """Run clips in the way that the mode asks for."""
+def _run(jobs: Sequence[ClipJob], mode: Mode, num_workers: int | None, in_flight: int) -> Iterator[ClipResult]:
+    """Choose what runs the clips."""
+    if mode == Mode.POOL and jobs:
+        return run_on_pool(jobs, in_flight)
     if mode != Mode.PARALLEL or not jobs:
         return run_in_order(jobs)
     load = ResourceMonitor().read()

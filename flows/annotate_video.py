@@ -14,6 +14,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
+from flows.gpu import device_lease
 from tasks import steps
 from tasks.errors import ClipError, FailureReason
 from tasks.failures import log_failure, resolve_failures
@@ -43,8 +44,11 @@ def annotate_video(
     """
     clip = find_clip(video, input_root, output_root)
     entry = entry_of((settings or Settings()).poses)
+    resolved = (settings or Settings()).resolve(entry.thresholds)
     try:
-        return _annotate(clip, output_root, (settings or Settings()).resolve(entry.thresholds), entry)
+        # The whole run and not the extraction alone: the model stays on the GPU until the process ends.
+        with device_lease(resolved.poses.device):
+            return _annotate(clip, output_root, resolved, entry)
     except Exception as error:
         return _recorded(error, clip, output_root)
 
@@ -61,7 +65,7 @@ def _annotate(clip: Clip, output_root: Path, settings: Settings, entry: ModelEnt
         tracks = steps.track(poses, settings.tracking)
     with steps.timed(clip, "ranking", seconds):
         regions = steps.regions(tracks)
-        weights = steps.region_weights(tracks, regions, settings.scoring)
+        weights = steps.region_weights(clip, tracks, regions, settings.scoring)
         ranking = steps.rank(tracks, regions, weights, settings.scoring)
         people = steps.select(clip, ranking, settings.selection)
     with steps.timed(clip, "annotation", seconds):

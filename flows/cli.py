@@ -7,16 +7,20 @@ commands that need them.
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from flows.cli_files import register
 from tasks.errors import FightposeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flows.results import DatasetSummary
     from tasks.settings import Settings
 
@@ -31,6 +35,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Pose models: list them, fetch them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
+register(app)
 
 
 class RunMode(StrEnum):
@@ -40,6 +45,23 @@ class RunMode(StrEnum):
     PARALLEL = "parallel"
     DEMO = "demo"
     ANALYZE = "analyze"
+    POOL = "pool"
+
+
+class RetryMode(StrEnum):
+    """Where `retry-failed` runs the clips."""
+
+    SINGLE = "single"
+    PARALLEL = "parallel"
+    POOL = "pool"
+
+
+class FailOnName(StrEnum):
+    """Names of `flows.annotate_dataset.FailOn`; repeated, because its import would slow `--help` down."""
+
+    NONE = "none"
+    ANY = "any"
+    SHARE = "share"
 
 
 class ScorerName(StrEnum):
@@ -47,6 +69,14 @@ class ScorerName(StrEnum):
 
     DEFAULT = "default"
     SEED = "seed"
+
+
+class SecondLookName(StrEnum):
+    """Names of the ways to look twice; repeated for the same reason."""
+
+    OFF = "off"
+    AUTO = "auto"
+    ALWAYS = "always"
 
 
 class TrackerName(StrEnum):
@@ -60,6 +90,12 @@ class TrackerName(StrEnum):
 
 OutputRoot = Annotated[Path, typer.Argument(help="Output folder of an earlier run.")]
 Share = Annotated[float | None, typer.Option(min=0.0, max=1.0, show_default="the model's own")]
+FailOnOption = Annotated[
+    FailOnName, typer.Option(help="Exit code 1 for no failed clip, for any, or above --fail-share.")
+]
+FailShare = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of failed clips for --fail-on share.")]
+NumWorkers = Annotated[int | None, typer.Option(min=1, show_default="what the machine carries")]
+InFlight = Annotated[int, typer.Option(min=1, max=200, help="Most clips queued or running at once in mode pool.")]
 
 
 @app.command()
@@ -68,14 +104,24 @@ def annotate(
     input: Annotated[Path, typer.Argument(help="Folder of clips (searched recursively), or one clip.")],
     output_root: Annotated[Path, typer.Option(help="Folder below which the input's tree is mirrored.")],
     mode: Annotated[
-        RunMode, typer.Option(help="parallel: worker processes; demo: the first clips only.")
+        RunMode,
+        typer.Option(help="parallel: worker processes; demo: the first clips; pool: runs on a server's work pool."),
     ] = RunMode.SINGLE,
     model: Annotated[
         str, typer.Option(help="Name (see `models list`), or a .tflite or .onnx file.")
     ] = "movenet-multipose",
     config: Annotated[str | None, typer.Option(help="mmpose config of RTMO, in place of --model.")] = None,
     checkpoint: Annotated[str | None, typer.Option(help="mmpose checkpoint that goes with it.")] = None,
+    model_dir: Annotated[
+        Path | None, typer.Option(help="Folder of model files, for machines without a network.")
+    ] = None,
     device: Annotated[str, typer.Option(help="Where the model runs: cpu, or cuda:0.")] = "cpu",
+    second_look: Annotated[
+        SecondLookName, typer.Option(help="Look again, enlarged: never, where people are in doubt, or at everyone.")
+    ] = SecondLookName.AUTO,
+    look_budget: Annotated[
+        float, typer.Option(min=1, max=20, help="Most that all looks may cost, in passes over a frame.")
+    ] = 3.0,
     score_thr: Share = None,
     nms_thr: Share = None,
     tracker: Annotated[TrackerName, typer.Option()] = TrackerName.FIGHTPOSE,
@@ -87,9 +133,16 @@ def annotate(
     quality_threshold: Share = None,
     max_persons: Annotated[int, typer.Option(min=1, help="People per clip, in rank order.")] = 4,
     scorer: Annotated[ScorerName, typer.Option(help="seed: the earlier scripts' formulas.")] = ScorerName.DEFAULT,
+    camera_weights: Annotated[
+        Path | None,
+        typer.Option("--region-weights", help="File of `learn-region-weights`, to start each clip's weights from."),
+    ] = None,
     save_overlayfile: Annotated[bool, typer.Option(help="Write an overlay video per clip.")] = True,
     overlay_regions: Annotated[bool, typer.Option(help="Show the five regions in the overlay.")] = False,
-    num_workers: Annotated[int | None, typer.Option(min=1, show_default="what the machine carries")] = None,
+    num_workers: NumWorkers = None,
+    in_flight: InFlight = 20,
+    fail_on: FailOnOption = FailOnName.ANY,
+    fail_share: FailShare = 0.1,
     demo_count: Annotated[int, typer.Option(min=1, help="Clips in mode demo.")] = 10,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show failures only.")] = False,
     settings_file: Annotated[
@@ -98,13 +151,24 @@ def annotate(
 ) -> None:
     """Annotate every clip: poses, tracks, ranking, annotation PKL, overlay video, verified mapping."""
     from tasks import settings as s
+    from tasks.camera_weights import CameraWeights
 
+    if model_dir is not None:
+        # By the environment, so that worker processes look there, too.
+        os.environ["FIGHTPOSE_MODEL_DIR"] = str(model_dir)
     if mode == RunMode.ANALYZE:
         analyze(output_root)
         return
     chosen = s.Settings(
         poses=s.PoseSettings(
-            model=model, config=config, checkpoint=checkpoint, device=device, score_thr=score_thr, nms_thr=nms_thr
+            model=model,
+            config=config,
+            checkpoint=checkpoint,
+            device=device,
+            second_look=s.SecondLook(second_look),
+            look_budget=look_budget,
+            score_thr=score_thr,
+            nms_thr=nms_thr,
         ),
         tracking=s.TrackingSettings(
             tracker=s.Tracker(tracker),
@@ -116,16 +180,64 @@ def annotate(
         selection=s.SelectionSettings(
             min_track_length=min_track_length, quality_threshold=quality_threshold, max_persons=max_persons
         ),
-        scoring=s.ScoringSettings(scorer=s.Scorer(scorer)),
+        scoring=s.ScoringSettings(
+            scorer=s.Scorer(scorer),
+            camera_weights=CameraWeights.load(camera_weights) if camera_weights else None,
+        ),
         overlay=s.OverlaySettings(save_overlayfile=save_overlayfile, overlay_regions=overlay_regions),
     )
     if settings_file is not None:
         from flows.options import with_settings_file
 
         chosen = with_settings_file(context, settings_file, chosen)
-    summary = _run_dataset(input, output_root, chosen, str(mode), num_workers, demo_count, quiet)
+    summary = _run_dataset(input, output_root, chosen, str(mode), num_workers, demo_count, quiet, in_flight)
     _print_outcome(summary, output_root)
-    raise typer.Exit(0 if summary.ok else 1)
+    raise typer.Exit(_exit_code(summary, fail_on, fail_share))
+
+
+@app.command("retry-failed")
+def retry_failed(
+    output_root: OutputRoot,
+    mode: Annotated[RetryMode, typer.Option(help="parallel: worker processes; pool: a server's work pool.")] = (
+        RetryMode.SINGLE
+    ),
+    default_settings: Annotated[
+        bool, typer.Option("--default-settings", help="Not the last run's settings but this version's defaults.")
+    ] = False,
+    num_workers: NumWorkers = None,
+    in_flight: InFlight = 20,
+    fail_on: FailOnOption = FailOnName.ANY,
+    fail_share: FailShare = 0.1,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show failures only.")] = False,
+) -> None:
+    """Annotate again every clip of the failure log that has no valid annotation."""
+    from tasks.settings import Settings
+
+    settings = Settings() if default_settings else None
+
+    def run() -> DatasetSummary:
+        """Run the flow; imported here, because it takes Prefect with it."""
+        from flows.annotate_dataset import Mode
+        from flows.retry_failed import retry_failed
+
+        return cast("DatasetSummary", retry_failed(output_root, Mode(mode), settings, num_workers, in_flight))
+
+    _require_input(output_root)
+    summary = _with_server(run, quiet, needs_server=mode == RetryMode.POOL)
+    _print_outcome(summary, output_root)
+    raise typer.Exit(_exit_code(summary, fail_on, fail_share))
+
+
+@app.command()
+def up() -> None:
+    """Start a Prefect server with pools, deployments, automations and workers; ends with Ctrl-C."""
+    from flows.server import prepare_environment
+
+    # Before Prefect is imported; the server's and the workers' own lines stay out of this terminal.
+    prepare_environment(console_level="ERROR")
+    from flows.up import run_until_stopped
+
+    raise typer.Exit(run_until_stopped())
 
 
 @app.command()
@@ -154,18 +266,21 @@ def demo(
 @app.command()
 def verify(
     output_root: OutputRoot,
+    deep: Annotated[bool, typer.Option("--deep", help="Check every rule of the annotation contract, too.")] = False,
+    quarantine: Annotated[bool, typer.Option("--quarantine", help="Move corrupt outputs out of the way.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check that every input has its annotation and overlay, or a recorded failure."""
     from tasks.mapping import verify_mapping
 
-    report = verify_mapping(output_root)
-    if as_json:
-        typer.echo(report.to_json())
-        raise typer.Exit(0 if report.ok else 1)
-    for line in report.lines():
+    report = verify_mapping(output_root, deep=deep)
+    if quarantine:
+        from tasks.quarantine import quarantine as move_away
+
+        for source, target in move_away(report):
+            typer.echo(f"moved {source} to {target}", err=as_json)
+    for line in [report.to_json()] if as_json else [*report.lines(), report.headline()]:
         typer.echo(line)
-    typer.echo(report.headline())
     raise typer.Exit(0 if report.ok else 1)
 
 
@@ -251,29 +366,55 @@ def models_fetch(name: Annotated[str, typer.Argument(help="Name in the model tab
 
 
 def _run_dataset(
-    input: Path, output_root: Path, settings: Settings, mode: str, num_workers: int | None, demo_count: int, quiet: bool
+    input: Path,
+    output_root: Path,
+    settings: Settings,
+    mode: str,
+    num_workers: int | None,
+    demo_count: int,
+    quiet: bool,
+    in_flight: int = 20,
 ) -> DatasetSummary:
-    """Run the dataset flow on this machine and show its progress."""
-    from flows.progress import Display, error_console
-    from flows.server import prefect_api, prepare_environment
+    """Run the dataset flow and show its progress."""
     from tasks.storage import require_writable
 
     # Before the server is started: a wrong folder should be told at once.
     require_writable(output_root)
     _require_input(input)
+
+    def run() -> DatasetSummary:
+        """Run the flow; imported here, because it takes Prefect with it."""
+        from flows.annotate_dataset import Mode, annotate_dataset
+
+        summary = annotate_dataset(input, output_root, Mode(mode), settings, num_workers, demo_count, in_flight)
+        return cast("DatasetSummary", summary)
+
+    return _with_server(run, quiet, needs_server=mode == "pool")
+
+
+def _with_server(run: Callable[[], DatasetSummary], quiet: bool, needs_server: bool) -> DatasetSummary:
+    """Run a flow over clips against the user's Prefect server, or a temporary one, and show its progress."""
+    from flows.progress import Display, error_console
+    from flows.server import prefect_api, prepare_environment, require_named_server
+
     console = error_console()
     # The display shows what a person needs; Prefect's own lines go to the API, and its worst ones to the console.
     prepare_environment(console_level="CRITICAL")
     if not quiet:
         console.print("Starting the run: loading Prefect and its server (some seconds)", markup=False)
+    if needs_server:
+        require_named_server()
     with prefect_api():
-        from flows.annotate_dataset import Mode, annotate_dataset, on_results
+        from flows.annotate_dataset import on_results
 
         display = Display(console, quiet)
         on_results(display.on_result)
         try:
             with display.showing():
-                return annotate_dataset(input, output_root, Mode(mode), settings, num_workers, demo_count)
+                return run()
+        except KeyboardInterrupt as error:
+            console.print("stopped; run the same command again to go on where it ended")
+            raise typer.Exit(130) from error
         finally:
             on_results(None)
 
@@ -282,6 +423,15 @@ def _require_input(input: Path) -> None:
     """Refuse an input that is not there before anything is started."""
     if not input.exists():
         raise FightposeError(f"input {input} does not exist; give a folder of clips or one clip")
+
+
+def _exit_code(summary: DatasetSummary, fail_on: FailOnName, fail_share: float) -> int:
+    """Return 1 if something is wrong, failed clips only as far as the user says so."""
+    from flows.results import Outcome
+
+    failed, total = summary.count(Outcome.FAILED), len(summary.results)
+    most = {FailOnName.NONE: total, FailOnName.ANY: 0, FailOnName.SHARE: fail_share * total}[fail_on]
+    return int(bool(summary.problems) or not summary.mapping_ok or failed > most)
 
 
 def _print_outcome(summary: DatasetSummary, output_root: Path) -> None:
@@ -315,6 +465,3 @@ def main() -> None:
         first = error.errors()[0]
         typer.echo(f"error: {'.'.join(map(str, first['loc']))}: {first['msg']}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("stopped; run the same command again to go on where it ended", err=True)
-        sys.exit(130)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from flows.temporary_server import temporary_server
 from tasks.errors import FightposeError
 
 logger = logging.getLogger(__name__)
@@ -20,14 +21,10 @@ ENVIRONMENT = {
     # Quiet and offline: nothing is sent anywhere.
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # Start-up takes longer than the default of 20 s on a small or busy machine.
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     # By default every task event is its own transaction; on SQLite they queue up until a clip waits seconds for them.
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
-    # The temporary server shares this terminal; what goes wrong there shows in the run itself.
-    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     # The logs of the pure steps belong to the run that called them.
     "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks",
     # The same loggers speak outside runs too (the self-check, worker start-up).
@@ -68,33 +65,15 @@ def prefect_api() -> Iterator[str]:
             require_reachable(address)
             yield address
             return
-        with _temporary_server() as address, temporary_settings({PREFECT_API_URL: address}):
+        with temporary_server() as address, temporary_settings({PREFECT_API_URL: address}):
             # Worker processes find the server by their environment.
             os.environ["PREFECT_API_URL"] = address
             try:
                 yield address
             finally:
+                # Also after Ctrl-C: Prefect would go on for a minute to tell a server that is gone.
+                _drain()
                 del os.environ["PREFECT_API_URL"]
-
-
-@contextmanager
-def _temporary_server() -> Iterator[str]:
-    """Start Prefect's own temporary server on 127.0.0.1 and end it after the block."""
-    from prefect.server.api.server import SubprocessASGIServer
-
-    server = SubprocessASGIServer()
-    try:
-        server.start()
-    except RuntimeError as error:
-        raise FightposeError(
-            f"no Prefect server could be started ({str(error).splitlines()[0]}); start one with "
-            "`prefect server start` and set PREFECT_API_URL to its address"
-        ) from error
-    try:
-        yield server.api_url
-    finally:
-        _drain()
-        server.stop()
 
 
 def _drain() -> None:
@@ -108,20 +87,46 @@ def _drain() -> None:
     time.sleep(1.5)
 
 
-def require_reachable(address: str) -> None:
-    """Make sure that the user's Prefect server answers.
+def require_named_server() -> None:
+    """Make sure that a server is named whose workers can take runs; a temporary one has none.
 
     Raises
     ------
     FightposeError
-        If it does not.
+        If none is.
+    """
+    from prefect.settings import PREFECT_API_URL
+
+    if not PREFECT_API_URL.value():
+        raise FightposeError(
+            "mode pool needs a Prefect server with workers: start `fightpose up`, set PREFECT_API_URL to the address "
+            "that it prints, and run this again"
+        )
+
+
+def require_reachable(address: str) -> None:
+    """Make sure that the user's Prefect server answers, and that it is of this program's version.
+
+    Raises
+    ------
+    FightposeError
+        If it does not, or is not.
     """
     import httpx
+    import prefect
 
     try:
-        httpx.get(f"{address.rstrip('/')}/health", timeout=10).raise_for_status()
-    except httpx.HTTPError as error:
+        answer = httpx.get(f"{address.rstrip('/')}/admin/version", timeout=10)
+        answer.raise_for_status()
+        version = str(answer.json())
+    except (httpx.HTTPError, ValueError) as error:
         raise FightposeError(
             f"the Prefect server at {address} does not answer ({type(error).__name__}); start it with "
             "`prefect server start`, or unset PREFECT_API_URL to use a temporary one"
         ) from error
+    # Prefect's server reads older clients of its own minor version and no newer ones.
+    if version.split(".")[:2] != prefect.__version__.split(".")[:2]:
+        raise FightposeError(
+            f"the Prefect server at {address} is version {version}, this program uses {prefect.__version__}; start a "
+            f"server of that version (`pip install prefect=={prefect.__version__}`), or unset PREFECT_API_URL"
+        )

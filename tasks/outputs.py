@@ -104,6 +104,8 @@ class Discovery:
 
 def name_key(name: str) -> str:
     """Return a name in the form in which two names count as the same: NFC, without case."""
+    if name.isascii():
+        return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 

@@ -32,6 +32,9 @@ WORK_FOLDER = ".fightpose"
 NOT_DECISIVE = {"model", "config", "checkpoint", "device"}
 """Pose settings that decide nothing by themselves: the hash of the model stands for its name and files."""
 
+SETTINGS_NAME = "settings.json"
+"""The settings of the last run over a folder, below the work folder."""
+
 OUTPUT_VERSION = 1
 """Raise it when a change alters annotations or overlays made from the same poses."""
 
@@ -137,6 +140,23 @@ def overlay_is_current(clip: Clip, output_root: Path, sha256: str, key: str) -> 
         )
     except (OSError, KeyError, TypeError):
         return False
+
+
+def record_settings(output_root: Path, settings: Settings) -> None:
+    """Record the settings that a run asks for, so that its failed clips can be run again under the same."""
+    write_json(output_root / WORK_FOLDER / SETTINGS_NAME, settings.model_dump(mode="json"))
+
+
+def recorded_settings(output_root: Path) -> Settings:
+    """Return the settings of the last run over a folder; the program's own where none are recorded or fit."""
+    path = output_root / WORK_FOLDER / SETTINGS_NAME
+    try:
+        return Settings.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return Settings()
+    except (OSError, ValueError) as error:
+        logger.warning("the settings in %s cannot be read (%s); the defaults are taken", path, error)
+        return Settings()
 
 
 def _receipt_path(clip: Clip, output_root: Path) -> Path:

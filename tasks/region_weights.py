@@ -19,12 +19,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from tasks.camera_weights import INITIAL_WEIGHTS
 from tasks.kinematics import burst_share, measure_motion, movement, tabulate
 from tasks.records import RegionScores, RegionWeights, Tracks
 from tasks.settings import Scorer, ScoringSettings
-
-INITIAL_WEIGHTS = np.array([0.7, 0.7, 0.8, 0.8, 1.0])
-"""Weights before anything is known, order of `REGIONS`: the middle first, then what is near the camera."""
 
 POSITION_SHARE, MOVEMENT_SHARE = 0.6, 0.4
 """What makes a track one of those that the weights are learned from."""
@@ -47,7 +45,7 @@ def learn_region_weights(
     settings
         Scorer, rate, rounds, tolerance and number of tracks to learn from; with `adaptive` off nothing is learned.
     start
-        (5,) weights to start from, such as those of the camera; `INITIAL_WEIGHTS` by default.
+        (5,) weights to start from, such as `CameraWeights.start` gives; `INITIAL_WEIGHTS` by default.
 
     Returns
     -------

@@ -118,8 +118,9 @@ def _load(stream: BinaryIO, size: int) -> Any:
         rest = size - stream.tell()
     except RefusedError:
         raise
-    except (ValueError, LookupError, TypeError, OverflowError, MemoryError, RecursionError, SyntaxError) as error:
-        # What a broken file makes pickletools or the machine stumble over: a short stack, no argument, bad UTF-8.
+    except (ValueError, LookupError, TypeError, OverflowError, MemoryError, RecursionError, Warning) as error:
+        # What a broken file makes pickletools or the machine stumble over: a short stack, no argument, bad UTF-8;
+        # a warning only where the interpreter was told to make errors of them.
         raise RefusedError(
             f"not a complete pickle ({type(error).__name__}: {' '.join(str(error)[:120].split())})"
         ) from error

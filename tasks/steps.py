@@ -38,6 +38,10 @@ from tasks.video import decode_frames, probe_video
 
 logger = logging.getLogger(__name__)
 
+# Prefect gives its extra loggers (`flows.server.ENVIRONMENT`) a handler and no level: all but warnings would be lost.
+for _name in ("flows", "tasks"):
+    logging.getLogger(_name).setLevel(logging.INFO)
+
 
 def may_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     """Tell Prefect whether an error may be gone at the next try.
@@ -132,9 +136,10 @@ def regions(tracks: Tracks) -> RegionScores:
 
 
 @task(name="learn-region-weights", **_quick)
-def region_weights(tracks: Tracks, regions: RegionScores, settings: ScoringSettings) -> RegionWeights:
-    """Learn from the most involved tracks which regions matter in this clip."""
-    return learn_region_weights(tracks, regions, settings)
+def region_weights(clip: Clip, tracks: Tracks, regions: RegionScores, settings: ScoringSettings) -> RegionWeights:
+    """Learn from the most involved tracks which regions matter in this clip, starting from what its camera taught."""
+    start = settings.camera_weights.start(clip.frame_dir) if settings.camera_weights else None
+    return learn_region_weights(tracks, regions, settings, start)
 
 
 @task(name="rank-involvement", **_quick)

@@ -128,7 +128,7 @@ def _keys(annotation: Annotation) -> Iterator[Problem]:
 def _identity(annotation: Annotation) -> Iterator[Problem]:
     """Yield an identifier that is no relative path, and a label that is no class number."""
     name = annotation.get("frame_dir")
-    path = PurePosixPath(name) if isinstance(name, str) else None
+    path = PurePosixPath(name) if isinstance(name, str) and "\0" not in name else None
     if "frame_dir" in annotation and (path is None or path.is_absolute() or ".." in path.parts or not path.name):
         yield Problem("frame-dir", f"frame_dir is {_kind(name)}, not a relative path")
     label = annotation.get("label", 0)

@@ -6,7 +6,8 @@ The earlier scripts' layout: `{'total_persons', 'video_info': {'frame_dir', 'tot
 'track_id'}}, ...}, ...}`, keypoints (T, 17, 2) or (1, T, 17, 2). pyskl's is the contract's, in its older form a bare
 list without splits, with `filename` for `frame_dir`, float16 values, or without scores.
 
-What is read has no boxes and no `schema_version`: it did not come from this program, and nothing is made up.
+What others wrote has no boxes and no `schema_version` afterwards: nothing is made up. Annotations of this program stay
+as they are.
 """
 
 from __future__ import annotations
@@ -150,6 +151,9 @@ def _from_persons(value: dict[str, Any], frame_dir: str | None) -> Annotation:
 
 def _from_pyskl(item: dict[str, Any]) -> Annotation:
     """Return one of pyskl's annotations under the contract; keys beyond it are left out."""
+    if "track_ids" in item:
+        # One of ours, or a window of one: its keys beyond the contract are known.
+        return item
     keypoints = item["keypoint"]
     # Data sets made without a pose model's scores (3D sensors, hand labels) have none.
     scores = item.get("keypoint_score")

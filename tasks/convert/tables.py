@@ -73,7 +73,9 @@ def pose_table(annotation: Annotation) -> pd.DataFrame:
 
 def write_csv(path: Path, annotation: Annotation) -> None:
     """Write the table of poses as CSV, in UTF-8."""
-    write_text(path, pose_table(annotation).to_csv(index=False, float_format="%.3f"))
+    text = pose_table(annotation).to_csv(index=False, float_format="%.3f")
+    # A name that is no UTF-8 holds lone surrogates, which cannot be written as they are.
+    write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def write_parquet(path: Path, annotation: Annotation) -> None:

@@ -7,7 +7,8 @@ this matters: ghosts move much but briefly, bystanders are seen long but hardly 
 
     movement              log(mean limb speed; 0.05, 2 body sizes per second), joints weighted by their scores
     position              largest of region score times region weight, see `tasks.region_weights`
-    interaction           best partner: mean over the shared frames of nearness * strike, less for a short meeting
+    interaction           best partner: sum over the shared frames of nearness * the stronger strike of the two, over
+                          the geometric mean of the frames in which each is seen
     temporal_consistency  mean of max(0, cosine) of successive motions of the body
     persistence           log(seconds seen; 0.1, 1.5)
     size                  log(root of the box area; 1/8, 1), relative to the largest lasting track of the clip
@@ -43,11 +44,8 @@ RELATIVE_QUALITY = (1 / 4, 1.0)
 REACH = 0.5
 """Gap between two boxes, in body sizes, at which nearness ends: an arm's or a leg's length."""
 
-STRIKE_SPEED = 1.0
+STRIKE_SPEED = 0.5
 """Speed of a hand or foot towards the other, body sizes per second, that counts as half a strike."""
-
-MEETING_SECONDS = 0.3
-"""Two people seen together for less than this count in proportion."""
 
 EXTREMITIES = [9, 10, 15, 16]
 """Wrists and ankles in COCO order."""
@@ -162,17 +160,17 @@ def _meetings(
     met = np.zeros(len(table.track))
     area = table.area
     for first, second in frame_pairs(table.frame):
-        nearness = box_nearness(table, first, second)
-        near = table.seen[first] & table.seen[second] & (nearness > 0)
-        a, b, nearness = first[near], second[near], nearness[near]
+        a, b, nearness = near_pairs(table, first, second)
         shared = np.minimum(table.bbox[a, 2:], table.bbox[b, 2:]) - np.maximum(table.bbox[a, :2], table.bbox[b, :2])
         shared_area = np.maximum(shared, 0.0).prod(1)
+        # Being struck counts as striking does: the victim of a one-sided attack takes part.
+        value = nearness * np.maximum(strike(table, motion, a, b), strike(table, motion, b, a))
         for one, other in ((a, b), (b, a)):
-            value = nearness * strike(table, motion, one, other)
             sums.add(one, other, strike=value, inside=shared_area / area[one])
             np.maximum.at(met, one, value)
-    together = np.minimum(1.0, sums["frames"] / (MEETING_SECONDS * table.fps))
-    interaction, partner = sums.best(sums["strike"] / np.maximum(sums["frames"], 1) * together)
+    # Over the geometric mean of both times: a ghost meets someone for a small part of the other's time.
+    either = np.sqrt(np.maximum(seen[sums.first], 1) * np.maximum(seen[sums.second], 1))
+    interaction, partner = sums.best(sums["strike"] / either)
     covered = np.zeros(len(table.ids))
     better = standing[sums.second] > standing[sums.first]
     inside = sums["inside"] / np.maximum(seen[sums.first], 1)
@@ -180,17 +178,30 @@ def _meetings(
     return interaction, partner, met, np.clip(1.0 - covered, 0.0, 1.0)
 
 
-def box_nearness(table: TrackTable, a: Rows, b: Rows) -> Floats:
-    """Nearness of pairs of rows: 1 where the boxes touch, falling to 0 at a gap of `REACH` body sizes; (K,)."""
-    gap = np.maximum(table.bbox[a, :2] - table.bbox[b, 2:], table.bbox[b, :2] - table.bbox[a, 2:])
-    distance = np.linalg.norm(np.maximum(gap, 0.0), axis=1)
-    return np.maximum(0.0, 1 - distance / (REACH * (table.size[a] + table.size[b]) / 2))
+def near_pairs(table: TrackTable, a: Rows, b: Rows) -> tuple[Rows, Rows, Floats]:
+    """Return those pairs of seen rows that are within `REACH` of one another, and how near, (K,) in (0, 1].
+
+    Nearness is 1 where the boxes touch and falls to 0 at a gap of `REACH` body sizes. In a crowd this looks at every
+    pair, so that it drops those that are too far apart sideways first, and picks from whole columns instead of rows.
+    """
+    left, top, right, bottom = np.ascontiguousarray(table.bbox.T)
+    reach = np.where(table.seen, REACH * table.size / 2, -np.inf)
+    across = np.maximum(left[a] - right[b], left[b] - right[a])
+    near = across < reach[a] + reach[b]
+    a, b, across = a[near], b[near], np.maximum(across[near], 0.0)
+    down = np.maximum(np.maximum(top[a] - bottom[b], top[b] - bottom[a]), 0.0)
+    nearness = 1 - np.sqrt(across**2 + down**2) / (reach[a] + reach[b])
+    near = nearness > 0
+    return a[near], b[near], nearness[near]
 
 
 def strike(table: TrackTable, motion: Motion, a: Rows, b: Rows) -> Floats:
-    """How fast the fastest hand or foot of one person moves towards the centre of another: v / (v + 1); (K,)."""
+    """How fast the fastest hand or foot v of one person moves towards the centre of another, (K,) in [0, 1].
+
+    The measure is v^2 / (v^2 + `STRIKE_SPEED`^2): the jitter of a person who stands near another counts for little.
+    """
     towards = table.centre[b] - table.centre[a]
     # The floor of a pixel: where both centres coincide there is no direction, and the speed is 0.
     towards /= np.maximum(np.linalg.norm(towards, axis=1, keepdims=True), 1.0)
     speed = np.einsum("kjx,kx->kj", motion.joint_velocity[a][:, EXTREMITIES], towards).max(axis=1, initial=0.0)
-    return speed / (speed + STRIKE_SPEED)
+    return speed**2 / (speed**2 + STRIKE_SPEED**2)

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.records import NUM_KEYPOINTS, FloatArray
+from tasks.records import NUM_KEYPOINTS, BoolArray, FloatArray
+
+OKS_SIGMAS = np.array(
+    [.026, .025, .025, .035, .035, .079, .079, .072, .072, .062, .062, .107, .107, .087, .087, .089, .089], np.float32
+)  # fmt: skip
+"""Spread of COCO's annotators per joint, COCO order, as a share of the square root of the person's area."""
+
+BODY_SHARE = 0.53
+"""Mean share of a person's box that the body fills: COCO's OKS takes the segment's area, and we have only boxes."""
+
+SAME_OKS = 0.5
+"""Joints that agree more than this are one person's; two people in contact rarely reach it."""
+
+PART_INSIDE, PART_OKS = 0.8, 0.2
+"""A box is a part of another one's person if this share of it lies inside and the joints agree this much."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +54,22 @@ class Detections:
         """Return the detections of some rows, given as a mask or as indices."""
         return Detections(self.bbox[rows], self.score[rows], self.keypoints[rows], self.keypoint_scores[rows])
 
+    def shifted(self, x: float, y: float) -> Detections:
+        """Return the detections moved by some pixels, as from a crop to its frame."""
+        by = np.array([x, y], np.float32)
+        return Detections(self.bbox + np.tile(by, 2), self.score, self.keypoints + by, self.keypoint_scores)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Detections]) -> Detections:
+        """Return the detections of several looks at one frame as one."""
+        parts = [cls.none(), *parts]
+        return cls(
+            np.concatenate([part.bbox for part in parts]),
+            np.concatenate([part.score for part in parts]),
+            np.concatenate([part.keypoints for part in parts]),
+            np.concatenate([part.keypoint_scores for part in parts]),
+        )
+
     @classmethod
     def none(cls) -> Detections:
         """Return the detections of a frame with nobody in it."""
@@ -62,12 +93,26 @@ def pairwise_iou(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> FloatArra
     -------
     (N, K) float32 in [0, 1]; 0 where a box has no area.
     """
+    shared, areas = _intersections(first, second)
+    union = areas[0][:, None] + areas[1][None] - shared
+    return np.divide(shared, union, out=np.zeros_like(union), where=union > 0).astype(np.float32)
+
+
+def pairwise_overlap(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> FloatArray:
+    """Return the intersection of every pair of boxes as a share of the smaller one, (N, K) float32 in [0, 1]."""
+    shared, areas = _intersections(first, second)
+    smaller = np.minimum(areas[0][:, None], areas[1][None])
+    return np.divide(shared, smaller, out=np.zeros_like(smaller), where=smaller > 0).astype(np.float32)
+
+
+def _intersections(
+    first: npt.NDArray[Any], second: npt.NDArray[Any]
+) -> tuple[npt.NDArray[Any], list[npt.NDArray[Any]]]:
+    """Return the (N, K) areas that pairs of boxes share, and the areas of both lists of boxes."""
     top_left = np.maximum(first[:, None, :2], second[None, :, :2])
     bottom_right = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    intersection = np.clip(bottom_right - top_left, 0, None).prod(axis=-1)
     areas = [np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=-1) for boxes in (first, second)]
-    union = areas[0][:, None] + areas[1][None] - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0).astype(np.float32)
+    return np.clip(bottom_right - top_left, 0, None).prod(axis=-1), areas
 
 
 def suppress_duplicates(found: Detections, score_thr: float, nms_thr: float) -> Detections:
@@ -76,21 +121,86 @@ def suppress_duplicates(found: Detections, score_thr: float, nms_thr: float) -> 
     Parameters
     ----------
     found
-        The people of one frame.
+        The people of one frame, from one look.
     score_thr
         Least score that is kept.
     nms_thr
         IoU above which the lower-scored of two boxes is dropped.
     """
-    # A stable sort makes equal scores keep their order, so that the result is the same on every machine.
-    order = np.argsort(-found.score, kind="stable")
-    order = order[found.score[order] >= score_thr]
-    overlap = pairwise_iou(found.bbox[order], found.bbox[order]) > nms_thr
-    kept = np.ones(len(order), bool)
-    for row in range(len(order)):
+    found = _best_first(found, score_thr)
+    overlap = pairwise_iou(found.bbox, found.bbox) > nms_thr
+    kept = np.ones(len(found), bool)
+    for row in range(len(found)):
         if kept[row]:
             kept[row + 1 :] &= ~overlap[row, row + 1 :]
-    return found.select(order[kept])
+    return found.select(kept)
+
+
+def _best_first(found: Detections, score_thr: float) -> Detections:
+    """Return the detections that score enough, in the order of their scores."""
+    # A stable sort makes equal scores keep their order, so that the result is the same on every machine.
+    order = np.argsort(-found.score, kind="stable")
+    return found.select(order[found.score[order] >= score_thr])
+
+
+def pairwise_oks(found: Detections) -> FloatArray:
+    """Return the object keypoint similarity of every pair of people of one frame.
+
+    COCO's OKS = sum_k w_k exp(-d_k^2 / (2 A (2 sigma_k)^2)) / sum_k w_k, with d_k the distance of joint k in pixels, A
+    the area of the person and w_k, ours, the product of both joint scores: a joint that either side hardly saw hardly
+    counts. A is taken from the larger box, so that half a body can be recognised as part of the whole one.
+
+    Returns
+    -------
+    (N, N) float32 in [0, 1].
+    """
+    areas = (found.bbox[:, 2:] - found.bbox[:, :2]).clip(min=1).prod(axis=1)
+    variance = 2 * (2 * OKS_SIGMAS) ** 2 * BODY_SHARE * np.maximum(areas[:, None], areas[None])[..., None]
+    distance = ((found.keypoints[:, None] - found.keypoints[None]) ** 2).sum(axis=-1)
+    weight = found.keypoint_scores[:, None] * found.keypoint_scores[None]
+    # Beyond 50 the exponential would underflow, which numpy may be told to raise on.
+    near = np.exp(-np.minimum(distance / variance, 50))
+    return ((weight * near).sum(axis=-1) / np.maximum(weight.sum(axis=-1), 1e-9)).astype(np.float32)
+
+
+def same_person(found: Detections, nms_thr: float) -> BoolArray:
+    """Tell for every pair of detections of one frame whether both are the same person, (N, N) bool.
+
+    They are if their boxes overlap more than `nms_thr`, if their joints agree, or if one box lies within the other and
+    the joints agree a little: a part of a body that was taken for a person.
+    """
+    agree = pairwise_oks(found)
+    within = pairwise_overlap(found.bbox, found.bbox) > PART_INSIDE
+    same = (pairwise_iou(found.bbox, found.bbox) > nms_thr) | (agree > SAME_OKS) | (within & (agree > PART_OKS))
+    return np.asarray(same, bool)
+
+
+def merge_people(found: Detections, score_thr: float, nms_thr: float) -> Detections:
+    """Keep detections above a score, and of those that are one person only the best, scored by all of them.
+
+    Whoever is seen in several looks is likelier to be there, so the others raise the score of the one that stays:
+    1 - (1 - s) prod(1 - s_i / 2). The half is because looks at the same picture err alike.
+
+    Parameters
+    ----------
+    found
+        The people of one frame, from one look or several.
+    score_thr
+        Least score of a detection that is kept or counts.
+    nms_thr
+        IoU above which two boxes are one person.
+    """
+    found = _best_first(found, score_thr)
+    same = same_person(found, nms_thr)
+    kept = np.ones(len(found), bool)
+    score = found.score.copy()
+    for row in range(len(found)):
+        if kept[row]:
+            doubles = same[row] & kept
+            doubles[: row + 1] = False
+            score[row] = 1 - (1 - found.score[row]) * np.prod(1 - found.score[doubles] / 2)
+            kept &= ~doubles
+    return Detections(found.bbox, score, found.keypoints, found.keypoint_scores).select(kept)
 
 
 def clean(found: Detections, width: int, height: int) -> Detections:

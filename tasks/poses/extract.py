@@ -1,4 +1,4 @@
-"""One pass of a pose model over a clip."""
+"""A pose model's way through a clip."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -6,13 +6,14 @@ from itertools import islice
 import numpy as np
 
 from tasks.errors import ClipError, FailureReason
-from tasks.poses.detections import Detections, clean, suppress_duplicates
+from tasks.poses.detections import Detections
+from tasks.poses.looks import Looker
 from tasks.poses.models import PoseModel
 from tasks.records import Poses, VideoInfo
 from tasks.settings import PoseSettings
 from tasks.video import Image, decode_frames
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Part of the cache key of poses: raise it when a change alters what is found."""
 
 
@@ -40,14 +41,11 @@ def extract_poses(
     ClipError
         EMPTY_VIDEO if no frame decodes.
     """
-    if settings.score_thr is None or settings.nms_thr is None:
-        raise ValueError("thresholds are not resolved; use Settings.resolve")
+    looker = Looker(model, video.width, video.height, video.fps, settings)
     found: list[Detections] = []
     images = (frame.image for frame in decode_frames(video))
     for batch in _batches(images, model.batch_size):
-        for people in model.detect(batch):
-            people = suppress_duplicates(people, settings.score_thr, settings.nms_thr)
-            found.append(clean(people, video.width, video.height))
+        found += looker.find(batch)
         on_frames(len(found))
     if not found:
         raise ClipError(FailureReason.EMPTY_VIDEO, video.path, "no frame can be decoded; copy or export the clip again")

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,34 +157,29 @@ def load_network(config: Path, checkpoint: Path) -> RtmoNetwork:
     for path in (config, checkpoint):
         if not path.is_file():
             raise FightposeError(f"{path} does not exist; give --config and --checkpoint of one model")
-    with _mmpose():
+    with importable_mmpose():
         model, size = _build(config)
     _load_weights(model, checkpoint, config)
-    return RtmoNetwork(model.eval(), size).eval()
-
-
-@contextmanager
-def _mmpose() -> Iterator[None]:
-    """Make mmpose importable and its registries the ones that names are looked up in."""
-    with importable_mmpose():
-        from mmengine.registry import DefaultScope
-
-        with DefaultScope.overwrite_default_scope("mmpose"):
-            yield
+    # mmpose's own threshold, which a user can lower in the config. 0.01 is what its head takes where none is given.
+    return RtmoNetwork(model, size, float(model.test_cfg.get("score_thr", 0.01))).eval()
 
 
 def _build(config: Path) -> tuple[Any, tuple[int, int]]:
     """Return mmpose's model of a config, and the (height, width) of its input."""
     from mmengine.config import Config
     from mmengine.model.utils import revert_sync_batchnorm
+    from mmengine.registry import DefaultScope
     from mmpose.models import build_pose_estimator
 
     try:
         # Runs the user's file, which is Python.
         settings = Config.fromfile(str(config))
         settings.model.train_cfg = None
-        model = revert_sync_batchnorm(build_pose_estimator(settings.model))
+        with DefaultScope.overwrite_default_scope("mmpose"):
+            model = revert_sync_batchnorm(build_pose_estimator(settings.model))
         size = _input_size(settings)
+        # Where mmpose's own inference looks for its pipeline.
+        model.cfg = settings
     # A config can fail in any way that Python can.
     except Exception as error:
         raise FightposeError(f"{config} cannot be used as an mmpose config: {_brief(error)}") from error

@@ -18,6 +18,7 @@ from tasks.fetch import WheelMember, cached_path, fetch
 from tasks.poses.detections import Detections
 from tasks.poses.mmpose_files import hash_of_mmpose_model
 from tasks.poses.movenet import MoveNet
+from tasks.poses.published import PUBLISHED, Published, fetch_published, published_path
 from tasks.poses.rtmo import load_rtmo, read_sidecar
 from tasks.settings import PoseSettings, Thresholds
 from tasks.storage import file_sha256
@@ -25,7 +26,10 @@ from tasks.video import Image
 
 
 class PoseModel(Protocol):
-    """What a backend offers: people in frames of one size."""
+    """What a backend offers: people in frames of one size.
+
+    A backend whose input size can be chosen per image offers `tasks.poses.looks.Zoom` as well.
+    """
 
     batch_size: int
 
@@ -65,7 +69,7 @@ class ModelEntry:
     """
 
     name: str
-    source: WheelMember | Path
+    source: WheelMember | Published | Path
     licence: str
     long_side: int
     thresholds: Thresholds
@@ -77,12 +81,17 @@ class ModelEntry:
         """Hash of the model file, with its config where it has one: part of every cache key."""
         if self.config is not None and isinstance(self.source, Path):
             return _hash_of_pair(self.config, self.source)
-        return _hash_of(self.source) if isinstance(self.source, Path) else self.source.sha256
+        if isinstance(self.source, WheelMember):
+            return self.source.sha256
+        # Of a published file the hash is known for sure only once the file is here.
+        return _hash_of(model_file(self))
 
     @property
     def cached(self) -> bool:
         """Whether the file is on this machine."""
-        return (self.source if isinstance(self.source, Path) else cached_path(self.source)).is_file()
+        if isinstance(self.source, WheelMember):
+            return cached_path(self.source).is_file()
+        return (self.source if isinstance(self.source, Path) else published_path(self.source)).is_file()
 
 
 MOVENET = ModelEntry(
@@ -96,11 +105,23 @@ MOVENET = ModelEntry(
     long_side=416,
     # MoveNet's scores run low: a person in contact or half hidden often gets less than .1.
     thresholds=Thresholds(
-        score_thr=0.04, nms_thr=0.65, track_high_thresh=0.15, track_low_thresh=0.04, quality_threshold=0.1
+        score_thr=0.04, nms_thr=0.65, track_high_thresh=0.1, track_low_thresh=0.04, quality_threshold=0.1
     ),
 )
 
-MODELS = {entry.name: entry for entry in (MOVENET,)}
+RTMO = tuple(
+    ModelEntry(
+        name=name,
+        source=onnx,
+        licence="Apache-2.0",
+        long_side=416 if name == "rtmo-t" else 640,
+        thresholds=Thresholds(),
+        kind=ModelKind.RTMO_ONNX,
+    )
+    for name, (onnx, _) in PUBLISHED.items()
+)
+
+MODELS = {entry.name: entry for entry in (MOVENET, *RTMO)}
 
 
 def model_names() -> list[str]:
@@ -160,7 +181,9 @@ def model_file(entry: ModelEntry) -> Path:
     FightposeError
         If it is not cached and cannot be fetched.
     """
-    return entry.source if isinstance(entry.source, Path) else fetch([entry.source])[0]
+    if isinstance(entry.source, Path):
+        return entry.source
+    return fetch_published(entry.source) if isinstance(entry.source, Published) else fetch([entry.source])[0]
 
 
 def _mmpose_entry(config: str | None, checkpoint: str | None) -> ModelEntry:

@@ -20,8 +20,8 @@ from tasks.video import Image
 MULTIPLE = 32
 """The network's input sides are multiples of this."""
 
-MAX_SHAPES = 4
-"""Compiled input shapes kept per process: cameras of one folder have few, and each costs memory."""
+MAX_SHAPES = 8
+"""Compiled input shapes kept per process: whole frames, tiles and crops of a few cameras; each costs memory."""
 
 
 class MoveNet:
@@ -36,7 +36,16 @@ class MoveNet:
     """
 
     batch_size = 8
-    """Frames handed over at once: enough to keep every inference stream busy."""
+    """Frames handed over at once: enough to keep every inference stream busy, and to look ahead within."""
+
+    sure_score = 0.35
+    """Who scores this much is found again in an enlarged crop nearly always: it would be wasted."""
+
+    tile_side = 160
+    """MoveNet sees people best who are 80 to 150 pixels tall in its input, whatever the frame's size."""
+
+    crop_side = 128
+    """A person who fills a crop is found as well at 128 pixels as at 192, for less than half the cost."""
 
     def __init__(self, path: Path, long_side: int) -> None:
         # Imported here: OpenVINO costs a noticeable part of a second, and `fightpose --help` needs none of it.
@@ -54,37 +63,46 @@ class MoveNet:
         if model.inputs[0].get_partial_shape().rank.get_length() != 4 or len(model.outputs) != 1:
             raise FightposeError(f"{path} is not a MoveNet MultiPose model; see `fightpose models list`")
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
-        """Find the people in frames of one size.
+    def cost(self, width: int, height: int, long_side: int | None = None) -> float:
+        """Return the number of input pixels: inference time grows with nothing else."""
+        rows, columns, _ = letterbox_size(width, height, long_side or self._long_side, MULTIPLE)
+        return float(rows * columns)
+
+    def detect(self, images: Sequence[Image], long_side: int | None = None) -> list[Detections]:
+        """Find the people in images.
 
         Parameters
         ----------
         images
-            (H, W, 3) uint8 BGR, all of one size.
+            (H, W, 3) uint8 BGR, of any sizes.
+        long_side
+            Length to which the longer side of each image is scaled, pixels; None for the model's own.
 
         Returns
         -------
         Per image its people, at most six, in pixels of the image; not yet thresholded.
         """
-        if not images:
-            return []
-        height, width = images[0].shape[:2]
-        rows, columns, scale = letterbox_size(width, height, self._long_side, MULTIPLE)
-        queue = self._queue(rows, columns)
-        outputs: list[FloatArray | None] = [None] * len(images)
+        sizes = [letterbox_size(im.shape[1], im.shape[0], long_side or self._long_side, MULTIPLE) for im in images]
+        found: list[Detections] = [Detections.none()] * len(images)
+        # One queue at a time: two would compete for the same cores.
+        for shape in dict.fromkeys(size[:2] for size in sizes):
+            queue = self._queue(*shape)
 
-        def keep(request: Any, index: int) -> None:
-            """Copy the output out of the request, whose memory the next image reuses."""
-            outputs[index] = np.array(request.get_output_tensor().data[0], np.float32)
+            def keep(request: Any, index: int) -> None:
+                """Copy the output out of the request, whose memory the next image reuses."""
+                rows, columns, scale = sizes[index]
+                output = np.array(request.get_output_tensor().data[0], np.float32)
+                found[index] = decode_people(output, rows / scale, columns / scale)
 
-        queue.set_callback(keep)
-        for index, image in enumerate(images):
-            padded = np.zeros((1, rows, columns, 3), np.uint8)
-            letterbox(image, padded[0], scale)
-            cv2.cvtColor(padded[0], cv2.COLOR_BGR2RGB, dst=padded[0])
-            queue.start_async({0: padded}, index)
-        queue.wait_all()
-        return [decode_people(output, rows / scale, columns / scale) for output in outputs if output is not None]
+            queue.set_callback(keep)
+            for index, image in enumerate(images):
+                if sizes[index][:2] == shape:
+                    padded = np.zeros((1, *shape, 3), np.uint8)
+                    letterbox(image, padded[0], sizes[index][2])
+                    cv2.cvtColor(padded[0], cv2.COLOR_BGR2RGB, dst=padded[0])
+                    queue.start_async({0: padded}, index)
+            queue.wait_all()
+        return found
 
     def _queue(self, rows: int, columns: int) -> Any:
         """Return the request queue for an input shape, compiling the model for it the first time."""

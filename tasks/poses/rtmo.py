@@ -85,6 +85,11 @@ class Rtmo:
     path
         The .onnx file.
 
+    Attributes
+    ----------
+    height, width
+        Size of the input, pixels.
+
     Raises
     ------
     FightposeError
@@ -106,11 +111,12 @@ class Rtmo:
         except RuntimeError as error:
             raise FightposeError(f"{path} cannot be read as a model: {_last_line(error)}") from error
         outputs = [_shape_of(port.get_partial_shape()) for port in model.outputs]
-        self._dets, self._keypoints = find_outputs(outputs, path)
+        names = [" ".join(port.get_names()) for port in model.outputs]
+        self._dets, self._keypoints = find_outputs(outputs, names, path)
         inputs = [_shape_of(port.get_partial_shape()) for port in model.inputs]
-        self._height, self._width = input_size(inputs, sidecar, path)
+        self.height, self.width = input_size(inputs, sidecar, path)
         try:
-            model.reshape([1, 3, self._height, self._width])
+            model.reshape([1, 3, self.height, self.width])
             # The conversion to float and the change of layout run inside the graph: a quarter of the bytes to hand
             # over, and no pass over the pixels in Python.
             steps = PrePostProcessor(model)
@@ -139,7 +145,7 @@ class Rtmo:
         """
         if not images:
             return []
-        fit = Fit.of((images[0].shape[1], images[0].shape[0]), (self._width, self._height))
+        fit = Fit.of((images[0].shape[1], images[0].shape[0]), (self.width, self.height))
         outputs: list[tuple[FloatArray, FloatArray] | None] = [None] * len(images)
 
         def keep(request: Any, index: int) -> None:
@@ -190,17 +196,17 @@ class OnnxRuntimeRtmo:
             # ONNX Runtime falls back to the CPU with a line in its log only; a run of days must not.
             raise FightposeError(f"ONNX Runtime cannot use {device!r} (driver or CUDA libraries); use --device cpu")
         ports = self._session.get_outputs()
-        found = find_outputs([_known(port.shape) for port in ports], path)
+        found = find_outputs([_known(port.shape) for port in ports], [port.name for port in ports], path)
         self._outputs = [ports[index].name for index in found]
         self._input = self._session.get_inputs()[0].name
         inputs = [_known(port.shape) for port in self._session.get_inputs()]
-        self._height, self._width = input_size(inputs, sidecar, path)
+        self.height, self.width = input_size(inputs, sidecar, path)
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Find the people in frames of one size; as `Rtmo.detect`."""
         if not images:
             return []
-        fit = Fit.of((images[0].shape[1], images[0].shape[0]), (self._width, self._height))
+        fit = Fit.of((images[0].shape[1], images[0].shape[0]), (self.width, self.height))
         found: list[Detections] = []
         for image in images:
             # One image at a time: the published files, with NMS inside, give rows for the first of a batch only.
@@ -219,19 +225,22 @@ Shape = list[int | None] | None
 """A shape whose open dimensions are None; None where not even the rank is known."""
 
 
-def find_outputs(shapes: Sequence[Shape], path: Path) -> tuple[int, int]:
-    """Return the places of `dets` and `keypoints` among a model's outputs, told by their shapes.
+def find_outputs(shapes: Sequence[Shape], names: Sequence[str], path: Path) -> tuple[int, int]:
+    """Return the places of `dets` and `keypoints` among a model's outputs, told by shape, and by name if need be.
 
     Raises
     ------
     FightposeError
         If the outputs are not those of an RTMO.
     """
-    dets = [place for place, shape in enumerate(shapes) if _fits(shape, [None, None, 5])]
-    keypoints = [place for place, shape in enumerate(shapes) if _fits(shape, [None, None, NUM_KEYPOINTS, 3])]
-    if len(shapes) != 2 or len(dets) != 1 or len(keypoints) != 1:
+    places = []
+    for name, wanted in (("dets", [None, None, 5]), ("keypoints", [None, None, NUM_KEYPOINTS, 3])):
+        # Exporters with NMS inside may leave even the rank open.
+        fitting = [place for place, shape in enumerate(shapes) if shape is None or _fits(shape, wanted)]
+        places.append([place for place in fitting if name in names[place]] or fitting)
+    if len(shapes) != 2 or sorted(places) != [[0], [1]]:
         raise FightposeError(f"{path} is not an RTMO model: it gives {_words(shapes)}, expected {WANTED}")
-    return dets[0], keypoints[0]
+    return places[0][0], places[1][0]
 
 
 def input_size(shapes: Sequence[Shape], sidecar: Sidecar, path: Path) -> tuple[int, int]:

@@ -1,4 +1,8 @@
-"""Tracking: `Poses` in, `Tracks` out."""
+"""Tracking: `Poses` in, `Tracks` out.
+
+Detections are followed through the clip by box and pose (`forward`), then the tracks are repaired with the whole clip
+in view (`repair`). The trackers of the package `trackers` (`published`) can take the place of both.
+"""
 
 from __future__ import annotations
 
@@ -7,56 +11,88 @@ import numpy.typing as npt
 
 from tasks.records import IntArray, Poses, Tracks
 from tasks.settings import Tracker, TrackingSettings
+from tasks.tracking.duplicates import find_doubles
 from tasks.tracking.forward import Follower
 from tasks.tracking.published import follow_published
+from tasks.tracking.repair import drop_ghosts, fill_gaps, link_fragments, merge_doubles
+from tasks.tracking.similarity import box_area
 
 __all__ = ["track_people"]
+
+STRONG_PER_HIT = 3
+"""Detections of high score that a track needs, for each of `track_min_hits`: ghosts reach a few, people many."""
 
 
 def track_people(poses: Poses, settings: TrackingSettings) -> Tracks:
     """Follow the people of a clip.
 
-    The result does not depend on the order of the detections within a frame, and no state outlives the call.
+    The result does not depend on the order of the detections within a frame, and no state outlives the call. Detections
+    with a box of no area are ignored. (Those that are not finite never get here: `Poses` refuses them.)
 
     Parameters
     ----------
     poses
         Detections of one clip.
     settings
-        With resolved thresholds. `track_max_disappeared` counts frames
-        of 1/30 s.
+        With resolved thresholds. `track_max_disappeared` counts frames of 1/30 s, whatever the clip's frame rate.
 
     Returns
     -------
-    The detections of every person seen in at least `track_min_hits` frames, sorted by frame, then by track
-    ID; IDs count from 1 in the order of first appearance.
+    The people seen in at least `track_min_hits` frames, sorted by frame, then by track ID; IDs count from 1 in the
+    order of first appearance. Our own tracker also fills short gaps (`Tracks.filled`) and leaves out tracks with fewer
+    than 3 x `track_min_hits` detections of at least `track_high_thresh`; the others have their own rules.
+
+    Raises
+    ------
+    ValueError
+        If a threshold is still open.
+    FightposeError
+        If another tracker is asked for and its package is not installed.
     """
     high, low = settings.track_high_thresh, settings.track_low_thresh
     if high is None or low is None:
         raise ValueError("the thresholds are open: call Settings.resolve first")
-    poses = poses.select(_canonical_order(poses))
+    poses = poses.select(_best_first(poses))
     if settings.tracker is Tracker.FIGHTPOSE:
-        patience = max(1, round(settings.track_max_disappeared * poses.fps / 30))
-        track_id = Follower(poses, high, low, patience).run()
+        patience = round(settings.track_max_disappeared * poses.fps / 30)
+        track_id = Follower(poses, find_doubles(poses), high, low, patience).run()
+        track_id = link_fragments(poses, merge_doubles(poses, track_id))
+        track_id = drop_ghosts(poses, track_id, high, STRONG_PER_HIT * settings.track_min_hits)
+        tracks = fill_gaps(poses, _without_short(track_id, settings.track_min_hits))
     else:
         track_id = follow_published(poses, settings.tracker, settings.track_max_disappeared)
-    hits = np.bincount(track_id, minlength=1)
-    hits[0] = 0
-    track_id[hits[track_id] < settings.track_min_hits] = 0
-    rows = np.flatnonzero(track_id)
-    rows = rows[np.lexsort((track_id[rows], poses.frame_index[rows]))]
-    return Tracks(poses.select(rows), _renumber(track_id[rows]), np.zeros(len(rows), bool))
+        track_id = _without_short(track_id, settings.track_min_hits)
+        rows = np.flatnonzero(track_id)
+        rows = rows[np.lexsort((track_id[rows], poses.frame_index[rows]))]
+        tracks = Tracks(poses.select(rows), track_id[rows], np.zeros(len(rows), bool))
+    return _renumbered(tracks)
 
 
-def _canonical_order(poses: Poses) -> npt.NDArray[np.intp]:
-    """Return an order of rows by frame, then by content, so that the given order cannot matter."""
-    keys = (poses.keypoints.sum((1, 2)), *poses.bbox.T[::-1], -poses.score, poses.frame_index)
-    return np.lexsort(keys)
+def _best_first(poses: Poses) -> npt.NDArray[np.intp]:
+    """Return the rows that have an area, by frame, the best of a frame first, in an order that only content decides.
+
+    Best is the highest score times the square root of the area: of a whole body and its upper half, both found by a
+    model that looks at tiles, the half often has the higher score.
+    """
+    area = box_area(poses.bbox)
+    value = poses.score * np.sqrt(area)
+    # The last keys only break ties between equal detections.
+    ties = (poses.keypoint_scores.sum(1), poses.keypoints.sum((1, 2)), *poses.bbox.T, poses.score)
+    order = np.lexsort((*ties, -value, poses.frame_index))
+    return order[area[order] > 0]
 
 
-def _renumber(track_id: IntArray) -> IntArray:
-    """Return the IDs numbered from 1, in the order in which they first stand in the array."""
-    _, first, inverse = np.unique(track_id, return_index=True, return_inverse=True)
+def _without_short(track_id: IntArray, hits: int) -> IntArray:
+    """Return the IDs without those of tracks of fewer than `hits` detections."""
+    count = np.bincount(track_id, minlength=1)
+    return np.where(count[track_id] >= hits, track_id, 0).astype(np.int32)
+
+
+def _renumbered(tracks: Tracks) -> Tracks:
+    """Return the tracks with IDs from 1 in the order of first appearance, rows sorted by frame, then by ID."""
+    _, first, inverse = np.unique(tracks.track_id, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int32)
     rank[np.argsort(first)] = np.arange(1, len(first) + 1, dtype=np.int32)
-    return rank[inverse] if len(rank) else track_id
+    track_id = rank[inverse]
+    rows = np.lexsort((track_id, tracks.poses.frame_index))
+    return Tracks(tracks.poses.select(rows), track_id[rows], tracks.filled[rows])

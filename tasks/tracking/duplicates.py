@@ -1,8 +1,9 @@
-"""Detections of one frame that show the same person, and the removal of all but the best of them.
+"""Detections of one frame that show the same person.
 
-Pose models report a person twice where tiles overlap or where a body is cut off: a whole body and its upper half have an
-IoU of .5 or less, but the same shoulders and hips. Two detections are the same person where their boxes overlap
-(`SAME_IOU`), where their poses agree (`SAME_OKS`), or where one box lies in the other and the torsos agree.
+Pose models report a person twice where tiles overlap or where a body is cut off: a whole body and its upper half have
+an IoU of .5 or less, but the same shoulders and hips. Two detections may be the same person where their boxes overlap
+(`SAME_IOU`), where their poses agree (`SAME_OKS`), or where one box lies in the other and the upper bodies agree. So do
+two people in a clinch: a double is not removed here, only marked, and may still continue a track of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ from tasks.tracking.similarity import box_area, inside, iou, oks
 SAME_IOU = 0.5
 SAME_OKS = 0.7
 SAME_TORSO = 0.6
+"""OKS of the upper bodies of two boxes of which one lies in the other."""
+
 INSIDE = 0.8
+"""Share of the smaller box that lies in the larger one."""
+
+TORSO = slice(5, 13)
+"""Shoulders, elbows, wrists and hips; the arms tell two torsos in a clinch apart."""
+
+LIKENESS_SPREAD = 1.5
+"""Factor on COCO's sigmas in `likeness`: the doubles of a tiled model differ by more than annotators do."""
 
 PAIRS_AT_ONCE = 200_000
 """Bounds memory: a clip of ten thousand crowded frames has tens of millions of pairs."""
@@ -36,8 +46,8 @@ def pairs_within_frames(frame_index: IntArray) -> Iterator[tuple[Rows, Rows]]:
     """
     n = len(frame_index)
     partners = np.searchsorted(frame_index, frame_index, side="right") - np.arange(n) - 1
-    start = 0
     total = np.concatenate([[0], np.cumsum(partners)])
+    start = 0
     while start < n:
         end = max(int(np.searchsorted(total, total[start] + PAIRS_AT_ONCE, side="right")) - 1, start + 1)
         first = np.repeat(np.arange(start, end), partners[start:end])
@@ -46,8 +56,8 @@ def pairs_within_frames(frame_index: IntArray) -> Iterator[tuple[Rows, Rows]]:
         start = end
 
 
-def keep_distinct(poses: Poses) -> BoolArray:
-    """Return which detections remain when, of every group that shows one person, only the best does.
+def find_doubles(poses: Poses) -> BoolArray:
+    """Mark the detections that show the same person as a better one of their frame.
 
     Parameters
     ----------
@@ -58,36 +68,44 @@ def keep_distinct(poses: Poses) -> BoolArray:
     -------
     (N,) bool.
     """
-    better: list[Rows] = []
-    worse: list[Rows] = []
+    better: list[Rows] = [np.zeros(0, np.intp)]
+    worse: list[Rows] = [np.zeros(0, np.intp)]
     for i, j in pairs_within_frames(poses.frame_index):
-        # Poses of people apart cannot be the same: only pairs whose boxes touch are looked at closely.
+        # Boxes that hardly touch cannot be the same person: only the others are looked at closely.
         near = iou(poses.bbox[i], poses.bbox[j]) > 0.05
         i, j = i[near], j[near]
-        same = same_person(poses, i, j)
+        same = _same_person(poses, i, j)
         better.append(i[same])
         worse.append(j[same])
-    a, b = np.concatenate([np.zeros(0, np.intp), *better]), np.concatenate([np.zeros(0, np.intp), *worse])
-    keep = np.ones(len(poses), bool)
-    # Greedy suppression for all frames at once: a row goes if a better row that stays shows the same person. The rounds
-    # needed are as many as the longest chain of suppressions, a handful.
+    a, b = np.concatenate(better), np.concatenate(worse)
+    double = np.zeros(len(poses), bool)
+    # Greedy suppression for all frames at once: a row is a double if a better row that is none shows the same person.
+    # It takes as many rounds as the longest chain of such rows, a handful.
     while True:
-        now = np.ones(len(poses), bool)
-        now[b[keep[a]]] = False
-        if np.array_equal(now, keep):
-            return keep
-        keep = now
+        now = np.zeros(len(poses), bool)
+        now[b[~double[a]]] = True
+        if np.array_equal(now, double):
+            return double
+        double = now
 
 
-def same_person(poses: Poses, i: Rows, j: Rows) -> BoolArray:
-    """Return which pairs of detections show the same person."""
+def _same_person(poses: Poses, i: Rows, j: Rows) -> BoolArray:
+    """Return which pairs of detections look like the same person."""
     a, b = poses.bbox[i], poses.bbox[j]
     area = np.maximum(box_area(a), box_area(b))
     pose = (poses.keypoints[i], poses.keypoint_scores[i], poses.keypoints[j], poses.keypoint_scores[j])
-    torso = tuple(part[:, TORSO] for part in pose)
-    by_torso = oks(*torso, area, joints=TORSO) > SAME_TORSO
-    return (iou(a, b) > SAME_IOU) | (oks(*pose, area) > SAME_OKS) | ((inside(a, b) > INSIDE) & by_torso)
+    upper = (pose[0][:, TORSO], pose[1][:, TORSO], pose[2][:, TORSO], pose[3][:, TORSO])
+    by_torso = (inside(a, b) > INSIDE) & (oks(*upper, area, joints=TORSO) > SAME_TORSO)
+    return (iou(a, b) > SAME_IOU) | (oks(*pose, area) > SAME_OKS) | by_torso
 
 
-TORSO = slice(5, 13)
-"""Shoulders, elbows, wrists and hips; the arms tell two torsos in a clinch apart."""
+def likeness(poses: Poses, i: Rows, j: Rows) -> FloatArray:
+    """Return how much pairs of detections of a frame look like one person, in [0, 1].
+
+    The larger of the IoU and, for poses that agree at all, of the mean of OKS and the share of the smaller box inside.
+    """
+    a, b = poses.bbox[i], poses.bbox[j]
+    area = np.maximum(box_area(a), box_area(b))
+    pose = (poses.keypoints[i], poses.keypoint_scores[i], poses.keypoints[j], poses.keypoint_scores[j])
+    by_pose = oks(*pose, area, spread=LIKENESS_SPREAD)
+    return np.maximum(iou(a, b), 0.5 * by_pose + 0.5 * inside(a, b) * (by_pose > 0.3))

@@ -1,8 +1,11 @@
-"""Following people frame by frame: ByteTrack's two stages with a cost that sees boxes and poses.
+"""Following people frame by frame: ByteTrack's two stages with a similarity that sees boxes and poses.
 
-ByteTrack (Zhang et al. 2022) first matches detections of high score to tracks, then those of low score to the
-tracks that are still without one: contact lowers scores, so the low ones keep a hidden person's track alive,
-but never start one.
+ByteTrack (Zhang et al. 2022) first matches detections of high score to tracks, then those of low score to the tracks
+that are still without one. Here a third stage follows: detections that look like doubles of a better one continue a
+track of their own if they fit it well, because in a clinch they may be the second person.
+
+Unlike ByteTrack, low scores may start tracks and wake lost ones: contact lowers scores for seconds. The clip is looked
+at as a whole afterwards, and a track without enough detections of high score is dropped then (`repair.drop_ghosts`).
 """
 
 from __future__ import annotations
@@ -17,39 +20,51 @@ from tasks.records import BoolArray, FloatArray, IntArray, Poses
 from tasks.tracking.kalman import BoxFilter, to_corners
 from tasks.tracking.similarity import box_area, iou, oks
 
-OKS_WEIGHT = 0.6
+OKS_WEIGHT = 0.5
 """Share of OKS in the similarity, IoU has the rest. Pure OKS collapses where the pose model swaps limbs."""
 
-OKS_SPREAD = 2.0
+OKS_SPREAD = 1.5
 """Factor on COCO's sigmas: between two frames a joint moves more than annotators disagree."""
 
-DOUBLE_SIMILARITY = 0.5
-STAGE2 = 1
-STAGE3 = 1
-GROW = 0.0
-MIN_SIMILARITY = 0.2
+MIN_SIMILARITY = 0.25
 """A track and a detection below this similarity are never the same person."""
+
+DOUBLE_SIMILARITY = 0.6
+"""The same for a detection that looks like a double of another one."""
+
+DOUBLE_PATIENCE = 3
+"""Frames after which a track that is not seen no longer takes doubles."""
+
+SCORE_POWER = 0.25
+"""Similarities are weighted by this power of the score, relative to the frame's best: of equal fits the surer wins."""
 
 
 def similarity(
-    boxes: FloatArray, keypoints: FloatArray, keypoint_scores: FloatArray, poses: Poses, rows: slice, unseen
+    boxes: FloatArray, keypoints: FloatArray, keypoint_scores: FloatArray, poses: Poses, rows: slice
 ) -> FloatArray:
     """Return how well each of P predicted people fits each of D detections of a frame, (P, D) in [0, 1].
 
     Where either side saw no joint at all, the IoU stands alone.
+
+    Parameters
+    ----------
+    boxes, keypoints, keypoint_scores
+        (P, 4) xyxy, (P, 17, 2) and (P, 17): where the people are expected, pixels.
+    poses, rows
+        The detections, and which of them belong to the frame.
     """
     a, b = boxes[:, None], poses.bbox[None, rows]
     by_box = iou(a, b)
-    weight = np.any(keypoint_scores, -1)[:, None] & np.any(poses.keypoint_scores[rows], -1)[None]
+    both = np.any(keypoint_scores, -1)[:, None] & np.any(poses.keypoint_scores[rows], -1)[None]
     by_pose = oks(
         keypoints[:, None],
         keypoint_scores[:, None],
         poses.keypoints[None, rows],
         poses.keypoint_scores[None, rows],
         (box_area(a) + box_area(b)) * np.float32(0.5),
-        (OKS_SPREAD * (1 + GROW * (unseen - 1)))[:, None, None],
+        OKS_SPREAD,
     )
-    return by_box + OKS_WEIGHT * weight * (by_pose - by_box)
+    return by_box + OKS_WEIGHT * both * (by_pose - by_box)
 
 
 def match(fit: FloatArray, minimum: float) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -67,57 +82,59 @@ class Follower:
     ----------
     poses
         The clip's detections.
+    double
+        (N,) bool, which of them look like doubles of a better one.
     high, low
-        Scores that start and extend tracks, and that only extend them.
+        Scores that are matched first, and below which a detection is ignored.
     patience
         Frames for which an unseen person is still looked for.
     """
 
-    def __init__(self, poses: Poses, high: float, low: float, patience: int, double=None) -> None:
-        self.double = np.zeros(len(poses), bool) if double is None else double
-        self.poses, self.high, self.low, self.patience = poses, high, low, patience
-        self.start_at = high
+    def __init__(self, poses: Poses, double: BoolArray, high: float, low: float, patience: int) -> None:
+        self.poses, self.double, self.high, self.low, self.patience = poses, double, high, low, patience
         self.track_id = np.zeros(len(poses), np.int32)
         self._boxes = BoxFilter()
         self._keypoints = np.zeros((0, 17, 2), np.float32)
         self._keypoint_scores = np.zeros((0, 17), np.float32)
         self._id = np.zeros(0, np.int32)
         self._hits = np.zeros(0, np.int32)
+        # Frames since a person was last seen; 0 in the frame in which it is.
         self._unseen = np.zeros(0, np.int32)
         self._next_id = 1
 
     def run(self) -> IntArray:
         """Walk through the clip and return the (N,) track ID of each detection, 0 for none."""
         edges = np.searchsorted(self.poses.frame_index, np.arange(self.poses.frame_count + 1))
-        for start, end in itertools.pairwise(edges):
-            self._step(slice(int(start), int(end)))
+        for start, end in itertools.pairwise(edges.tolist()):
+            self._step(slice(start, end))
         return self.track_id
 
     def _step(self, rows: slice) -> None:
         """Follow everyone into the next frame, whose detections are `rows`."""
         self._boxes.predict()
+        # Joints move with the centre of their box.
         self._keypoints = self._keypoints + self._boxes.velocity[:, None, :2]
         self._unseen += 1
-        score = self.poses.score[rows]
+        score, double = self.poses.score[rows], self.double[rows]
         free = score >= self.low
-        double = self.double[rows]
         if len(self._id) and len(score):
-            fit = similarity(
-                to_corners(self._boxes.position), self._keypoints, self._keypoint_scores, self.poses, rows, self._unseen
-            )
-            every = np.ones(len(self._id), bool)
+            expected = to_corners(self._boxes.position)
+            fit = similarity(expected, self._keypoints, self._keypoint_scores, self.poses, rows)
+            best = np.float32(max(score.max(), 1e-6))
+            fit *= (np.maximum(score, 0) / best) ** np.float32(SCORE_POWER)
             high = score >= self.high
-            self._match(fit, every, free & high & ~double, free, rows.start, MIN_SIMILARITY)
-            # Low scores only extend tracks that are still running: a ghost must not wake a lost person.
-            running = self._unseen <= STAGE2
-            close = self._unseen <= STAGE3
-            self._match(fit, running, free & ~high & ~double, free, rows.start, MIN_SIMILARITY)
-            self._match(fit, close, free & double, free, rows.start, DOUBLE_SIMILARITY)
-        self._start(np.flatnonzero(free & (score >= self.start_at) & ~double) + rows.start)
-        # A track that has been seen only once and is missed at once was noise.
+            everyone = np.ones(len(self._id), bool)
+            self._match(fit, everyone, free & high & ~double, free, rows.start, MIN_SIMILARITY)
+            self._match(fit, everyone, free & ~high & ~double, free, rows.start, MIN_SIMILARITY)
+            recent = self._unseen <= DOUBLE_PATIENCE
+            self._match(fit, recent, free & double, free, rows.start, DOUBLE_SIMILARITY)
+        self._start(np.flatnonzero(free & ~double) + rows.start)
+        # Who was seen only once, and is missed at once, was noise.
         self._keep((self._unseen <= self.patience) & ((self._hits > 1) | (self._unseen == 0)))
 
-    def _match(self, fit: FloatArray, tracks: BoolArray, columns: BoolArray, free: BoolArray, offset: int, minimum: float) -> None:
+    def _match(
+        self, fit: FloatArray, tracks: BoolArray, columns: BoolArray, free: BoolArray, offset: int, minimum: float
+    ) -> None:
         """Run one stage between some tracks and some detections; marks both as taken."""
         t, d = np.flatnonzero(tracks & (self._unseen > 0)), np.flatnonzero(columns)
         if not (len(t) and len(d)):
@@ -133,7 +150,7 @@ class Follower:
         self._unseen[t] = 0
         self.track_id[rows] = self._id[t]
 
-    def _start(self, rows: np.ndarray) -> None:
+    def _start(self, rows: npt.NDArray[np.intp]) -> None:
         """Start a track from each of these detections."""
         n = len(rows)
         if not n:

@@ -7,6 +7,7 @@ clip's 95th percentile, so that the same thresholds fit a model whose scores run
 from __future__ import annotations
 
 import importlib
+import itertools
 import warnings
 from typing import Any
 
@@ -57,7 +58,7 @@ def follow_published(poses: Poses, tracker: Tracker, patience: int) -> IntArray:
     track_id = np.zeros(len(poses), np.int32)
     score = np.minimum(poses.score / max(float(np.percentile(poses.score, 95)), 1e-6), 1) if len(poses) else poses.score
     edges = np.searchsorted(poses.frame_index, np.arange(poses.frame_count + 1))
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in itertools.pairwise(edges.tolist()):
         rows = np.arange(start, end)
         found = _update(instance, supervision, poses.bbox[rows], score[rows], rows)
         known = found.tracker_id is not None and len(found) > 0

@@ -1,159 +1,241 @@
-"""Repair of tracks after the walk through the clip, which is over and can be looked at as a whole."""
+"""Repair of tracks once the whole clip is known: doubles become one track, fragments are joined, ghosts go, gaps close.
+
+The order matters. Tracks that follow one person at the same time are merged first, because one of them often lives on
+where the other ends. What ends and begins elsewhere is linked next. Only then is judged whether a track has enough
+evidence, and only what is kept is filled.
+"""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from tasks.records import FloatArray, IntArray, Poses, Tracks
-from tasks.tracking.duplicates import pairs_within_frames
-from tasks.tracking.kalman import to_centre
-from tasks.tracking.similarity import SIGMAS, box_area, inside, iou, oks
+from tasks.tracking.duplicates import likeness, pairs_within_frames
+from tasks.tracking.kalman import to_centre, to_corners
+from tasks.tracking.similarity import iou
+
+MERGE_LIKENESS = 0.55
+"""Mean likeness over their common frames of two tracks that follow one person; people who cross are alike briefly."""
+
+MERGE_FRAMES = 3
+"""Common frames needed to tell."""
+
+LINK_GAP = 1.0
+"""Longest gap between two fragments of one person, seconds."""
+
+LINK_IOU = 0.2
+"""Least overlap of a fragment's end and the next one's start, both carried on through the gap."""
+
+LINK_IOU_BOXES = 0.5
+"""The same in clips without any joints: boxes alone say less about who somebody is."""
+
+END_ROWS = 10
+"""Rows at the end of a fragment from which its velocity is read."""
+
+CARRY = 0.25
+"""Seconds for which a fragment's velocity is believed to last."""
+
+FILL_SURE = 0.3
+"""Gaps up to this many seconds are always filled."""
+
+FILL_GAP = 1.0
+"""Gaps up to this many seconds are filled where the person stayed (`FILL_IOU`)."""
+
+FILL_IOU = 0.3
+"""Overlap of the boxes before and after a gap from which on the person stayed."""
+
+FILLED_SCORE = 0.5
+"""Scores of filled rows, as a share of the lower of the two scores that enclose them."""
 
 Rows = npt.NDArray[np.intp]
 
-MERGE_FIT = 0.45
-MERGE_FRAMES = 3
-LINK_GAP = 0.7  # seconds
-LINK_COST = 1.0
-END_ROWS = 6
-DAMP = 0.6
-FILL_GAP = 1.0
-
 
 def merge_doubles(poses: Poses, track_id: IntArray) -> IntArray:
-    """Give one ID to tracks that follow the same person at the same time; the better row of a frame stays."""
-    for _ in range(4):
-        fits, counts, a, b = _common(poses, track_id)
-        good = (counts >= MERGE_FRAMES) & (fits >= MERGE_FIT)
+    """Give one ID to tracks that follow the same person at the same time.
+
+    Where both have a row in a frame, that of the longer track stays. Repeated until nothing changes, because a merged
+    track has more frames to be compared with others.
+    """
+    while True:
+        fits, a, b = _common_likeness(poses, track_id)
+        good = fits >= MERGE_LIKENESS
         if not good.any():
-            break
-        fits, a, b = fits[good], a[good], b[good]
-        used: set[int] = set()
-        for k in np.argsort(-fits, kind="stable"):
-            i, j = int(a[k]), int(b[k])
-            if i in used or j in used:
-                continue
-            used |= {i, j}
-            track_id = _join(poses, track_id, i, j)
-    return track_id
+            return track_id
+        track_id = track_id.copy()
+        merged: set[int] = set()
+        # Once a round, with the one it is most like: chains would join two people through a third box.
+        for k in np.flatnonzero(good)[np.argsort(-fits[good], kind="stable")]:
+            pair = {int(a[k]), int(b[k])}
+            if not pair & merged:
+                merged |= pair
+                _merge(poses, track_id, *sorted(pair))
 
 
-def _common(poses, track_id):
+def _common_likeness(poses: Poses, track_id: IntArray) -> tuple[FloatArray, IntArray, IntArray]:
+    """Return for all pairs of tracks with enough common frames their mean likeness there and their IDs."""
     rows = np.flatnonzero(track_id)
-    sub = poses.select(rows)
-    ids = track_id[rows].astype(np.int64)
-    key, fit = [], []
-    for i, j in pairs_within_frames(sub.frame_index):
-        key.append(np.minimum(ids[i], ids[j]) << 32 | np.maximum(ids[i], ids[j]))
-        fit.append(double_fit(sub, i, j))
-    if not key:
-        return (np.zeros(0),) * 4
-    key, fit = np.concatenate(key), np.concatenate(fit)
-    pairs, inverse, counts = np.unique(key, return_inverse=True, return_counts=True)
-    return np.bincount(inverse, fit, len(pairs)) / np.maximum(counts, 1), counts, pairs >> 32, pairs & 0xFFFFFFFF
+    tracked, ids = poses.select(rows), track_id[rows].astype(np.int64)
+    keys: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
+    fits: list[FloatArray] = [np.zeros(0, np.float32)]
+    for i, j in pairs_within_frames(tracked.frame_index):
+        # Both IDs in one number, so that one call of unique finds the pairs of tracks.
+        keys.append(np.minimum(ids[i], ids[j]) << 32 | np.maximum(ids[i], ids[j]))
+        fits.append(likeness(tracked, i, j))
+    pairs, inverse, counts = np.unique(np.concatenate(keys), return_inverse=True, return_counts=True)
+    mean = np.bincount(inverse, np.concatenate(fits), len(pairs)) / np.maximum(counts, 1)
+    enough = counts >= MERGE_FRAMES
+    pairs = pairs[enough]
+    return mean[enough].astype(np.float32), (pairs >> 32).astype(np.int32), (pairs & 0xFFFFFFFF).astype(np.int32)
 
 
-def double_fit(poses: Poses, i: Rows, j: Rows) -> FloatArray:
-    """How much two detections of a frame look like one person."""
-    a, b = poses.bbox[i], poses.bbox[j]
-    area = np.maximum(box_area(a), box_area(b))
-    o = oks(poses.keypoints[i], poses.keypoint_scores[i], poses.keypoints[j], poses.keypoint_scores[j], area, 1.5)
-    return np.maximum(iou(a, b), 0.5 * o + 0.5 * inside(a, b) * (o > 0.3))
+def _merge(poses: Poses, track_id: IntArray, first: int, second: int) -> None:
+    """Give the longer track's ID to both, in place."""
+    longer, shorter = np.flatnonzero(track_id == first), np.flatnonzero(track_id == second)
+    if len(shorter) > len(longer):
+        longer, shorter = shorter, longer
+    taken = np.isin(poses.frame_index[shorter], poses.frame_index[longer])
+    track_id[shorter] = np.where(taken, 0, track_id[longer[0]])
 
 
-def _join(poses, track_id, i, j):
-    """One ID for two tracks; in frames of both the row of the longer track stays."""
-    out = track_id.copy()
-    ri, rj = np.flatnonzero(out == i), np.flatnonzero(out == j)
-    if len(rj) > len(ri):
-        ri, rj = rj, ri
-    drop = np.isin(poses.frame_index[rj], poses.frame_index[ri])
-    out[rj[drop]] = 0
-    out[rj[~drop]] = out[ri[0]]
-    return out
+class _Ends(NamedTuple):
+    """One end of each of P tracks: frame (P,), box (P, 4) and velocity (P, 2) there, median size (P, 2); pixels."""
+
+    frame: FloatArray
+    box: FloatArray
+    position: FloatArray
+    velocity: FloatArray
+    size: FloatArray
 
 
-def link(poses: Poses, track_id: IntArray) -> IntArray:
-    """Join fragments: the end of one and the start of a later one."""
-    for _ in range(3):
-        ids = np.unique(track_id[track_id > 0])
-        if len(ids) < 2:
-            return track_id
-        first, last = _ends(poses, track_id, ids)
-        gap = (first["frame"][None, :] - last["frame"][:, None]) / poses.fps
-        ok = (gap > 0) & (gap <= LINK_GAP)
-        size = np.sqrt(last["size"][:, None] * first["size"][None])
-        move = np.minimum(gap, 0.25)[..., None] * poses.fps
-        ahead = last["xy"][:, None] + DAMP * last["v"][:, None] * move
-        back = first["xy"][None] - DAMP * first["v"][None] * move
-        d1 = np.linalg.norm(ahead - first["xy"][None], axis=-1)
-        d2 = np.linalg.norm(back - last["xy"][:, None], axis=-1)
-        dist = (d1 + d2) / 2 / np.maximum(size, 1)
-        ratio = np.abs(np.log(np.maximum(last["size"][:, None], 1) / np.maximum(first["size"][None], 1)))
-        cost = dist / (0.25 + 0.4 * np.clip(gap, 0, None)) + ratio
-        ok &= cost < LINK_COST
-        if not ok.any():
-            return track_id
-        r, c = linear_sum_assignment(np.where(ok, cost - LINK_COST, 0))
-        good = ok[r, c]
-        r, c = r[good], c[good]
-        parent = np.arange(len(ids))
-        for x, y in sorted(zip(r, c), key=lambda p: first["frame"][p[1]]):
-            parent[y] = parent[x]
-        table = np.zeros(int(track_id.max()) + 1, np.int32)
-        table[ids] = ids[parent]
-        track_id = table[track_id]
-    return track_id
+def link_fragments(poses: Poses, track_id: IntArray) -> IntArray:
+    """Join the end of a track and the start of a later one that fits it, at most one to each, at the least total cost.
+
+    A pair fits by the mean of two overlaps: of the earlier track carried on to where the later one starts, and of the
+    later one carried back to where the earlier one ends.
+    """
+    ids = np.unique(track_id[track_id > 0])
+    if len(ids) < 2:
+        return track_id
+    start, end = _ends(poses, track_id, ids, last=False), _ends(poses, track_id, ids, last=True)
+    a, b = _in_reach(end.frame, start.frame, LINK_GAP * poses.fps)
+    steps = np.minimum(start.frame[b] - end.frame[a], np.float32(CARRY * poses.fps))[:, None]
+    ahead = to_corners(np.concatenate([end.position[a] + end.velocity[a] * steps, end.size[a]], axis=1))
+    back = to_corners(np.concatenate([start.position[b] - start.velocity[b] * steps, start.size[b]], axis=1))
+    fit = (iou(ahead, start.box[b]) + iou(back, end.box[a])) * np.float32(0.5)
+    good = fit > (LINK_IOU if np.any(poses.keypoint_scores) else LINK_IOU_BOXES)
+    successor = _best_links(a[good], b[good], fit[good], len(ids))
+    # From the first start on, so that a chain of several fragments takes the ID of its first one.
+    root = np.arange(len(ids))
+    for p in np.argsort(start.frame, kind="stable"):
+        if successor[p] >= 0:
+            root[successor[p]] = root[p]
+    table = np.zeros(int(ids[-1]) + 1, np.int32)
+    table[ids] = ids[root]
+    return table[track_id]
 
 
-def _ends(poses, track_id, ids):
-    """Position, velocity and size at both ends."""
-    box = to_centre(poses.bbox)
-    out = []
-    for side in (0, 1):
-        d = {k: [] for k in ("frame", "xy", "v", "size")}
-        for t in ids:
-            rows = np.flatnonzero(track_id == t)
-            rows = rows[:END_ROWS] if side == 0 else rows[-END_ROWS:]
-            f = poses.frame_index[rows].astype(float)
-            xy = box[rows, :2].astype(float)
-            fc = f - f.mean()
-            v = (fc[:, None] * (xy - xy.mean(0))).sum(0) / (fc**2).sum() if len(rows) >= 4 else np.zeros(2)
-            e = 0 if side == 0 else -1
-            d["frame"].append(f[e])
-            d["xy"].append(xy.mean(0) + v * (f[e] - f.mean()) if len(rows) >= 4 else xy[e])
-            d["v"].append(v)
-            d["size"].append(np.median(box[rows, 3]))
-        out.append({k: np.array(v) for k, v in d.items()})
-    return out
+def _in_reach(ends: FloatArray, starts: FloatArray, reach: float) -> tuple[Rows, Rows]:
+    """Return all pairs of an end and a start that lies after it, but at most `reach` frames."""
+    order = np.argsort(starts, kind="stable")
+    first = np.searchsorted(starts[order], ends, side="right")
+    count = np.searchsorted(starts[order], ends + reach, side="right") - first
+    a = np.repeat(np.arange(len(ends)), count)
+    step = np.arange(len(a)) - np.repeat(np.cumsum(count) - count, count)
+    return a, order[first[a] + step]
 
 
-def drop_ghosts(poses, track_id, high, hits):
-    strong = np.bincount(track_id, weights=poses.score >= high, minlength=1)
-    out = track_id.copy()
-    out[strong[track_id] < hits] = 0
-    return out
+def _best_links(a: Rows, b: Rows, fit: FloatArray, n: int) -> Rows:
+    """Return the successor of each of n tracks, -1 for none, that together fit best; each is a successor once.
+
+    A sparse matching: a long clip has thousands of fragments, of which each can reach a few.
+    """
+    # Column n + p stands for "p has no successor". Costs must not be 0, which would mean "no edge".
+    nobody = np.arange(n)
+    cost = np.concatenate([2 - fit.astype(np.float64), np.full(n, 2.0)])
+    graph = coo_array((cost, (np.concatenate([a, nobody]), np.concatenate([b, n + nobody]))), shape=(n, 2 * n))
+    rows, columns = min_weight_full_bipartite_matching(graph.tocsr())
+    successor = np.full(n, -1)
+    successor[rows] = np.where(columns < n, columns, -1)
+    return successor
 
 
-def fill(poses: Poses, track_id: IntArray) -> Tracks:
-    """Fill gaps by interpolation."""
+def _ends(poses: Poses, track_id: IntArray, ids: IntArray, last: bool) -> _Ends:
+    """Return the last or the first end of each track: a line through the box centres of `END_ROWS` rows."""
+    order = np.lexsort((poses.frame_index * (-1 if last else 1), track_id))
+    order = order[np.searchsorted(track_id[order], 1) :]
+    track = np.searchsorted(ids, track_id[order])
+    first = np.searchsorted(track, np.arange(len(ids)))
+    near = np.arange(len(order)) - first[track] < END_ROWS
+    end = order[first]
+    order, track = order[near], track[near]
+    centre = to_centre(poses.bbox[order]).astype(np.float64)
+    frame = poses.frame_index[order].astype(np.float64)
+    count = np.bincount(track)
+    mean_frame, mean_x, mean_y, size_x, size_y = (np.bincount(track, values) / count for values in (frame, *centre.T))
+    mean = np.stack([mean_x, mean_y], axis=1)
+    time = (frame - mean_frame[track])[:, None]
+    moment = time * (centre[:, :2] - mean[track])
+    spread = np.bincount(track, time[:, 0] ** 2)
+    slope = np.stack([np.bincount(track, moment[:, k]) for k in (0, 1)], axis=1) / np.maximum(spread, 1e-9)[:, None]
+    # Three rows or fewer say nothing about a velocity.
+    sure = (count >= 4)[:, None]
+    at = poses.frame_index[end].astype(np.float64)
+    velocity = np.where(sure, slope, 0)
+    position = np.where(sure, mean + slope * (at - mean_frame)[:, None], to_centre(poses.bbox[end])[:, :2])
+    return _Ends(
+        *(x.astype(np.float32) for x in (at, poses.bbox[end], position, velocity, np.stack([size_x, size_y], axis=1)))
+    )
+
+
+def drop_ghosts(poses: Poses, track_id: IntArray, high: float, hits: int) -> IntArray:
+    """Return the IDs without those of tracks that have fewer than `hits` detections of a score of at least `high`."""
+    strong = np.bincount(track_id, poses.score >= high, minlength=1)
+    return np.where(strong[track_id] >= hits, track_id, 0).astype(np.int32)
+
+
+def fill_gaps(poses: Poses, track_id: IntArray) -> Tracks:
+    """Return the tracks with short gaps inside them filled by straight lines, and marked as filled.
+
+    Nobody is invented outside a track's span, nor in a gap that is long or through which the person moved far. A joint
+    that is missing before or after the gap stays missing in it.
+    """
     order = np.lexsort((poses.frame_index, track_id))
-    order = order[track_id[order] > 0]
-    i, f = track_id[order], poses.frame_index[order]
-    gap = np.where(i[1:] == i[:-1], f[1:] - f[:-1] - 1, 0)
-    gap[gap > round(FILL_GAP * poses.fps)] = 0
-    k = np.repeat(np.arange(len(gap)), gap)
-    step = np.arange(len(k)) - np.repeat(np.cumsum(gap) - gap, gap) + 1
-    w = (step / (gap[k] + 1)).astype(np.float32)
-    a, b = order[k], order[k + 1] if len(order) else order[k]
-    mix = lambda x: x[a] + (x[b] - x[a]) * w.reshape(-1, *[1] * (x.ndim - 1))
-    frame = np.concatenate([poses.frame_index[order], poses.frame_index[a] + step.astype(np.int32)])
-    parts = [np.concatenate([x[order], y]) for x, y in (
-        (poses.bbox, mix(poses.bbox)), (poses.score, 0.5 * np.minimum(poses.score[a], poses.score[b])),
-        (poses.keypoints, mix(poses.keypoints)), (poses.keypoint_scores, 0.5 * np.minimum(poses.keypoint_scores[a], poses.keypoint_scores[b])))]
-    ids = np.concatenate([i, track_id[a]])
-    filled = np.arange(len(ids)) >= len(order)
-    o = np.lexsort((ids, frame))
-    return Tracks(Poses(frame[o].astype(np.int32), *[p[o] for p in parts], poses.frame_count, poses.width, poses.height, poses.fps), ids[o].astype(np.int32), filled[o])
+    order = order[np.searchsorted(track_id[order], 1) :]
+    ids, frame = track_id[order], poses.frame_index[order]
+    gap = np.where(ids[1:] == ids[:-1], np.diff(frame) - 1, 0)
+    stayed = iou(poses.bbox[order[1:]], poses.bbox[order[:-1]]) >= FILL_IOU
+    gap[gap > np.where(stayed, round(FILL_GAP * poses.fps), round(FILL_SURE * poses.fps))] = 0
+    at = np.repeat(np.arange(len(gap)), gap)
+    step = np.arange(len(at)) - np.repeat(np.cumsum(gap) - gap, gap) + 1
+    share = (step / (gap[at] + 1)).astype(np.float32)
+    before, after = order[:-1][at], order[1:][at]
+
+    def between(values: FloatArray) -> FloatArray:
+        """Interpolate an array of one row per detection."""
+        weight = share.reshape(-1, *[1] * (values.ndim - 1))
+        return values[before] + (values[after] - values[before]) * weight
+
+    def lowered(scores: FloatArray) -> FloatArray:
+        """Reduce scores of what was not seen."""
+        return np.float32(FILLED_SCORE) * np.minimum(scores[before], scores[after])
+
+    frames = np.concatenate([frame, (poses.frame_index[before] + step).astype(np.int32)])
+    person = np.concatenate([ids, track_id[before]])
+    rows = np.lexsort((person, frames))
+    filled = Poses(
+        frames[rows],
+        np.concatenate([poses.bbox[order], between(poses.bbox)])[rows],
+        np.concatenate([poses.score[order], lowered(poses.score)])[rows],
+        np.concatenate([poses.keypoints[order], between(poses.keypoints)])[rows],
+        np.concatenate([poses.keypoint_scores[order], lowered(poses.keypoint_scores)])[rows],
+        poses.frame_count,
+        poses.width,
+        poses.height,
+        poses.fps,
+    )
+    return Tracks(filled, person[rows], rows >= len(order))

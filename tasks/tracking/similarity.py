@@ -4,9 +4,9 @@ OKS (COCO keypoint evaluation, cocodataset.org/#keypoints-eval) of poses a and b
 
     OKS = sum_k w_k exp(-d_k^2 / (2 A (2 sigma_k)^2)) / sum_k w_k
 
-A is the area of the person in square pixels and sigma_k the spread with which people annotate joint k. COCO
-takes the segment's area; box areas are multiplied by `SEGMENT_SHARE` to stand for it. The weights w_k are
-ours: the product of both joint scores, so that a joint that either side hardly saw hardly counts.
+A is the area of the person in square pixels and sigma_k the spread with which people annotate joint k. COCO takes the
+segment's area; box areas are multiplied by `SEGMENT_SHARE` to stand for it. The weights w_k are ours: the product of
+both joint scores, so that a joint that either side hardly saw hardly counts.
 """
 
 from __future__ import annotations
@@ -16,15 +16,11 @@ import numpy as np
 from tasks.records import FloatArray
 
 SIGMAS = np.array(
-    [0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087,
-    0.089,
+    [0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089,
      0.089],
     dtype=np.float32,
 )  # fmt: skip
 """Per-joint spread of COCO's annotators, COCO order, as a share of the square root of the area."""
-
-FLIP = np.array([0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15])
-"""COCO joint order with left and right exchanged."""
 
 SEGMENT_SHARE = 0.53
 """Share of its box that a person fills: stands for the segment's area where there is only a box."""
@@ -83,6 +79,9 @@ def oks(
     spread
         Factor on the sigmas. COCO's fit one image; between frames joints also move, so tracking uses more
         than 1.
+
+    joints
+        Which joints the arrays hold, where they do not hold all 17.
 
     Returns
     -------

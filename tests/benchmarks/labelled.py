@@ -230,3 +230,22 @@ def totals(scores: Iterable[ClipScore]) -> dict[str, float]:
     total["id_changes"] = sum(s.changes for s in scores) / max(sum(s.pairs for s in scores), 1)
     total["identity_kept"] = sum(s.kept for s in scores) / max(sum(s.chances for s in scores), 1)
     return total
+
+
+def track_roles(boxes: FloatArray, label: Label) -> list[str]:
+    """Return the role of each ranked person: fighter, bystander, unsure, or unknown where nobody labelled is covered.
+
+    Parameters
+    ----------
+    boxes
+        (M, T, 4) xyxy in pixels, zeros where a person is absent.
+    label
+        The clip's label.
+    """
+    roles = [Counter[str]() for _ in range(len(boxes))]
+    for f, people in label.frames.items():
+        matches = _match(people, boxes, f)
+        for person in people:
+            if person["person"] in matches:
+                roles[matches[person["person"]]][person["role"]] += 1
+    return [_role(count) for count in roles]

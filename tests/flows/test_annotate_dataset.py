@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.annotate_dataset import DATASET_NAME, Mode, annotate_dataset, on_results
+from flows.annotate_dataset import Mode, annotate_dataset, on_results
 from flows.local import ClipJob, run_in_workers
 from flows.results import ClipResult, Outcome
 from tasks.annotation import read_annotation
 from tasks.errors import FailureReason, FightposeError
 from tasks.failures import current_failures
+from tasks.mapping import DATASET_NAME
 from tasks.outputs import discover_clips
 from tasks.settings import Settings
 from tests.video_factory import plain_frames, write_video
@@ -85,6 +86,18 @@ def test_a_changed_clip_is_annotated_again(folder, out, stand_in, prefect_server
     write_video(folder / "NonFight/a.mp4", plain_frames(20, width=128, height=96))
     outcomes = {result.clip: result.outcome for result in annotate_dataset(folder / "NonFight", out).results}
     assert outcomes == {"a.mp4": Outcome.ANNOTATED, "한글 이름.mov": Outcome.UNCHANGED}
+
+
+@pytest.mark.prefect
+def test_a_clip_that_fails_under_new_settings_leaves_the_merged_data_set(folder, out, stand_in, prefect_server):
+    """Its earlier annotation is kept beside the failure, but not mixed with the others."""
+    annotate_dataset(folder / "NonFight", out)
+    write_video(folder / "NonFight/a.mp4", plain_frames(6, width=128, height=96))
+    summary = annotate_dataset(folder / "NonFight", out)
+    assert [result.clip for result in summary.results if result.error] == ["a.mp4"]
+    assert (out / "NonFight/a_enhanced_stgcn_annotation.pkl").is_file()
+    merged = read_annotation(out / DATASET_NAME)["annotations"]
+    assert [annotation["frame_dir"] for annotation in merged] == ["NonFight/한글 이름"]
 
 
 @pytest.mark.prefect

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,14 @@ def test_frames_before_anybody_appears_stay_as_zeros(clip, out, stand_in):
     assert not annotation["keypoint_score"][:, :8].any()
     assert not annotation["keypoint"][:, :8].any()
     assert annotation["keypoint_score"][:, 8:].any()
+
+
+def test_the_runs_log_names_clip_step_and_seconds(clip, out, stand_in, caplog):
+    """What a person sees in the Prefect UI says where the time went."""
+    _annotate(clip, out)
+    lines = [record.getMessage() for record in caplog.records if record.name == "tasks.steps"]
+    for step in ("probe", "poses", "tracking", "ranking", "annotation", "overlay"):
+        assert any(re.fullmatch(rf"Fight/싸움 1\.mp4: {step} took \d+\.\d\d s", line) for line in lines), step
 
 
 def test_stand_in_counts_frames():

@@ -64,7 +64,9 @@ def _log_many(root: Path, number: int) -> None:
 
 def test_several_processes_append_at_once(tmp_path):
     """No line is lost or mixed with another."""
-    workers = [multiprocessing.get_context("fork").Process(target=_log_many, args=(tmp_path, n)) for n in range(4)]
+    # Not fork: other tests of the session may have started threads.
+    spawn = multiprocessing.get_context("spawn")
+    workers = [spawn.Process(target=_log_many, args=(tmp_path, number)) for number in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:

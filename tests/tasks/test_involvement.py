@@ -154,3 +154,35 @@ class TestSelection:
             select_people(ranked, SelectionSettings(quality_threshold=0.3), self.clip)
         assert caught.value.reason is reason
         assert remedy in str(caught.value)
+
+
+class TestWeights:
+    """The composite weights are settings."""
+
+    def test_a_single_component_orders_alone(self):
+        """Only size counts: the largest person first, though it stands still."""
+        result = rank(fight_with_bystander(height=200.0, centre=(560, 150)), weights={"size": 1.0})
+        assert result.track_ids[0] == 3
+        np.testing.assert_allclose(result.score, result.components["size"])
+
+    @pytest.mark.parametrize("weights", [{"speed": 1.0}, {"movement": -1.0}, {"movement": 0.0}, {}])
+    def test_weights_that_cannot_make_a_mean_are_refused(self, weights):
+        """With the names that there are."""
+        with pytest.raises(ValueError, match=r"no such component|weights must be"):
+            ScoringSettings(weights=weights)
+
+
+def test_windows_say_when_a_person_is_involved():
+    """One second of striking within three: its window scores highest, and windows without the person score 0."""
+    frames = np.arange(75)
+    late = person(frames, (345, 180))
+    strike = person(frames, (345, 180), swing=0.3, rate=3)
+    for name in ("bbox", "keypoints"):
+        late[name][50:] = strike[name][50:]
+    short = person(frames[:25], (100, 100))
+    result = rank(tracks_of([person(frames, (300, 180)), late, short], 75))
+    assert result.window_frames.tolist() == [0, 25, 50, 75]
+    rows = dict(zip(result.track_ids.tolist(), result.window_score, strict=True))
+    assert rows[2].argmax() == 2
+    assert rows[2][2] > 2 * rows[2][0]
+    assert rows[3][1:].tolist() == [0, 0]

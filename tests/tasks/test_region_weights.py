@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from tasks.camera_weights import INITIAL_WEIGHTS
 from tasks.records import RegionScores
-from tasks.region_weights import INITIAL_WEIGHTS, learn_region_weights
+from tasks.region_weights import learn_region_weights
 from tasks.regions import score_regions
 from tasks.settings import Scorer, ScoringSettings
 from tests.tasks.people import person, tracks_of

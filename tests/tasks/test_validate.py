@@ -59,6 +59,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Annotation], None]]] = {
     "an unknown schema": ("schema-version", put("schema_version", 99)),
     "an absolute identifier": ("frame-dir", put("frame_dir", "/in/a")),
     "an identifier that leads upwards": ("frame-dir", put("frame_dir", "../a")),
+    "an identifier that no file name can be": ("frame-dir", put("frame_dir", "a\0b")),
     "an empty identifier": ("frame-dir", put("frame_dir", "")),
     "an identifier that is no text": ("frame-dir", put("frame_dir", 7)),
     "a label that is text": ("label", put("label", "Fight")),

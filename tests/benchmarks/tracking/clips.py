@@ -25,7 +25,7 @@ from tests.benchmarks.labelled import (
 MIN_LENGTH = 10
 """Tracks of fewer frames are not kept, as in an annotation."""
 
-HIGH, LOW = 0.15, 0.04
+HIGH, LOW = 0.08, 0.04
 """MoveNet's thresholds: the scores of real people in contact are often below .1."""
 
 

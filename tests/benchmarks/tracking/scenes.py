@@ -3,11 +3,12 @@
 A scene is fighters who circle one another and strike, and bystanders who stand or stroll. Every person is a skeleton of
 17 joints whose limbs swing. What the pose model does to it, all drawn from the scene's seed:
 
-joint noise     Gaussian, `JOINT_NOISE` of the height drops           a detection is missing with `DROP`, in contact
-(IoU over `CONTACT`) with `CONTACT_DROP` merged boxes    in contact, with `MERGE`, the nearer person's box spans both,
-its pose mixes both, the other one is missing swapped joints  each joint of someone in contact is the other's with the
-scene's swap rate; and with the same rate, for
-                anyone, left and right of the whole pose are exchanged
+joint noise     Gaussian, `JOINT_NOISE` of the height
+drops           a detection is missing with `DROP`, in contact (IoU over `CONTACT`) with `CONTACT_DROP`
+merged boxes    in contact, with `MERGE`, the box of who is in front spans both, its pose mixes both, the other is
+                missing
+swapped joints  each joint of someone in contact is the other's with the scene's swap rate; and with the same rate,
+                for anyone, left and right of the whole pose are exchanged
 low scores      scores are drawn around .75, in contact around .45
 ghosts          `GHOSTS` false people a frame on average, scores .1 to .5
 duplicates      `DUPLICATES` of the detections stand twice, the second one shifted and scored lower
@@ -97,7 +98,8 @@ def _paths(rng: np.random.Generator, fighters: int, bystanders: int, frames: int
     turn = rng.uniform(0.25, 0.5) * rng.choice([-1, 1])
     for p in range(fighters):
         angle = 2 * np.pi * (turn * t + p / fighters) + 0.4 * np.sin(2 * np.pi * rng.uniform(0.3, 0.9) * t)
-        radius = base * (0.3 + 0.18 * np.sin(2 * np.pi * rng.uniform(0.3, 0.7) * t + rng.uniform(0, 6)))
+        # More fighters stand on a wider ring, as far from one another as two would.
+        radius = fighters / 2 * base * (0.3 + 0.18 * np.sin(2 * np.pi * rng.uniform(0.3, 0.7) * t + rng.uniform(0, 6)))
         depth = np.sin(angle)
         centre[p] = hub + np.stack([radius * np.cos(angle), 0.25 * radius * depth], -1)
         height[p] = base * (1 + 0.04 * depth) * rng.uniform(0.94, 1.06)

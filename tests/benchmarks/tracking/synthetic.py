@@ -13,8 +13,8 @@ from tests.benchmarks.tracking.measures import People, combine, measure, people_
 from tests.benchmarks.tracking.scenes import Scene, make_scene
 
 SWAPS = (0.0, 0.15, 0.3)
-VIDEOS = 12
-"""Scenes per swap rate; seeds 0 to 11, two to four fighters in turn, three bystanders, 150 frames."""
+VIDEOS = 30
+"""Scenes per swap rate; seeds 0 to 29, two to four fighters in turn, three bystanders, 150 frames."""
 
 HIGH, LOW = 0.6, 0.1
 

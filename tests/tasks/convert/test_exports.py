@@ -34,6 +34,8 @@ def test_the_table_has_a_row_for_each_person_and_frame(annotation, tmp_path):
     again = pd.read_csv(tmp_path / "a.csv")
     assert list(again.columns) == list(table.columns)
     np.testing.assert_allclose(again["right_ankle_y"], table["right_ankle_y"], atol=1e-3)
+    write_csv(tmp_path / "b.csv", annotation | {"frame_dir": "set/\udcff"})
+    assert "set/\\udcff" in (tmp_path / "b.csv").read_text(encoding="utf-8")
 
 
 def test_parquet_without_its_package_is_a_clear_error(annotation, tmp_path, monkeypatch):

@@ -44,7 +44,7 @@ def save_random_checkpoint(config: Path, path: Path, candidates: int = 30) -> Pa
         settings.model.train_cfg = None
         model = build_pose_estimator(settings.model)
     width, height = settings.model.test_cfg.input_size
-    warped = [Fit.of((320, 240), (width, height)).warp(image) for image in pictures(8)]
+    warped = [Fit.of((320, 240), (width, height)).warp(image) for image in pictures(4)]
     images = torch.from_numpy(np.stack(warped)).permute(0, 3, 1, 2).float()
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d):
@@ -65,14 +65,18 @@ def save_random_checkpoint(config: Path, path: Path, candidates: int = 30) -> Pa
         ):
             # Logits with deviation 1.5, so that scores differ by more than float error.
             out_class.weight *= 1.5 / classes[level].std()
-            # Boxes of about 2 x 5 cells, whose size varies by a factor of about e^.5.
-            for channel, (deviation, mean) in enumerate([(0.5, 0), (0.5, 0), (0.3, 1.0), (0.3, 1.8)]):
+            # Boxes of about 2 x 5 cells, whose size varies little: a box larger than the frame magnifies float error.
+            for channel, (deviation, mean) in enumerate([(0.5, 0), (0.5, 0), (0.1, 1.0), (0.1, 1.8)]):
                 out_box.weight[channel] *= deviation / boxes[level][:, channel].std()
                 out_box.bias[channel] += mean
             head.head_module.out_kpt_vis[level].weight *= 1.5 / visible[level].std()
-        # Flatten the heatmaps: with random weights they have several equal peaks, between which float error decides.
-        head.dcc.x_fc.weight *= 0.02
-        head.dcc.y_fc.weight *= 0.02
+        # Heatmaps of random weights are so steep that float error decides between their peaks; a real one has one peak.
+        some = flat[torch.randperm(len(flat))[:200]]
+        place = torch.tensor([[width / 2, height / 2, 60, 150]]).expand(len(some), 4)
+        encoded = head.dcc._get_bin_enc(place, place[:, :2])
+        maps = head.dcc._pose_feats_to_heatmaps(some, *encoded)
+        for layer, heatmap in zip((head.dcc.x_fc, head.dcc.y_fc), maps, strict=True):
+            layer.weight *= 1.5 / heatmap.std(dim=-1).amax()
         classes = head(model.extract_feat(images))[0]
         logits = torch.cat([level.flatten(1) for level in classes], dim=1)
         limit = logits.topk(candidates, dim=1).values[:, -1].mean()

@@ -9,7 +9,7 @@ import pytest
 from tasks.errors import FightposeError
 from tasks.poses.detections import suppress_duplicates
 from tasks.poses.models import ModelKind, load_model, resolve_model
-from tasks.poses.rtmo import OnnxRuntimeRtmo, Rtmo, sidecar_path
+from tasks.poses.rtmo import OnnxRuntimeRtmo, Rtmo, Shape, find_outputs, sidecar_path
 from tasks.poses.rtmo_input import PAD_VALUE, Fit, decode_people
 from tasks.settings import Settings, Thresholds
 from tests.tasks.poses.fake_rtmo import HALF_HEIGHT, HALF_WIDTH, save_fake_rtmo, save_no_rtmo
@@ -159,6 +159,17 @@ def test_onnx_that_is_no_rtmo_is_refused_with_its_shapes(tmp_path: Path) -> None
     path = save_no_rtmo(tmp_path / "classifier.onnx")
     with pytest.raises(FightposeError, match=r"not an RTMO model: it gives \[1, 3, 1, 1\]"):
         Rtmo(path)
+
+
+def test_outputs_are_told_by_shape_and_else_by_name() -> None:
+    """Their order differs between exporters, and one with NMS inside may leave the shapes open."""
+    path = Path("x.onnx")
+    assert find_outputs([[1, 100, 17, 3], [1, 100, 5]], ["a", "b"], path) == (1, 0)
+    assert find_outputs([None, None], ["keypoints", "dets"], path) == (1, 0)
+    wrong: list[list[Shape]] = [[None, None], [[1, 3, 5], None, None], [[1, 3, 5], [1, 3, 5]]]
+    for shapes in wrong:
+        with pytest.raises(FightposeError, match="not an RTMO model"):
+            find_outputs(shapes, ["a", "b", "c"], path)
 
 
 def test_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -1,0 +1,104 @@
+"""Annotate again what failed.
+
+Problem: after days of work some clips have no annotation, and doing everything again would cost days. Solution: the
+failure log names them; each that has no valid annotation is run again, alone. Poses that were extracted before are
+found by content, so that only the steps are repeated that did not end.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows.annotate_dataset import Count, FailOn, FailShare, InFlight, Mode, conclude, judged, run_jobs
+from flows.fan_out import cancel_children
+from flows.local import ClipJob
+from flows.results import DatasetSummary
+from tasks.annotation import AnnotationError, read_annotation
+from tasks.errors import FightposeError
+from tasks.failures import Failure, read_failures
+from tasks.manifest import read_manifests
+from tasks.outputs import Clip, find_clip
+from tasks.receipts import recorded_settings
+from tasks.run_lock import sole_run
+from tasks.settings import Settings
+from tasks.storage import require_writable
+from tasks.validate import validate_annotation
+
+logger = logging.getLogger(__name__)
+
+
+@flow(name="retry-failed", flow_run_name="retry failed of {output_root.name}", on_cancellation=[cancel_children])
+def retry_failed(
+    output_root: Path,
+    mode: Mode = Mode.SINGLE,
+    settings: Settings | None = None,
+    num_workers: Count | None = None,
+    in_flight: InFlight = 20,
+    fail_on: FailOn = FailOn.NONE,
+    fail_share: FailShare = 0.1,
+) -> DatasetSummary | State[DatasetSummary]:
+    """Annotate again every clip of the failure log that has no valid annotation.
+
+    Args:
+        output_root: Folder of an earlier run.
+        mode: single runs clip after clip, parallel in worker processes, pool as runs of their own on the work pool.
+        settings: Settings of this run; empty takes those that the last run over the folder recorded.
+        num_workers: Most worker processes in mode parallel; empty means as many as cores and memory carry.
+        in_flight: Most clips queued or running at once in mode pool.
+        fail_on: When failed clips make this run a failed one: never, with any, or above a share of them.
+        fail_share: The share for fail_on.
+    """
+    if not output_root.is_dir():
+        raise FightposeError(f"{output_root} is no folder; name the output folder of an earlier run")
+    require_writable(output_root)
+    with sole_run(output_root):
+        settings = settings or recorded_settings(output_root)
+        jobs = failed_jobs(output_root, settings)
+        logger.info("%d clips of the failure log have no valid annotation", len(jobs))
+        results = run_jobs(jobs, mode, num_workers, in_flight, total=len(jobs))
+        summary = conclude(results, [], output_root)
+    return judged(summary, fail_on, fail_share)
+
+
+def failed_jobs(output_root: Path, settings: Settings) -> list[ClipJob]:
+    """Return the clips of the failure log that have no valid annotation, in the order of their identifiers.
+
+    Parameters
+    ----------
+    output_root
+        Folder of an earlier run.
+    settings
+        The settings under which the clips are to be run.
+    """
+    listed = {clip.frame_dir: clip for clip in read_manifests(output_root)}
+    last = {failure.frame_dir: failure for failure in read_failures(output_root)}
+    jobs = []
+    for frame_dir, failure in sorted(last.items()):
+        clip = listed.get(frame_dir) or _unlisted(failure, output_root)
+        if clip is not None and not _has_valid_annotation(clip):
+            # The root is what remains of the path without the clip's relative part.
+            root = clip.path.parents[clip.relative.count("/")]
+            jobs.append(ClipJob(clip, root, output_root, settings))
+    return jobs
+
+
+def _unlisted(failure: Failure, output_root: Path) -> Clip | None:
+    """Return the clip of a run over one clip, which no manifest lists; None if its input folder cannot be told."""
+    clip = find_clip(Path(failure.path), None, output_root)
+    if clip.frame_dir == failure.frame_dir:
+        return clip
+    logger.warning("%s: in no list of inputs; run `fightpose annotate` over its folder", failure.path)
+    return None
+
+
+def _has_valid_annotation(clip: Clip) -> bool:
+    """Tell whether a clip has an annotation that keeps the contract."""
+    try:
+        annotations = read_annotation(clip.annotation_path)["annotations"]
+    except (OSError, AnnotationError):
+        return False
+    return len(annotations) == 1 and not validate_annotation(annotations[0])

@@ -1,0 +1,328 @@
+"""Where in a frame people are looked for, and the second look at those who are in doubt.
+
+One pass over a whole frame misses people who are small, in contact or half hidden: in the network's input they are a
+few dozen pixels tall, or stand behind somebody who scores higher. Two remedies, each bounded in cost:
+
+- a first look at *tiles*, overlapping parts of the frame, each scaled to a small input, in place of the whole frame;
+- a second look at *crops*, one per person who is in doubt: seen with a low score, or seen a moment before or after and
+  not now. The crop is centred where the person should be, and filled by that person alone.
+
+Frames are handled in batches, so that a person seen later in the batch is looked for in the frames before it as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+from tasks.poses.detections import Detections, clean, merge_people, pairwise_iou, suppress_duplicates
+from tasks.poses.models import PoseModel
+from tasks.records import FloatArray
+from tasks.settings import PoseSettings, SecondLook
+from tasks.video import Image
+
+TILE_OVERLAP = 0.35
+"""Share of a tile that its neighbour covers too: someone on the seam of two tiles is whole in one of them."""
+
+GLANCE_SIDE = 192
+"""Input side, pixels, of a glance at a whole frame between two frames that are tiled: it finds who stands near."""
+
+CROP_SCALE = 1.3
+"""Side of a crop as a multiple of the longer side of the person's box."""
+
+LEAST_BOX = 12
+"""Smallest side, pixels, that a person's box is taken to have when its crop is cut."""
+
+SAME_CROP = 0.8
+"""Crops of one frame that overlap more (IoU) show the same: one of them is enough."""
+
+LINK_IOU = 0.25
+"""Boxes in successive frames that overlap at least this much may be one person."""
+
+HOLD_S = 0.2
+"""Seconds for which someone is looked for before and after having been seen."""
+
+FADE = 0.9
+"""Factor per frame on the evidence for a person: the past counts less than the present."""
+
+
+@runtime_checkable
+class Zoom(Protocol):
+    """A pose model whose input size can be chosen per image.
+
+    Attributes
+    ----------
+    sure_score
+        Who scores this much needs no second look.
+    tile_side, crop_side
+        Lengths in pixels to which the longer side of a tile and of a crop are scaled.
+    """
+
+    sure_score: float
+    tile_side: int
+    crop_side: int
+
+    def detect(self, images: Sequence[Image], long_side: int | None = None) -> list[Detections]:
+        """Return the people of each image, whose longer side is scaled to `long_side` (None: the model's own)."""
+        ...
+
+    def cost(self, width: int, height: int, long_side: int | None = None) -> float:
+        """Return what an image costs, in any unit that is the same for all sizes."""
+        ...
+
+
+class FixedInput:
+    """A model whose input has one size, as a `Zoom`: every look costs one pass, whatever it shows."""
+
+    sure_score = 0.6
+    """RTMO's scores span 0 to 1; its detections above this start tracks."""
+
+    tile_side = 0
+    crop_side = 0
+
+    def __init__(self, model: PoseModel) -> None:
+        self._model = model
+
+    def detect(self, images: Sequence[Image], long_side: int | None = None) -> list[Detections]:
+        """Return the people of each image; the model is given images of one size at a time, as it asks for."""
+        found = [Detections.none()] * len(images)
+        for shape in dict.fromkeys(image.shape for image in images):
+            places = [place for place, image in enumerate(images) if image.shape == shape]
+            for place, people in zip(places, self._model.detect([images[p] for p in places]), strict=True):
+                found[place] = people
+        return found
+
+    def cost(self, width: int, height: int, long_side: int | None = None) -> float:
+        """Return 1: the input is as large for a crop as for the whole frame."""
+        return 1.0
+
+
+class Look(NamedTuple):
+    """A part of a frame of the batch: its box x1, y1, x2, y2 in pixels (it may leave the frame), and its input side."""
+
+    frame: int
+    box: tuple[int, int, int, int]
+    long_side: int | None
+
+
+@dataclass(slots=True)
+class _Sighted:
+    """Someone seen in the current batch or just before it.
+
+    Attributes
+    ----------
+    frames, boxes, scores
+        Where and how surely, per sighting; frames count from the start of the batch and are negative before it.
+    evidence
+        Sum of scores, fading with time.
+    """
+
+    frames: list[int] = field(default_factory=list)
+    boxes: list[FloatArray] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    evidence: float = 0.0
+
+    def see(self, frame: int, box: FloatArray, score: float) -> None:
+        """Add a sighting."""
+        self.frames.append(frame)
+        self.boxes.append(box)
+        self.scores.append(score)
+        self.evidence += score
+
+
+class Looker:
+    """Finds the people of a clip, batch by batch; made anew for every clip.
+
+    Parameters
+    ----------
+    model
+        A loaded model.
+    width, height, fps
+        Frame size in pixels, frames per second.
+    settings
+        With `score_thr` and `nms_thr` resolved to numbers.
+
+    Attributes
+    ----------
+    spent
+        What all looks so far cost, as a multiple of one pass over one frame.
+    """
+
+    def __init__(self, model: PoseModel, width: int, height: int, fps: float, settings: PoseSettings) -> None:
+        if settings.score_thr is None or settings.nms_thr is None:
+            raise ValueError("thresholds are not resolved; use Settings.resolve")
+        self._score_thr, self._nms_thr = settings.score_thr, settings.nms_thr
+        self._width, self._height = width, height
+        self._hold = max(1, round(HOLD_S * fps))
+        self._zoom: Zoom = model if isinstance(model, Zoom) else FixedInput(model)
+        self._budget = settings.look_budget
+        self._mode = settings.second_look
+        if self._mode is SecondLook.AUTO and isinstance(self._zoom, FixedInput):
+            # A crop costs a whole pass here, and no such model could be measured: only on request.
+            self._mode = SecondLook.OFF
+        self._sure = self._zoom.sure_score if self._mode is SecondLook.AUTO else np.inf
+        self._one_pass = self._zoom.cost(width, height)
+        self._done = 0
+        self._known: list[_Sighted] = []
+        self.spent = 0.0
+
+    def find(self, images: Sequence[Image]) -> list[Detections]:
+        """Return the people of the next frames of the clip, duplicates merged.
+
+        Parameters
+        ----------
+        images
+            (H, W, 3) uint8 BGR, all of the clip's size.
+        """
+        first = [look for frame in range(len(images)) for look in self._first_looks(frame)]
+        raw = [[people] for people in [Detections.none()] * len(images)]
+        self._take(images, first, raw)
+        self._done += len(images)
+        if self._mode is SecondLook.OFF:
+            once = [suppress_duplicates(parts[-1], self._score_thr, self._nms_thr) for parts in raw]
+            return [clean(people, self._width, self._height) for people in once]
+        left = self._budget * len(images) - sum(map(self._cost, first))
+        people = self._link(self._merged(raw))
+        self._take(images, self._second_looks(people, len(images), left), raw)
+        found = self._merged(raw)
+        self._remember(self._link(found), len(images))
+        return [people.select(people.score >= self._score_thr) for people in found]
+
+    def _merged(self, raw: list[list[Detections]]) -> list[Detections]:
+        """Return the people of each frame from all looks at it, down to half the threshold.
+
+        A second look, or another frame, may confirm who is not sure enough yet to be kept.
+        """
+        # Cleaned first: a crop at the border shows people whose boxes leave the frame, and joints must be finite.
+        joined = [clean(Detections.joined(parts), self._width, self._height) for parts in raw]
+        return [merge_people(people, self._score_thr / 2, self._nms_thr) for people in joined]
+
+    def _remember(self, people: list[_Sighted], frames: int) -> None:
+        """Keep the last sighting of those who were seen lately, for the next batch."""
+        lately = [one for one in people if one.frames[-1] >= frames - self._hold]
+        self._known = [
+            _Sighted([one.frames[-1] - frames], one.boxes[-1:], one.scores[-1:], one.evidence) for one in lately
+        ]
+
+    def _first_looks(self, frame: int) -> list[Look]:
+        """Return the looks that every frame gets: the whole frame, or tiles where the model zooms."""
+        whole = (0, 0, self._width, self._height)
+        if self._mode is SecondLook.OFF or isinstance(self._zoom, FixedInput):
+            return [Look(frame, whole, None)]
+        boxes = tile_boxes(self._width, self._height)
+        tiles = [Look(frame, box, self._zoom.tile_side) for box in boxes]
+        # Where tiles would take most of the budget, every second frame gets a glance only: what it misses is looked
+        # for in crops, at the places that the tiles of its neighbours give.
+        if sum(map(self._cost, tiles)) > self._budget / 2 and (self._done + frame) % 2:
+            return [Look(frame, whole, GLANCE_SIDE)]
+        return tiles
+
+    def _cost(self, look: Look) -> float:
+        """Return what a look costs, as a multiple of one pass over the frame."""
+        x1, y1, x2, y2 = look.box
+        return self._zoom.cost(x2 - x1, y2 - y1, look.long_side) / self._one_pass
+
+    def _take(self, images: Sequence[Image], looks: Sequence[Look], raw: list[list[Detections]]) -> None:
+        """Take some looks and add what they show to their frames' detections."""
+        for side in dict.fromkeys(look.long_side for look in looks):
+            batch = [look for look in looks if look.long_side == side]
+            found = self._zoom.detect([cut(images[look.frame], look.box) for look in batch], side)
+            for look, people in zip(batch, found, strict=True):
+                raw[look.frame].append(people.shifted(*look.box[:2]))
+        self.spent += sum(map(self._cost, looks))
+
+    def _link(self, frames: list[Detections]) -> list[_Sighted]:
+        """Link what was found in the frames of a batch into people, going on from those known before it."""
+        people = [_Sighted(one.frames[:], one.boxes[:], one.scores[:], one.evidence) for one in self._known]
+        for frame, found in enumerate(frames):
+            for one in people:
+                one.evidence *= FADE
+            taken = np.zeros(len(found), bool)
+            if people and len(found):
+                fit = pairwise_iou(np.stack([one.boxes[-1] for one in people]), found.bbox)
+                for person, row in zip(*linear_sum_assignment(fit, maximize=True), strict=True):
+                    if fit[person, row] > LINK_IOU:
+                        people[person].see(frame, found.bbox[row], float(found.score[row]))
+                        taken[row] = True
+            for row in np.flatnonzero(~taken):
+                people.append(_Sighted())
+                people[-1].see(frame, found.bbox[row], float(found.score[row]))
+        return people
+
+    def _second_looks(self, people: list[_Sighted], frames: int, left: float) -> list[Look]:
+        """Return the crops that are worth their cost, the most promising first, until the budget is spent."""
+        wanted = [
+            (-promise, frame, crop_box(box))
+            for one in people
+            for frame in range(frames)
+            for promise, box in self._promise(one, frame)
+        ]
+        looks: list[Look] = []
+        for _, frame, box in sorted(wanted, key=lambda want: want[0]):
+            look = Look(frame, box, self._zoom.crop_side or None)
+            left -= self._cost(look)
+            if left < 0:
+                break
+            planned = np.array([other.box for other in looks if other.frame == frame] or [(0, 0, 0, 0)], np.float32)
+            if pairwise_iou(np.array([box], np.float32), planned).max() <= SAME_CROP:
+                looks.append(look)
+            else:
+                left += self._cost(look)
+        return looks
+
+    def _promise(self, one: _Sighted, frame: int) -> list[tuple[float, FloatArray]]:
+        """Return how promising it is to look for someone in a frame, and where; empty if it is not."""
+        frames = np.array(one.frames)
+        away = np.abs(frames - frame)
+        nearest = int(away.argmin())
+        score = one.scores[nearest] if away[nearest] == 0 else 0.0
+        promise = one.evidence * (1 - score / self._sure) / (1 + 0.15 * away[nearest])
+        if away[nearest] > self._hold or promise < self._score_thr:
+            return []
+        boxes = np.stack(one.boxes)
+        return [(promise, np.array([np.interp(frame, frames, boxes[:, side]) for side in range(4)], np.float32))]
+
+
+def tile_boxes(width: int, height: int) -> list[tuple[int, int, int, int]]:
+    """Return six overlapping tiles of a frame, three along its longer side, as x1, y1, x2, y2 in pixels."""
+    across, down = (3, 2) if width >= height else (2, 3)
+    columns, rows = _spans(width, across), _spans(height, down)
+    return [(left, top, right, bottom) for top, bottom in rows for left, right in columns]
+
+
+def _spans(length: int, count: int) -> list[tuple[int, int]]:
+    """Cut a length into equal spans that overlap."""
+    size = length / (count - (count - 1) * TILE_OVERLAP)
+    starts = [index * size * (1 - TILE_OVERLAP) for index in range(count)]
+    return [(int(start), min(length, int(np.ceil(start + size)))) for start in starts]
+
+
+def crop_box(box: npt.NDArray[np.floating]) -> tuple[int, int, int, int]:
+    """Return the square around a person's box, x1, y1, x2, y2 in pixels; it may leave the frame."""
+    half = CROP_SCALE * max(float(box[2] - box[0]), float(box[3] - box[1]), LEAST_BOX) / 2
+    x, y = float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2
+    left, top, side = round(x - half), round(y - half), round(2 * half)
+    return left, top, left + side, top + side
+
+
+def cut(image: Image, box: tuple[int, int, int, int]) -> Image:
+    """Return a part of an image, black where the box leaves it: crops keep one shape, which models need not recompile.
+
+    The part is a view where the box lies inside.
+    """
+    height, width = image.shape[:2]
+    x1, y1, x2, y2 = box
+    inside = image[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
+    if x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height:
+        return inside
+    if not inside.size:
+        return np.zeros((y2 - y1, x2 - x1, 3), np.uint8)
+    left, top = max(-x1, 0), max(-y1, 0)
+    right, bottom = x2 - x1 - left - inside.shape[1], y2 - y1 - top - inside.shape[0]
+    return np.asarray(cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_CONSTANT), np.uint8)

@@ -1,0 +1,1 @@
+"""Whether the rank order helps the recogniser that it is made for."""

@@ -1,0 +1,208 @@
+"""Train STGCN++ on the first two people of each clip, chosen in different orders, and compare the accuracy.
+
+    python -m tests.benchmarks.downstream --annotations FOLDER --sources sources.tsv [--seeds 3] [--json FILE]
+
+FOLDER holds the annotation files of one run, made with a large --max-persons so that the orders differ in whom they
+show: `rank` (the order in the file), `detector` (highest mean joint score first), `area` (largest box first) and
+`random`. The source file has a line `clip<tab>source` per clip. Clips of one source are never on both sides of a
+split: every clip is tested once, by a model that saw none of its source. The accuracy is that over all clips, per seed.
+
+The model is mmaction2's STGCN++ (backbone STGCN, adaptive graph, multi-branch temporal convolution; joints x, y, score
+normalised to the frame as its PreNormalize2D does), by default narrower and on fewer frames than published, because
+the data set is small and this runs on processors too. Needs the environment that `tests/client` describes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.annotation import read_annotation
+from tasks.storage import write_json
+
+PEOPLE = 2
+ORDERS = ("rank", "detector", "area", "random")
+
+
+def main() -> None:
+    """Train and test under every order and seed, and print the accuracies."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--annotations", type=Path, required=True, help="folder of one run's annotation files")
+    parser.add_argument("--sources", type=Path, required=True, help="clip and source per line, tab between")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--folds", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--frames", type=int, default=24, help="frames sampled from a clip")
+    parser.add_argument("--channels", type=int, default=16, help="channels of the first stage; 64 as published")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    args = parser.parse_args()
+    clips = load_clips(args.annotations, args.sources)
+    labels = np.array([c["label"] for c in clips])
+    print(f"{len(clips)} clips, {labels.mean():.2f} of them fights")  # noqa: T201
+    result: dict[str, Any] = {}
+    for order in ORDERS:
+        runs = [accuracy(clips, order, seed, args) for seed in range(args.seeds)]
+        result[order] = {"accuracy": float(np.mean(runs)), "std": float(np.std(runs)), "seeds": runs}
+        text = " ".join(f"{run:.3f}" for run in runs)
+        print(f"{order:10s} accuracy {np.mean(runs):.3f} +- {np.std(runs):.3f}   ({text})", flush=True)  # noqa: T201
+    if args.json:
+        write_json(args.json, {"downstream": result})
+
+
+def load_clips(folder: Path, sources: Path) -> list[dict[str, Any]]:
+    """Read the annotations of a folder, each with the source of its clip."""
+    lines = [line.split("\t") for line in sources.read_text(encoding="utf-8").splitlines()]
+    source = {line[0]: line[1] for line in lines if len(line) >= 2}
+    clips = []
+    for path in sorted(folder.rglob("*_enhanced_stgcn_annotation.pkl")):
+        for annotation in read_annotation(path)["annotations"]:
+            stem = annotation["frame_dir"].rsplit("/", 1)[-1]
+            clips.append({**annotation, "source": source.get(stem, stem)})
+    return clips
+
+
+def first_people(clip: dict[str, Any], order: str, seed: int) -> npt.NDArray[np.int64]:
+    """Return the positions of the people whom an order shows."""
+    count = len(clip["keypoint"])
+    if order == "rank":
+        return np.arange(count)[:PEOPLE]
+    if order == "detector":
+        seen = clip["keypoint_score"].max(-1) > 0
+        score = clip["keypoint_score"].mean(-1).sum(-1) / np.maximum(seen.sum(-1), 1)
+    elif order == "area":
+        size = np.maximum(clip["bbox"][..., 2:] - clip["bbox"][..., :2], 0).prod(-1)
+        score = size.sum(-1) / np.maximum((size > 0).sum(-1), 1)
+    else:
+        # The clip's name in the seed: another clip, another order.
+        score = np.random.default_rng([seed, *clip["frame_dir"].encode()]).random(count)
+    return np.argsort(-score, kind="stable")[:PEOPLE]
+
+
+def tensor_of(clip: dict[str, Any], order: str, seed: int, frames: int) -> npt.NDArray[np.float32]:
+    """Return the input of one clip, (PEOPLE, frames, 17, 3): x, y in [-1, 1] of the frame, and the joint score."""
+    people = first_people(clip, order, seed)
+    height, width = clip["img_shape"]
+    at = np.linspace(0, clip["total_frames"] - 1, frames).round().astype(int)
+    score = clip["keypoint_score"][people][:, at]
+    joints = (clip["keypoint"][people][:, at] - (width / 2, height / 2)) / (width / 2, height / 2)
+    joints = np.where(score[..., None] > 0, joints, 0)
+    out = np.zeros((PEOPLE, frames, joints.shape[2], 3), np.float32)
+    out[: len(people)] = np.concatenate([joints, score[..., None]], -1)
+    return out
+
+
+def folds_of(clips: list[dict[str, Any]], count: int) -> npt.NDArray[np.int64]:
+    """Assign whole sources to folds, largest first, each to the fold with the fewest clips; the same for all orders."""
+    names, size = np.unique([c["source"] for c in clips], return_counts=True)
+    fold, filled = {}, np.zeros(count, int)
+    for name, clips_of_source in sorted(zip(names, size, strict=True), key=lambda item: -item[1]):
+        fold[name] = int(filled.argmin())
+        filled[fold[name]] += clips_of_source
+    return np.array([fold[c["source"]] for c in clips])
+
+
+def accuracy(clips: list[dict[str, Any]], order: str, seed: int, args: argparse.Namespace) -> float:
+    """Train one model per fold and return the share of all clips that the model without their source gets right."""
+    x = np.stack([tensor_of(c, order, seed, args.frames) for c in clips])
+    y = np.array([int(c["label"]) for c in clips])
+    fold = folds_of(clips, args.folds)
+    right = np.zeros(len(clips), bool)
+    for f in np.unique(fold):
+        test = fold == f
+        right[test] = predict(train(x[~test], y[~test], seed, args), x[test]) == y[test]
+    return float(right.mean())
+
+
+def train(x: npt.NDArray[np.float32], y: npt.NDArray[Any], seed: int, args: argparse.Namespace) -> Any:
+    """Train STGCN++ with SGD, cosine schedule, mirrored and scaled copies."""
+    import torch
+
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    model = build(args.channels)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    steps = args.epochs * -(-len(x) // 16)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    model.train()
+    for _ in range(args.epochs):
+        for rows in np.array_split(rng.permutation(len(x)), -(-len(x) // 16)):
+            loss = torch.nn.functional.cross_entropy(model(augment(x[rows], rng)), torch.as_tensor(y[rows]))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    return model
+
+
+def augment(x: npt.NDArray[np.float32], rng: np.random.Generator) -> Any:
+    """Mirror half of the clips, scale and shift all, and exchange the two people at random."""
+    import torch
+
+    x = x.copy()
+    flip = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
+    mirrored = rng.random(len(x)) < 0.5
+    x[mirrored] = x[mirrored][:, :, :, flip] * np.array([-1, 1, 1], np.float32)
+    swapped = rng.random(len(x)) < 0.5
+    x[swapped] = x[swapped][:, ::-1]
+    scale = rng.uniform(0.8, 1.2, (len(x), 1, 1, 1, 1)).astype(np.float32)
+    shift = rng.uniform(-0.2, 0.2, (len(x), 1, 1, 1, 2)).astype(np.float32)
+    x[..., :2] = np.where(x[..., 2:] > 0, x[..., :2] * scale + shift, 0)
+    return torch.as_tensor(x)
+
+
+def predict(model: Any, x: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Return the class of each clip."""
+    import torch
+
+    model.eval()
+    with torch.no_grad():
+        return np.asarray(model(torch.as_tensor(x)).argmax(1).numpy())
+
+
+def build(channels: int) -> Any:
+    """Return mmaction2's STGCN++ backbone with a mean over time, joints and people, and one linear layer."""
+    import torch
+
+    _stand_in()
+    from mmaction.models.backbones import STGCN
+
+    class Recogniser(torch.nn.Module):
+        """Backbone and classifier."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = STGCN(
+                graph_cfg={"layout": "coco", "mode": "spatial"},
+                base_channels=channels,
+                num_person=PEOPLE,
+                gcn_adaptive="init",
+                gcn_with_res=True,
+                tcn_type="mstcn",
+            )
+            self.classify = torch.nn.Linear(4 * channels, 2)
+
+        def forward(self, x: Any) -> Any:
+            """Return the scores (N, 2) of clips (N, M, T, V, 3)."""
+            return self.classify(self.backbone(x).mean((1, 3, 4)))
+
+    return Recogniser()
+
+
+def _stand_in() -> None:
+    """Put an empty module where the wheel of mmaction2 1.2.0 lacks one that its package imports (a localizer)."""
+    for name in ("mmaction.models.localizers.drn", "mmaction.models.localizers.drn.drn"):
+        if name not in sys.modules:
+            module = types.ModuleType(name)
+            module.DRN = type("DRN", (), {})  # type: ignore[attr-defined]
+            module.__path__ = []
+            sys.modules[name] = module
+
+
+if __name__ == "__main__":
+    main()

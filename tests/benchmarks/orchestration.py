@@ -1,0 +1,112 @@
+"""What Prefect costs: the same clips through the plain functions and through the flow, taken in turn.
+
+    python -m tests.benchmarks.orchestration --clips FOLDER [--count 20] [--json FILE]
+
+Each clip is annotated twice into fresh folders, once by the steps as plain functions and once as an `annotate-video`
+subflow, in alternating order, so that a machine whose speed drifts slows both alike. The start of the server is
+measured apart: it is paid once per run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from flows.server import prefect_api, prepare_environment
+
+
+def _plain(output_root: Path) -> Callable[[Any], None]:
+    """Return a function that annotates a job by the steps as plain functions."""
+    from prefect.tasks import Task
+
+    from flows import annotate_video as room
+    from tasks import steps
+    from tasks.poses import entry_of
+    from tasks.settings import Settings
+
+    names = {name: value.fn for name, value in vars(steps).items() if isinstance(value, Task)}
+    plain = SimpleNamespace(**names, timed=steps.timed)
+    entry = entry_of(Settings().poses)
+
+    def run(job: Any) -> None:
+        """Annotate one clip without Prefect."""
+        original, room.steps = room.steps, plain  # type: ignore[assignment]
+        try:
+            room._annotate(job.clip, output_root, job.settings.resolve(entry.thresholds), entry)
+        finally:
+            room.steps = original
+
+    return run
+
+
+def measure(folder: Path, count: int) -> dict[str, float]:
+    """Annotate the first clips of a folder both ways and return seconds and shares."""
+    from prefect import flow
+
+    from flows.local import ClipJob, run_clip
+    from tasks.outputs import discover_clips
+    from tasks.poses import model_of
+    from tasks.settings import Settings
+
+    settings = Settings()
+    model_of(settings.poses)
+    with tempfile.TemporaryDirectory(prefix="fightpose-") as scratch:
+        roots = {"plain": Path(scratch) / "plain", "flow": Path(scratch) / "flow"}
+        jobs = {
+            way: [ClipJob(c, folder, root, settings) for c in discover_clips(folder, root).clips[:count]]
+            for way, root in roots.items()
+        }
+        ways: dict[str, Callable[[Any], Any]] = {"plain": _plain(roots["plain"]), "flow": run_clip}
+        seconds = dict.fromkeys(ways, 0.0)
+
+        @flow(name="orchestration-benchmark")
+        def both() -> None:
+            """Stand in for the dataset flow, so that each clip is a subflow as in a real run."""
+            # The first clip compiles the model and opens the connections: not counted.
+            for way in ways:
+                ways[way](jobs[way][0])
+            for index in range(1, len(jobs["plain"])):
+                order = list(ways) if index % 2 else list(ways)[::-1]
+                for way in order:
+                    start = time.perf_counter()
+                    ways[way](jobs[way][index])
+                    seconds[way] += time.perf_counter() - start
+
+        both()
+    clips = len(jobs["plain"]) - 1
+    added = seconds["flow"] - seconds["plain"]
+    return {
+        "clips": clips,
+        "plain_s": seconds["plain"],
+        "flow_s": seconds["flow"],
+        "added_s_per_clip": added / clips,
+        "share_of_run": added / seconds["flow"],
+    }
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", required=True, type=Path)
+    parser.add_argument("--count", type=int, default=21, help="clips, the first of which is not counted")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    prepare_environment(console_level="CRITICAL")
+    start = time.perf_counter()
+    with prefect_api():
+        figures = {"server_start_s": time.perf_counter() - start, **measure(args.clips.resolve(), args.count)}
+    for name, value in figures.items():
+        sys.stdout.write(f"{name:20s} {value:.3f}\n")
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Which rule puts the fighters first: on labelled clips and on synthetic scenes."""

@@ -1,0 +1,73 @@
+"""The coverage benchmark's own arithmetic, on hand-made detections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.records import Poses, Tracks
+from tasks.video import decode_frames, probe_video
+from tests.benchmarks.coverage.empty_scenes import write_empty_scenes
+from tests.benchmarks.coverage.measures import count_frames, count_tracked, longest_track_s, shares
+from tests.benchmarks.labelled import Label
+
+BOX = [10.0, 10.0, 30.0, 60.0]
+LABEL = Label(
+    "a.mp4",
+    "s",
+    {1: [{"person": 1, "role": "fighter", "box": BOX}, {"person": 2, "role": "bystander", "box": [70, 10, 90, 60]}]},
+)
+
+
+def poses(boxes: list[list[float]], frames: list[int]) -> Poses:
+    """Return detections whose joints fill their boxes, in a clip of 20 frames at 10 frames per second."""
+    bbox = np.array(boxes, np.float32).reshape(-1, 4)
+    spread = np.linspace(0, 1, 17, dtype=np.float32)[None, :, None]
+    joints = bbox[:, None, :2] + spread * (bbox[:, None, 2:] - bbox[:, None, :2])
+    index = np.array(frames, np.int32)
+    ones = np.ones((len(bbox), 17), np.float32)
+    return Poses(index, bbox, ones[:, 0], joints, ones, frame_count=20, width=100, height=80, fps=10)
+
+
+def test_covered_people_are_counted_by_role() -> None:
+    """One of two labelled people is covered; detections in other frames do not count."""
+    figures = shares(count_frames(poses([BOX, BOX], [0, 1]), LABEL))
+    assert (figures["fighters"], figures["bystanders"]) == (1, 0)
+    assert (figures["people_per_frame"], figures["doubles"]) == (1, 0)
+
+
+def test_two_skeletons_on_one_person_are_a_double() -> None:
+    """One of the two labelled people has two."""
+    assert shares(count_frames(poses([BOX, BOX], [1, 1]), LABEL))["doubles"] == pytest.approx(0.5)
+
+
+def test_nobody_found_is_no_coverage() -> None:
+    """A clip without a detection is not an error."""
+    nobody = poses([], [])
+    tracks = Tracks(nobody, np.zeros(0, np.int32), np.zeros(0, bool))
+    count = count_frames(nobody, LABEL) + count_tracked(tracks, LABEL, 10)
+    assert shares(count)["fighters"] == shares(count)["fighters_tracked"] == 0
+    assert longest_track_s(tracks, 10) == 0
+
+
+def test_only_tracks_of_the_least_length_count() -> None:
+    """Twelve frames at ten per second are 1.2 seconds."""
+    found = poses([BOX] * 12, list(range(12)))
+    tracks = Tracks(found, np.ones(12, np.int32), np.zeros(12, bool))
+    assert longest_track_s(tracks, 10) == pytest.approx(1.2)
+    assert longest_track_s(tracks, 13) == 0
+    assert count_tracked(tracks, LABEL, 10)["tracked fighter covered"] == 1
+    assert count_tracked(tracks, LABEL, 13)["tracked fighter covered"] == 0
+
+
+def test_scenes_without_people_are_the_same_in_every_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their noise comes from the frame's number."""
+    monkeypatch.setattr("tests.benchmarks.coverage.empty_scenes.FRAMES", 2)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    first, second = (write_empty_scenes(tmp_path / name) for name in ("first", "second"))
+    assert [path.name for path in first] == [path.name for path in second]
+    a, b = (next(decode_frames(probe_video(paths[0]))).image for paths in (first, second))
+    assert (a == b).all()

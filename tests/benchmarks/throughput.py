@@ -1,0 +1,352 @@
+"""How close the pipeline comes to its model's own speed, and how it compares with what people used before.
+
+    python -m tests.benchmarks.throughput --video FILE [--model M | --config C --checkpoint P] [--json FILE]
+
+Every kind of run has a process of its own, so that its peak memory is its own; the runs are interleaved, round after
+round, so that other work on the machine touches all alike, and each ratio is the median over the rounds. With a config
+and a checkpoint the checkpoint is exported and our runs use the exported file, the earlier loop mmpose itself, and
+rtmlib (where installed) the exported file: all with the same weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from tasks.settings import OverlaySettings, PoseSettings, Settings
+
+PRELOADED = 64
+"""Frames of the model-only run: enough to keep it busy, few enough for memory."""
+
+LONGER = 10
+"""How many times longer the clip of the memory comparison is."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all runs share: the clip, our model, and the mmpose files of the earlier loop."""
+
+    video: Path
+    model: str
+    out: Path
+    config: str | None = None
+    checkpoint: str | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """Our settings, thresholds filled in."""
+        from tasks.poses import resolve_model
+
+        return Settings(poses=PoseSettings(model=self.model)).resolve(resolve_model(self.model).thresholds)
+
+
+Run = Callable[[], int]
+"""Does the work once and returns the number of frames."""
+
+
+def decode_only(job: Job) -> Run:
+    """Prepare the decoding of the clip, and nothing else."""
+    from tasks.video import decode_frames, probe_video
+
+    info = probe_video(job.video)
+    return lambda: sum(1 for _ in decode_frames(info))
+
+
+def model_only(job: Job) -> Run:
+    """Prepare the model on frames that lie in memory already."""
+    from itertools import islice
+
+    from tasks.poses import model_of
+    from tasks.video import decode_frames, probe_video
+
+    model = model_of(job.settings.poses)
+    frames = [frame.image for frame in islice(decode_frames(probe_video(job.video)), PRELOADED)]
+
+    def run() -> int:
+        """Detect batch after batch."""
+        for start in range(0, len(frames), model.batch_size):
+            model.detect(frames[start : start + model.batch_size])
+        return len(frames)
+
+    return run
+
+
+def extract(job: Job) -> Run:
+    """Prepare pose extraction: decoding, model, thresholds, NMS."""
+    from tasks.poses import extract_poses, model_of
+    from tasks.video import probe_video
+
+    settings = job.settings.poses
+    model = model_of(settings)
+    return lambda: extract_poses(probe_video(job.video), model, settings).frame_count
+
+
+def annotate(job: Job, overlay: bool = False) -> Run:
+    """Prepare the whole of a clip but Prefect: poses, tracks, ranking, annotation, and the overlay where wanted."""
+    from tasks.annotation import build_annotation, write_annotation
+    from tasks.involvement import rank_involvement
+    from tasks.outputs import find_clip
+    from tasks.overlay import write_overlay
+    from tasks.poses import extract_poses, model_of
+    from tasks.region_weights import learn_region_weights
+    from tasks.regions import score_regions
+    from tasks.tracking import track_people
+    from tasks.video import decode_frames, probe_video
+
+    settings = job.settings
+    model = model_of(settings.poses)
+    clip = find_clip(job.video, None, job.out)
+
+    def run() -> int:
+        """Walk the clip through the steps of the flow."""
+        video = probe_video(clip.path)
+        poses = extract_poses(video, model, settings.poses)
+        tracks = track_people(poses, settings.tracking)
+        regions = score_regions(tracks)
+        weights = learn_region_weights(tracks, regions, settings.scoring)
+        # Everyone is kept: which tracks are long enough is no matter of speed.
+        ranking = rank_involvement(tracks, regions, weights, settings.scoring)
+        write_annotation(clip.annotation_path, [build_annotation(clip, tracks, ranking, settings, {})])
+        if overlay:
+            write_overlay(decode_frames(video), video, tracks, ranking, clip.overlay_path, OverlaySettings())
+        return poses.frame_count
+
+    return run
+
+
+def earlier_loop(job: Job) -> Run:
+    """Prepare what the earlier scripts did: one frame at a time, all kept, mmpose's visualizer for the overlay."""
+    import torch
+
+    from tasks.poses.mmpose_compat import importable_mmpose
+
+    with importable_mmpose():
+        from mmpose.apis import inference_bottomup, init_model
+        from mmpose.registry import VISUALIZERS
+
+        model = init_model(job.config, None, "cpu")
+        visualizer = VISUALIZERS.build({"type": "PoseLocalVisualizer", "name": "earlier", "radius": 3})
+    # mmengine 0.10 cannot read numpy objects with torch 2.6 or later.
+    model.load_state_dict(torch.load(str(job.checkpoint), weights_only=False)["state_dict"], strict=False)
+    visualizer.set_dataset_meta(model.dataset_meta)
+    draw = visualizer.draw_circles
+    # mmpose 1.3 turns an array into a number in a way that numpy 2.4 refuses.
+    visualizer.draw_circles = lambda centre, radius, **style: draw(centre, float(np.ravel(radius)[0]), **style)
+
+    def run() -> int:
+        """Read all, infer all, then draw all."""
+        frames = []
+        capture = cv2.VideoCapture(str(job.video))
+        while (read := capture.read())[0]:
+            frames.append(read[1])
+        results = [inference_bottomup(model, frame)[0] for frame in frames]
+        height, width = frames[0].shape[:2]
+        code = cv2.VideoWriter.fourcc(*"MJPG")
+        writer = cv2.VideoWriter(str(job.out / "earlier.avi"), code, 25, (width, height))
+        for frame, result in zip(frames, results, strict=True):
+            visualizer.add_datasample("frame", frame, result, draw_gt=False, show=False, kpt_thr=0.3)
+            writer.write(np.ascontiguousarray(visualizer.get_image()))
+        writer.release()
+        return len(frames)
+
+    return run
+
+
+def by_rtmlib(job: Job) -> Run:
+    """Prepare rtmlib on the same .onnx file, frame by frame, ONNX Runtime on the CPU; no overlay."""
+    from rtmlib import RTMO
+
+    from tasks.poses.rtmo import Rtmo
+
+    ours = Rtmo(Path(job.model))
+    model = RTMO(job.model, model_input_size=(ours.height, ours.width), backend="onnxruntime", device="cpu")
+
+    def run() -> int:
+        """Read and infer in turn."""
+        capture = cv2.VideoCapture(str(job.video))
+        count = 0
+        while (read := capture.read())[0]:
+            model(read[1])
+            count += 1
+        return count
+
+    return run
+
+
+KINDS: dict[str, Callable[[Job], Run]] = {
+    "decode": decode_only,
+    "model": model_only,
+    "extract": extract,
+    "annotate": annotate,
+    "annotate+overlay": lambda job: annotate(job, overlay=True),
+    "earlier loop": earlier_loop,
+    "rtmlib": by_rtmlib,
+}
+
+
+def serve(kind: str, job: Job, pipe: Any) -> None:
+    """Prepare one kind in this process, run it whenever asked, and report its peak memory at the end."""
+    run = KINDS[kind](job)
+    pipe.send("ready")
+    while pipe.recv() == "run":
+        start = time.perf_counter()
+        frames = run()
+        pipe.send(frames / (time.perf_counter() - start))
+    # Kilobytes on Linux.
+    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+class Worker:
+    """The process of one kind."""
+
+    def __init__(self, kind: str, job: Job) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(kind, job, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._pipe.recv()
+
+    def run(self) -> float:
+        """Return frames per second of one run."""
+        self._pipe.send("run")
+        return float(self._pipe.recv())
+
+    def finish(self) -> float:
+        """End the process and return its peak memory in MiB."""
+        self._pipe.send("stop")
+        peak = float(self._pipe.recv())
+        self._process.join()
+        return peak
+
+
+def lengthened(video: Path, target: Path) -> Path:
+    """Write a clip several times in a row into one file, without encoding it again."""
+    with av.open(str(target), "w") as out:
+        stream, end = None, 0
+        for _ in range(LONGER):
+            with av.open(str(video)) as source:
+                template = source.streams.video[0]
+                stream = stream or out.add_stream_from_template(template)
+                packets = [packet for packet in source.demux(template) if packet.dts is not None]
+                # Decoding times begin below zero where frames are reordered, and may not go back in a file.
+                shift = end - (packets[0].dts or 0)
+                for packet in packets:
+                    step = packet.duration or int(1 / (Fraction(template.average_rate or 25) * packet.time_base))
+                    packet.dts, packet.pts = (packet.dts or 0) + shift, (packet.pts or 0) + shift
+                    end = packet.dts + step
+                    packet.stream = stream
+                    out.mux(packet)
+    return target
+
+
+def ratios_of(rates: dict[str, list[float]]) -> dict[str, float]:
+    """Return the median over the rounds of every ratio whose two kinds were run."""
+    wanted = {
+        "extract_to_model": ("extract", "model"),
+        "annotate_to_model": ("annotate+overlay", "model"),
+        "vs_earlier_loop": ("annotate+overlay", "earlier loop"),
+        "vs_rtmlib": ("extract", "rtmlib"),
+    }
+    return {
+        name: median(a / b for a, b in zip(rates[top], rates[bottom], strict=True))
+        for name, (top, bottom) in wanted.items()
+        if rates.get(top) and rates.get(bottom)
+    }
+
+
+def exported(config: str, checkpoint: str, folder: Path) -> str:
+    """Export a checkpoint in a process of its own, so that this one stays free of torch."""
+    context = multiprocessing.get_context("spawn")
+    path = folder / f"{Path(checkpoint).stem}.onnx"
+    process = context.Process(target=_export, args=(Path(config), Path(checkpoint), path))
+    process.start()
+    process.join()
+    if process.exitcode:
+        sys.exit("the export failed")
+    return str(path)
+
+
+def _export(config: Path, checkpoint: Path, path: Path) -> None:
+    """Write the .onnx file, unchecked: random weights see nobody in a real clip."""
+    from tasks.poses.export import write_onnx
+    from tasks.poses.mmpose_backend import load_network
+
+    write_onnx(load_network(config, checkpoint), path)
+
+
+def measure(job: Job, kinds: list[str], rounds: int) -> dict[str, Any]:
+    """Run all kinds round after round and return frames/s, peak memory (MiB) and ratios."""
+    workers = {kind: Worker(kind, job) for kind in kinds}
+    for worker in workers.values():  # caches fill, kernels are chosen
+        worker.run()
+    rates: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for _ in range(rounds):
+        for kind, worker in workers.items():
+            rates[kind].append(worker.run())
+    memory = {kind: worker.finish() for kind, worker in workers.items()}
+    return {"fps": {kind: median(values) for kind, values in rates.items()}, "mib": memory, "ratios": ratios_of(rates)}
+
+
+def longer_memory(job: Job, folder: Path) -> float:
+    """Return the peak memory of annotating a longer clip over that of the clip itself."""
+    peaks = []
+    for video in (job.video, lengthened(job.video, folder / f"longer{job.video.suffix}")):
+        worker = Worker("annotate+overlay", Job(video, job.model, job.out))
+        worker.run()
+        peaks.append(worker.finish())
+    return peaks[1] / peaks[0]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--video", type=Path, required=True)
+    parser.add_argument("--model", default="movenet-multipose")
+    parser.add_argument("--config")
+    parser.add_argument("--checkpoint")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="fightpose-") as name:
+        folder = Path(name)
+        model = options.model
+        if options.config:
+            model = exported(options.config, options.checkpoint, folder)
+        job = Job(options.video.resolve(), model, folder / "out", options.config, options.checkpoint)
+        job.out.mkdir()
+        kinds = [kind for kind in KINDS if kind not in ("earlier loop", "rtmlib")]
+        kinds += ["earlier loop"] if options.config else []
+        if model.endswith(".onnx"):
+            with suppress(ImportError):
+                import rtmlib  # noqa: F401
+
+                kinds.append("rtmlib")
+        result = measure(job, kinds, options.rounds)
+        result["ratios"]["memory_10x_longer"] = longer_memory(job, folder)
+    for kind, rate in result["fps"].items():
+        sys.stdout.write(f"{kind:18} {rate:8.1f} frames/s  peak {result['mib'][kind]:6.0f} MiB\n")
+    for ratio, value in result["ratios"].items():
+        sys.stdout.write(f"{ratio:18} {value:8.2f}\n")
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Our annotations in the programs that they are made for."""

@@ -1,0 +1,112 @@
+"""Running again what failed, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.annotate_dataset import FailOn, annotate_dataset
+from flows.annotate_video import annotate_video
+from flows.results import Outcome
+from flows.retry_failed import failed_jobs, retry_failed
+from tasks import steps
+from tasks.errors import FightposeError
+from tasks.failures import current_failures
+from tasks.outputs import find_clip
+from tasks.settings import Settings
+from tests.video_factory import plain_frames, write_video
+
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect_server")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give three clips of different content."""
+    root = tmp_path / "data"
+    (root / "Fight").mkdir(parents=True)
+    for number in range(3):
+        write_video(root / "Fight" / f"{number}.mp4", plain_frames(16 + number, width=128, height=96))
+    return root
+
+
+@pytest.fixture
+def overlay_fails(monkeypatch):
+    """Let the overlay of clip 1 fail, until the fixture's answer is called."""
+    write = steps.write_overlay
+
+    def fails(video_frames, video, *rest):
+        """Fail for one clip, in a way that trying again at once does not mend."""
+        if video.path.name == "1.mp4":
+            raise ValueError("no space in the encoder")
+        return write(video_frames, video, *rest)
+
+    monkeypatch.setattr(steps, "write_overlay", fails)
+    return lambda: monkeypatch.setattr(steps, "write_overlay", write)
+
+
+def test_only_failed_clips_run_again_and_their_poses_are_not_extracted_again(folder, out, stand_in, overlay_fails):
+    """The model has seen every frame once, in both runs together."""
+    first = annotate_dataset(folder, out)
+    assert first.count(Outcome.FAILED) == 1
+    names = find_clip(folder / "Fight/1.mp4", folder, out)
+    # The annotation was written before the overlay failed; it is what a run that was broken off would lack.
+    names.annotation_path.unlink()
+    assert stand_in.frames == 16 + 17 + 18
+    others = {path: path.stat().st_mtime_ns for path in out.rglob("*_annotation.pkl")}
+    overlay_fails()
+    again = retry_failed(out)
+    assert [result.clip for result in again.results] == ["Fight/1.mp4"]
+    assert again.count(Outcome.ANNOTATED) == 1
+    assert again.extracted == 0
+    assert stand_in.frames == 16 + 17 + 18
+    assert {path: path.stat().st_mtime_ns for path in others} == others
+    assert names.overlay_path.is_file()
+    assert current_failures(out) == []
+    assert again.mapping_ok
+    assert retry_failed(out).results == []
+
+
+def test_a_damaged_annotation_does_not_count_as_one(folder, out, stand_in, overlay_fails):
+    """A clip of the log whose annotation cannot be read, or breaks the contract, is run again."""
+    annotate_dataset(folder, out)
+    names = find_clip(folder / "Fight/1.mp4", folder, out)
+    assert failed_jobs(out, Settings()) == []
+    names.annotation_path.write_bytes(b"half a pickle")
+    assert [job.clip.relative for job in failed_jobs(out, Settings())] == ["Fight/1.mp4"]
+
+
+def test_the_settings_of_the_last_run_are_taken_unless_others_are_given(folder, out, stand_in):
+    """A clip that no setting of the last run let pass is annotated under another one."""
+    strict = Settings.model_validate({"selection": {"min_track_length": 17}})
+    assert annotate_dataset(folder, out, settings=strict).count(Outcome.FAILED) == 1
+    assert retry_failed(out).count(Outcome.FAILED) == 1
+    assert retry_failed(out, settings=Settings()).count(Outcome.ANNOTATED) == 1
+    assert stand_in.frames == 16 + 17 + 18
+
+
+def test_a_clip_that_was_run_by_itself_is_found_without_a_list_of_inputs(folder, out, stand_in, overlay_fails):
+    """Runs over one clip write no manifest; the log's path is enough."""
+    assert annotate_video(folder / "Fight/1.mp4", out, return_state=True).is_failed()
+    find_clip(folder / "Fight/1.mp4", None, out).annotation_path.unlink()
+    overlay_fails()
+    assert retry_failed(out).count(Outcome.ANNOTATED) == 1
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    """One line, and nothing is created."""
+    with pytest.raises(FightposeError, match="is no folder"):
+        retry_failed(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "share", "failed"),
+    [(FailOn.NONE, 0.1, False), (FailOn.ANY, 0.1, True), (FailOn.SHARE, 0.2, True), (FailOn.SHARE, 0.5, False)],
+)
+def test_failed_clips_fail_the_run_only_if_told_so(folder, out, stand_in, overlay_fails, fail_on, share, failed):
+    """One of three fails."""
+    state = annotate_dataset(folder, out, fail_on=fail_on, fail_share=share, return_state=True)
+    assert state.is_failed() is failed
+    if failed:
+        assert state.message == "1 of 3 clips failed; see the table of the run"

@@ -1,0 +1,1 @@
+"""Real servers, workers and databases on this machine; minutes each, marked `integration`."""

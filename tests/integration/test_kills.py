@@ -1,0 +1,119 @@
+"""Kill -9 of runs and workers at random moments: every clip ends, once."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tasks.failures import current_failures
+from tasks.manifest import read_manifests
+from tasks.mapping import verify_mapping
+from tests.integration.clips import make_clips
+from tests.integration.cluster import Cluster
+
+CLIPS = int(os.environ.get("FIGHTPOSE_TEST_CLIPS", "40"))
+KILLS = int(os.environ.get("FIGHTPOSE_TEST_KILLS", "20"))
+LIMIT_SECONDS = int(os.environ.get("FIGHTPOSE_TEST_LIMIT", "3600"))
+WORKERS = ("gpu-1", "gpu-2")
+PAUSE = (3.0, 12.0)
+"""Seconds between two kills."""
+
+
+def kill_one(cluster: Cluster, dice: random.Random) -> tuple[str, str] | None:
+    """Kill something at random and return what it was; None if no run was under way."""
+    runs = cluster.run_processes()
+    clip_runs = [run for run in runs if run.ppid() in {cluster.processes[name].pid for name in WORKERS}]
+    if not clip_runs:
+        return None
+    victim = dice.choice(clip_runs)
+    kind = dice.choice(["run", "run", "worker", "worker and its runs"])
+    worker = next(name for name in WORKERS if cluster.processes[name].pid == victim.ppid())
+    targets: list[Any] = [victim] if kind == "run" else [cluster.processes[worker]]
+    if kind == "worker and its runs":
+        targets += cluster.processes[worker].children(recursive=True)
+    for target in targets:
+        try:
+            target.kill()
+        except psutil.NoSuchProcess:
+            continue
+    if kind != "run":
+        cluster.processes[worker].wait(10)
+        cluster.worker("gpu", worker)
+    return kind, worker
+
+
+@pytest.mark.integration
+def test_every_clip_ends_once_whatever_is_killed(tmp_path):
+    """40 clips, 2 workers, 20 kills: annotated or recorded, and no extraction that was stored is done again."""
+    dice = random.Random(7)  # noqa: S311
+    clips, out = tmp_path / "data", tmp_path / "out"
+    make_clips(clips, CLIPS, frames=24)
+    kills: list[tuple[float, str, str]] = []
+    with Cluster(tmp_path, environment={"FIGHTPOSE_TEST_SECONDS": "0.1"}) as cluster:
+        cluster.provision(gpu=4, cpu=2)
+        for name in WORKERS:
+            cluster.worker("gpu", name)
+        cluster.worker("cpu", "cpu-1")
+        start = time.time()
+        run = cluster.run("annotate-dataset", input=str(clips), output_root=str(out), mode="pool", in_flight=8)
+        cluster.wait(run, 300, until="RUNNING")
+        while len(kills) < KILLS and time.time() - start < LIMIT_SECONDS / 2:
+            time.sleep(dice.uniform(*PAUSE))
+            if killed := kill_one(cluster, dice):
+                kills.append((time.time() - start, *killed))
+        ended = cluster.wait(run, LIMIT_SECONDS - (time.time() - start))
+        seconds = time.time() - start
+        extractions = cluster.extractions()
+    stored = {path: path.stat().st_mtime for path in (out / ".fightpose/poses").rglob("*.npz")}
+    report(kills, extractions, out, seconds)
+    assert ended.state is not None
+    assert ended.state.is_completed()
+    assert verify_mapping(out).ok
+    listed = read_manifests(out)
+    assert len(listed) == CLIPS
+    annotated = [clip for clip in listed if clip.annotation_path.is_file()]
+    failed = {failure.frame_dir for failure in current_failures(out)}
+    assert len(annotated) + len(failed) == CLIPS
+    assert not failed & {clip.frame_dir for clip in annotated}
+    # A clip is extracted again only where the earlier extraction was broken off before its poses were stored.
+    assert len(stored) == len(annotated)
+    assert not list(out.rglob(".partial-*")) or kills
+    for clip in annotated:
+        starts = sorted(moment for moment, path in extractions if path == clip.path)
+        done = poses_time(out, clip.path, stored, starts)
+        assert all(moment <= done for moment in starts), clip.relative
+
+
+def poses_time(out: Path, clip: Path, stored: dict[Path, float], starts: list[float]) -> float:
+    """Return when the poses of a clip were stored: named by content, so they are looked up by the clip's own key."""
+    from tasks.poses import resolve_model
+    from tasks.receipts import poses_path
+    from tasks.settings import Settings
+    from tasks.video import probe_video
+
+    entry = resolve_model("movenet-multipose")
+    settings = Settings().resolve(entry.thresholds)
+    return stored[poses_path(out, probe_video(clip), entry.sha256, settings.poses)]
+
+
+def report(
+    kills: list[tuple[float, str, str]], extractions: list[tuple[float, Path]], out: Path, seconds: float
+) -> None:
+    """Print the table of kills and outcomes."""
+    print(f"\n{CLIPS} clips, {len(kills)} kills, {seconds:.0f} s")
+    for moment, kind, worker in kills:
+        print(f"{moment:7.1f} s  {kind:20s} {worker}")
+    counts = Counter(path for _, path in extractions)
+    print(
+        f"extractions started: {len(extractions)}; clips started more than once: {sum(n > 1 for n in counts.values())}"
+    )
+    print(f"annotations: {len(list(out.rglob('*_annotation.pkl')))}, failures: {len(current_failures(out))}")
+    for failure in current_failures(out):
+        print(f"  {failure.frame_dir}: {failure.info}")

@@ -1,0 +1,152 @@
+"""`fightpose up`: comes up, survives the death of a worker, and leaves no process behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows import provision
+from tests.integration.cluster import Cluster, free_port
+
+READY_SECONDS = 300
+
+
+class Up:
+    """The command in a process of its own.
+
+    Parameters
+    ----------
+    folder
+        Prefect's home and the log.
+    environment
+        More variables.
+    """
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.port = free_port()
+        self.home = str(folder / "prefect")
+        self.log = folder / "up.log"
+        variables = {
+            **os.environ,
+            "PREFECT_HOME": self.home,
+            "PREFECT_SERVER_API_PORT": str(self.port),
+            "PYTHONPATH": str(provision.ROOT),
+            **environment,
+        }
+        if not environment:
+            variables.pop("PREFECT_API_URL", None)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", "from flows.cli import main; main()", "up"],
+                env=variables,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_for(self, text: str) -> None:
+        """Wait until the command has said something."""
+        deadline = time.monotonic() + READY_SECONDS
+        while text not in self.said():
+            assert self.process.poll() is None, self.said()
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.2)
+
+    def said(self) -> str:
+        """Return what the command has printed."""
+        return self.log.read_text(encoding="utf-8")
+
+    def family(self) -> list[psutil.Process]:
+        """Return every process that came of it, by Prefect's home."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("PREFECT_HOME") == self.home:
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+    def end(self, number: int) -> float:
+        """Send a signal and return after how many seconds the command had ended."""
+        start = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(120)
+        return time.monotonic() - start
+
+
+@pytest.mark.integration
+def test_up_comes_up_restarts_a_worker_and_ends_without_orphans(tmp_path):
+    """Through a SIGTERM; the second start finds everything there and ends with Ctrl-C."""
+    up = Up(tmp_path)
+    try:
+        up.wait_for("Ready.")
+        assert f"http://127.0.0.1:{up.port}" in up.said()
+        api = temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{up.port}/api"})
+        with api, get_client(sync_client=True) as client:
+            assert len(client.read_deployments()) == 5
+        (worker,) = [process for process in up.family() if "--pool gpu" in " ".join(process.cmdline())]
+        worker.kill()
+        up.wait_for("is started again")
+        deadline = time.monotonic() + 60
+        while len([p for p in up.family() if "worker start" in " ".join(p.cmdline())]) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        seconds = up.end(signal.SIGTERM)
+        print(f"\nSIGTERM: ended after {seconds:.1f} s, exit code {up.process.returncode}")
+        assert up.process.returncode == 0
+        assert up.family() == []
+        again = Up(tmp_path)
+        again.wait_for("Ready.")
+        assert "Created" not in again.said()
+        print(f"Ctrl-C: ended after {again.end(signal.SIGINT):.1f} s")
+        assert again.process.returncode == 0
+        assert again.family() == []
+    finally:
+        for process in up.family():
+            process.kill()
+
+
+@pytest.mark.integration
+def test_up_that_is_stopped_while_starting_leaves_nothing(tmp_path):
+    """Half-way through the server's start."""
+    up = Up(tmp_path)
+    try:
+        up.wait_for("Starting a Prefect server")
+        time.sleep(2)
+        up.end(signal.SIGINT)
+        assert up.process.returncode == 0, up.said()
+        assert up.family() == []
+    finally:
+        for process in up.family():
+            process.kill()
+
+
+@pytest.mark.integration
+def test_up_joins_a_server_that_is_named_and_leaves_it_running(tmp_path):
+    """A further machine: workers only; a server that does not answer is one line."""
+    gone = Up(tmp_path, PREFECT_API_URL=f"http://127.0.0.1:{free_port()}/api")
+    gone.process.wait(60)
+    assert gone.process.returncode == 2
+    assert "error: the Prefect server at" in gone.said()
+    assert "Traceback" not in gone.said()
+    with Cluster(tmp_path / "server-side") as cluster:
+        up = Up(tmp_path, PREFECT_API_URL=cluster.api)
+        try:
+            up.wait_for("Ready.")
+            assert "Starting a Prefect server" not in up.said()
+            up.end(signal.SIGTERM)
+            assert up.family() == []
+            assert cluster.answers()
+        finally:
+            for process in up.family():
+                process.kill()

@@ -1,0 +1,115 @@
+"""The parts of tracking: similarities, the filter, doubles and the repair of tracks."""
+
+import numpy as np
+import pytest
+
+from tasks.tracking.duplicates import find_doubles, pairs_within_frames
+from tasks.tracking.kalman import BoxFilter, to_centre, to_corners
+from tasks.tracking.repair import drop_ghosts, fill_gaps, link_fragments, merge_doubles
+from tasks.tracking.similarity import SEGMENT_SHARE, SIGMAS, iou, oks
+from tests.tasks.tracking.clips import clip, standing
+
+BOX = np.array([[0, 0, 10, 20]], np.float32)
+
+
+def test_iou_of_known_boxes() -> None:
+    """Equal, half shifted, apart, and empty."""
+    others = np.array([[0, 0, 10, 20], [5, 0, 15, 20], [20, 0, 30, 20], [3, 3, 3, 3]], np.float32)
+    np.testing.assert_allclose(iou(BOX, others), [1, 1 / 3, 0, 0], atol=1e-6)
+
+
+def test_oks_is_that_of_coco_for_equal_joint_scores() -> None:
+    """All joints shifted by 3 pixels: the formula, computed joint by joint."""
+    rng = np.random.default_rng(0)
+    pose = rng.uniform(0, 100, (1, 17, 2)).astype(np.float32)
+    ones, area = np.ones((1, 17), np.float32), np.array([5000], np.float32)
+    expected = np.mean([np.exp(-9 / (2 * 5000 * SEGMENT_SHARE * (2 * s) ** 2)) for s in SIGMAS.astype(float)])
+    shifted = pose + np.array([3, 0], np.float32)
+    np.testing.assert_allclose(oks(pose, ones, shifted, ones, area), expected, rtol=1e-5)
+
+
+def test_oks_ignores_joints_that_were_not_seen() -> None:
+    """A missing joint far away changes nothing; without any joint there is no similarity."""
+    pose, scores, area = np.zeros((1, 17, 2), np.float32), np.ones((1, 17), np.float32), np.array([100], np.float32)
+    other = pose.copy()
+    other[0, 3] = 1e4
+    seen = scores.copy()
+    seen[0, 3] = 0
+    np.testing.assert_allclose(oks(pose, scores, other, seen, area), 1)
+    np.testing.assert_allclose(oks(pose, scores * 0, other, seen, area), 0)
+
+
+def test_the_filter_learns_a_constant_velocity() -> None:
+    """After thirty frames of 4 pixels each, the prediction is right to half a pixel."""
+    boxes = BoxFilter()
+    boxes.start(standing(0, 0)[None].astype(np.float32))
+    for t in range(1, 30):
+        boxes.predict()
+        boxes.update(np.array([0]), standing(4 * t, 0)[None].astype(np.float32))
+    boxes.predict()
+    np.testing.assert_allclose(to_corners(boxes.position)[0], standing(120, 0), atol=0.5)
+
+
+def test_centres_and_corners_are_inverse() -> None:
+    """There and back."""
+    np.testing.assert_allclose(to_corners(to_centre(BOX)), BOX)
+
+
+def test_pairs_within_frames_are_complete_in_any_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every pair of a frame once, also where a block holds fewer pairs than a frame."""
+    frame = np.repeat(np.arange(5, dtype=np.int32), [3, 0, 1, 4, 2])
+    expected = {(i, j) for i in range(10) for j in range(i + 1, 10) if frame[i] == frame[j]}
+    for size in (1, 4, 1000):
+        monkeypatch.setattr("tasks.tracking.duplicates.PAIRS_AT_ONCE", size)
+        found = [(int(a), int(b)) for i, j in pairs_within_frames(frame) for a, b in zip(i, j, strict=True)]
+        assert len(found) == len(expected)
+        assert set(found) == expected
+
+
+def test_doubles_are_those_of_greedy_suppression() -> None:
+    """Of a chain a, b, c in which neighbours overlap, b is a double of a; c is none, because b does not count."""
+    poses = clip([[(standing(0, 100), 0.9), (standing(13, 100), 0.8), (standing(26, 100), 0.7)]])
+    assert find_doubles(poses).tolist() == [False, True, False]
+
+
+def test_tracks_of_one_person_at_one_time_become_one() -> None:
+    """The longer one's rows stay where both have one; the shorter one's elsewhere."""
+    poses = clip([[(standing(50, 100), 0.9), (standing(53, 102), 0.8)]] * 5 + [[(standing(53, 102), 0.8)]] * 3)
+    track_id = np.array([1, 2] * 5 + [2] * 3, np.int32)
+    merged = merge_doubles(poses, track_id)
+    assert merged.tolist() == [0, 2] * 5 + [2] * 3
+
+
+def test_tracks_that_only_cross_stay_two() -> None:
+    """Alike in the middle, apart before and after."""
+    poses = clip([[(standing(10 * t, 100), 0.9), (standing(200 - 10 * t, 100), 0.9)] for t in range(21)])
+    track_id = np.tile(np.array([1, 2], np.int32), 21)
+    assert np.array_equal(merge_doubles(poses, track_id), track_id)
+
+
+def test_fragments_are_linked_to_who_moves_on() -> None:
+    """Two people walk in a line; each one's second half continues its first."""
+    frames = [[(standing(20 + 4 * t, 100), 0.9), (standing(120 + 4 * t, 100), 0.9)] for t in range(24)]
+    frames[10:14] = [[]] * 4
+    track_id = np.concatenate([np.tile([1, 2], 10), np.tile([3, 4], 10)]).astype(np.int32)
+    assert link_fragments(clip(frames), track_id).tolist() == [1, 2] * 20
+
+
+def test_fragments_far_apart_in_time_stay_apart() -> None:
+    """More than a second."""
+    frames = [[(standing(20, 100), 0.9)]] * 5 + [[]] * 40 + [[(standing(20, 100), 0.9)]] * 5
+    track_id = np.repeat(np.array([1, 2], np.int32), 5)
+    assert np.array_equal(link_fragments(clip(frames), track_id), track_id)
+
+
+def test_ghosts_lack_detections_of_high_score() -> None:
+    """Counted, not averaged: a fighter scores low for most of a clinch."""
+    poses = clip([[(standing(20, 100), s), (standing(200, 100), 0.3)] for s in (0.9, 0.2, 0.9, 0.2)])
+    assert drop_ghosts(poses, np.tile(np.array([1, 2], np.int32), 4), 0.6, 2).tolist() == [1, 0] * 4
+
+
+def test_gaps_are_filled_only_where_the_person_stayed() -> None:
+    """Ten frames: a straight line is believed of someone who stands, not of someone who is elsewhere afterwards."""
+    for x, expected in ((52.0, 10), (300.0, 0)):
+        poses = clip([[(standing(50, 100), 0.9)], *[[]] * 10, [(standing(x, 100), 0.9)]])
+        assert fill_gaps(poses, np.array([1, 1], np.int32)).filled.sum() == expected
