@@ -308,14 +308,17 @@ def review(
 
 
 @app.command("apply-review")
-def apply_review(output_root: OutputRoot) -> None:
+def apply_review(
+    output_root: OutputRoot,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+) -> None:
     """Rewrite annotations and dataset.pkl from the corrections; exit code 1 if some do not fit."""
     from tasks.report import printable
     from tasks.review_folder import apply_review
 
     report = apply_review(output_root)
-    for line in report.lines():
-        typer.echo(printable(line))
+    for line in [report.to_json()] if as_json else map(printable, report.lines()):
+        typer.echo(line)
     raise typer.Exit(1 if report.problems else 0)
 
 

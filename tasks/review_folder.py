@@ -9,10 +9,11 @@ key `review` is automatic, so one that a later run wrote becomes the new copy.
 from __future__ import annotations
 
 import fcntl
+import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,10 @@ class ReviewReport:
     excluded: list[str] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the report as JSON; ASCII only, as a name may hold bytes that are no UTF-8."""
+        return json.dumps(asdict(self), indent=1)
 
     def lines(self) -> list[str]:
         """Return the report as lines of text."""

@@ -50,7 +50,7 @@ export class Player {
     video.loop = true;
   }
 
-  /** Return the frame of a time; half a frame is added against rounding at its beginning. */
+  /** Return the frame of a time; a hundredth of a frame is added, as times of frames are rounded. */
   frameAt(time) {
     return Math.min(Math.max(Math.floor(time * this.clip.fps + 0.01), 0), Math.max(this.clip.frames - 1, 0));
   }

@@ -28,8 +28,8 @@ HOSTILE = [
 
 @pytest.fixture
 def outputs(tmp_path: Path) -> Outputs:
-    """Give an output root of five clips with overlays; the third one's is an avi."""
-    return make_outputs(tmp_path, 5, ["one.mp4", f"{HOSTILE[0]}.mp4", "three.avi"], overlays=True)
+    """Give an output root of five clips with overlays in every container."""
+    return make_outputs(tmp_path, 5, ["one.mp4", f"{HOSTILE[0]}.mp4", "three.avi", "four.mov"], overlays=True)
 
 
 def order_shown(page) -> list[int]:
@@ -135,9 +135,9 @@ def test_the_keyboard_alone_reviews_a_clip(open_page, outputs):
     assert page.inner_text("#apply") == "Apply"
 
 
-@pytest.mark.parametrize("name", ["one", "three"])
+@pytest.mark.parametrize("name", ["one", "three", "four"])
 def test_the_video_plays_and_the_chart_keeps_step(open_page, outputs, name):
-    """Also the one whose overlay is an avi; frames are stepped exactly."""
+    """In every container that overlays have; frames are stepped exactly."""
     page = open_page(outputs.root)
     open_clip(page, name)
     page.wait_for_function("() => document.querySelector('video').readyState >= 2")

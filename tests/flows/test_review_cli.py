@@ -34,7 +34,7 @@ def run(*arguments: object, expect: int = 0) -> str:
 def test_apply_review_tells_what_it_did_and_what_does_not_fit(tmp_path):
     """Exit code 1 where something does not."""
     outputs = make_outputs(tmp_path, 3)
-    assert "0 annotations corrected" in run("apply-review", outputs.root)
+    assert json.loads(run("apply-review", outputs.root, "--json"))["corrected"] == []
     append_change(outputs.root, outputs.clips[0].frame_dir, "t", SetOrder(track_ids=(1,)))
     assert "1 annotations corrected, 0 restored" in run("apply-review", outputs.root)
     append_change(outputs.root, outputs.clips[0].frame_dir, "t", DropPerson(track_id=9))
