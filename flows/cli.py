@@ -9,13 +9,26 @@ from __future__ import annotations
 
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from flows.cli_files import register
+from flows import cli_files, cli_review
+from flows.cli_options import (
+    FailOnName,
+    FailOnOption,
+    FailShare,
+    InFlight,
+    NumWorkers,
+    OutputRoot,
+    RetryMode,
+    RunMode,
+    ScorerName,
+    SecondLookName,
+    Share,
+    TrackerName,
+)
 from tasks.errors import FightposeError
 
 if TYPE_CHECKING:
@@ -35,67 +48,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Pose models: list them, fetch them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
-register(app)
-
-
-class RunMode(StrEnum):
-    """What `annotate` does with the input."""
-
-    SINGLE = "single"
-    PARALLEL = "parallel"
-    DEMO = "demo"
-    ANALYZE = "analyze"
-    POOL = "pool"
-
-
-class RetryMode(StrEnum):
-    """Where `retry-failed` runs the clips."""
-
-    SINGLE = "single"
-    PARALLEL = "parallel"
-    POOL = "pool"
-
-
-class FailOnName(StrEnum):
-    """Names of `flows.annotate_dataset.FailOn`; repeated, because its import would slow `--help` down."""
-
-    NONE = "none"
-    ANY = "any"
-    SHARE = "share"
-
-
-class ScorerName(StrEnum):
-    """Names of the scorers; repeated from `tasks.settings`, whose import would slow `--help` down."""
-
-    DEFAULT = "default"
-    SEED = "seed"
-
-
-class SecondLookName(StrEnum):
-    """Names of the ways to look twice; repeated for the same reason."""
-
-    OFF = "off"
-    AUTO = "auto"
-    ALWAYS = "always"
-
-
-class TrackerName(StrEnum):
-    """Names of the trackers; repeated for the same reason."""
-
-    FIGHTPOSE = "fightpose"
-    BYTETRACK = "bytetrack"
-    SORT = "sort"
-    OCSORT = "ocsort"
-
-
-OutputRoot = Annotated[Path, typer.Argument(help="Output folder of an earlier run.")]
-Share = Annotated[float | None, typer.Option(min=0.0, max=1.0, show_default="the model's own")]
-FailOnOption = Annotated[
-    FailOnName, typer.Option(help="Exit code 1 for no failed clip, for any, or above --fail-share.")
-]
-FailShare = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of failed clips for --fail-on share.")]
-NumWorkers = Annotated[int | None, typer.Option(min=1, show_default="what the machine carries")]
-InFlight = Annotated[int, typer.Option(min=1, max=200, help="Most clips queued or running at once in mode pool.")]
+cli_files.register(app)
+cli_review.register(app)
 
 
 @app.command()
@@ -293,47 +247,6 @@ def analyze(
     from tasks.report import write_report
 
     typer.echo(write_report(output_root, against))
-
-
-@app.command()
-def review(
-    output_root: OutputRoot,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
-    name: Annotated[str | None, typer.Option(help="Who corrects.", show_default="your login name")] = None,
-) -> None:
-    """Serve the review page of an output folder on this machine, until Ctrl-C."""
-    from flows.review_serve import serve
-
-    serve(output_root, port, name)
-
-
-@app.command("apply-review")
-def apply_review(
-    output_root: OutputRoot,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
-) -> None:
-    """Rewrite annotations and dataset.pkl from the corrections; exit code 1 if some do not fit."""
-    from tasks.report import printable
-    from tasks.review_folder import apply_review
-
-    report = apply_review(output_root)
-    for line in [report.to_json()] if as_json else map(printable, report.lines()):
-        typer.echo(line)
-    raise typer.Exit(1 if report.problems else 0)
-
-
-@app.command("review-stats")
-def review_stats(
-    output_root: OutputRoot,
-    calibrate: Annotated[
-        Path | None, typer.Option(help="Refit the composite weights and write them to this .json or .toml file.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
-) -> None:
-    """Compare the corrections with the automatic ranking."""
-    from flows.review_report import print_stats
-
-    print_stats(output_root, calibrate, as_json)
 
 
 @app.command()

@@ -1,0 +1,72 @@
+"""Options that several commands share, and the choices that options offer.
+
+The choices repeat names of `tasks.settings` and `flows.annotate_dataset`, whose imports would slow `--help` down.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class RunMode(StrEnum):
+    """What `annotate` does with the input."""
+
+    SINGLE = "single"
+    PARALLEL = "parallel"
+    DEMO = "demo"
+    ANALYZE = "analyze"
+    POOL = "pool"
+
+
+class RetryMode(StrEnum):
+    """Where `retry-failed` runs the clips."""
+
+    SINGLE = "single"
+    PARALLEL = "parallel"
+    POOL = "pool"
+
+
+class FailOnName(StrEnum):
+    """When failed clips make the exit code 1."""
+
+    NONE = "none"
+    ANY = "any"
+    SHARE = "share"
+
+
+class ScorerName(StrEnum):
+    """How involvement is scored."""
+
+    DEFAULT = "default"
+    SEED = "seed"
+
+
+class SecondLookName(StrEnum):
+    """When a frame is looked at again."""
+
+    OFF = "off"
+    AUTO = "auto"
+    ALWAYS = "always"
+
+
+class TrackerName(StrEnum):
+    """How people are followed."""
+
+    FIGHTPOSE = "fightpose"
+    BYTETRACK = "bytetrack"
+    SORT = "sort"
+    OCSORT = "ocsort"
+
+
+OutputRoot = Annotated[Path, typer.Argument(help="Output folder of an earlier run.")]
+Share = Annotated[float | None, typer.Option(min=0.0, max=1.0, show_default="the model's own")]
+FailOnOption = Annotated[
+    FailOnName, typer.Option(help="Exit code 1 for no failed clip, for any, or above --fail-share.")
+]
+FailShare = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of failed clips for --fail-on share.")]
+NumWorkers = Annotated[int | None, typer.Option(min=1, show_default="what the machine carries")]
+InFlight = Annotated[int, typer.Option(min=1, max=200, help="Most clips queued or running at once in mode pool.")]
