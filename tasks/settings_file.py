@@ -63,10 +63,14 @@ def write_weights(path: Path, weights: Mapping[str, float]) -> None:
         raise FightposeError(f"cannot write {path}: {error.strerror or error}; choose another file") from error
 
 
+WHOLE = ("weights", "camera_weights")
+"""Settings that are dicts themselves: half of one and half of another would be neither."""
+
+
 def merged(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested settings with later layers over earlier ones.
 
-    Composite weights are replaced as a whole: a component that a layer leaves out counts nothing in it.
+    What `WHOLE` names is replaced as a whole: a component that a layer leaves out counts nothing in it.
 
     >>> merged({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
     {'a': {'x': 1, 'y': 3}}
@@ -74,6 +78,6 @@ def merged(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any
     result = dict(base)
     for layer in layers:
         for name, value in layer.items():
-            nested = isinstance(value, Mapping) and isinstance(result.get(name), Mapping) and name != "weights"
+            nested = isinstance(value, Mapping) and isinstance(result.get(name), Mapping) and name not in WHOLE
             result[name] = merged(result[name], value) if nested else value
     return result
