@@ -1,20 +1,13 @@
-"""A cluster per test that asks for one."""
+"""Integration tests run only when asked for: they take minutes and whole cores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from tests.integration.cluster import Cluster
 
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """Give a server on SQLite with pools, deployments and automations, and a worker for each pool."""
-    with Cluster(tmp_path) as made:
-        made.provision(gpu=2, cpu=4)
-        made.worker("gpu", "gpu-1")
-        made.worker("cpu", "cpu-1")
-        yield made
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave these tests out unless they are asked for by their marker, whatever other markers are."""
+    if "integration" in (config.option.markexpr or ""):
+        return
+    config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("integration")])
+    items[:] = [item for item in items if not item.get_closest_marker("integration")]
