@@ -74,7 +74,7 @@ def clips_where(name: str, count: int) -> list[ReviewedClip]:
 
 def test_weights_follow_what_reviews_show():
     """What told fighters apart gains, what misled loses, none is below 0, and left-out clips are ordered better."""
-    found = calibrate(clips_where("interaction", 200))
+    found = calibrate(clips_where("interaction", 40))
     assert found.weights["interaction"] > DEFAULT_WEIGHTS["interaction"]
     assert found.weights["movement"] < DEFAULT_WEIGHTS["movement"]
     assert min(found.weights.values()) >= 0
