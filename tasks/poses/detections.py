@@ -25,6 +25,9 @@ SAME_OKS = 0.5
 PART_INSIDE, PART_OKS = 0.8, 0.2
 """A box is a part of another one's person if this share of it lies inside and the joints agree this much."""
 
+WHOLE = 0.25
+"""Power of the area by which a whole body is preferred to a part of it that scores a little more."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
@@ -176,10 +179,12 @@ def same_person(found: Detections, nms_thr: float) -> BoolArray:
 
 
 def merge_people(found: Detections, score_thr: float, nms_thr: float) -> Detections:
-    """Keep detections above a score, and of those that are one person only the best, scored by all of them.
+    """Keep detections above a score, and of those that are one person only the best, with the highest of their scores.
 
-    Whoever is seen in several looks is likelier to be there, so the others raise the score of the one that stays:
-    1 - (1 - s) prod(1 - s_i / 2). The half is because looks at the same picture err alike.
+    Looks at the same picture err alike: what several of them show is not likelier to be there, and were the scores
+    added up, the parts of bodies and of furniture that many crops repeat would pass for people. The best is the one
+    with the highest score x area^`WHOLE`, so that the row of a person does not change between a whole body and its
+    upper half from frame to frame, whose scores differ by chance.
 
     Parameters
     ----------
@@ -191,15 +196,19 @@ def merge_people(found: Detections, score_thr: float, nms_thr: float) -> Detecti
         IoU above which two boxes are one person.
     """
     found = _best_first(found, score_thr)
+    areas = (found.bbox[:, 2:] - found.bbox[:, :2]).clip(min=1).prod(axis=1)
+    found = found.select(np.argsort(-found.score * areas**WHOLE, kind="stable"))
     same = same_person(found, nms_thr)
     kept = np.ones(len(found), bool)
     score = found.score.copy()
     for row in range(len(found)):
         if kept[row]:
-            doubles = same[row] & kept
-            doubles[: row + 1] = False
-            score[row] = 1 - (1 - found.score[row]) * np.prod(1 - found.score[doubles] / 2)
-            kept &= ~doubles
+            one = same[row] & kept
+            one[:row] = False
+            one[row] = True
+            score[row] = found.score[one].max()
+            kept &= ~one
+            kept[row] = True
     return Detections(found.bbox, score, found.keypoints, found.keypoint_scores).select(kept)
 
 

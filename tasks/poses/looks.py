@@ -197,7 +197,7 @@ class Looker:
     def _merged(self, raw: list[list[Detections]]) -> list[Detections]:
         """Return the people of each frame from all looks at it, down to half the threshold.
 
-        A second look, or another frame, may confirm who is not sure enough yet to be kept.
+        A second look, or another frame, may show more surely who is not sure enough yet to be kept.
         """
         # Cleaned first: a crop at the border shows people whose boxes leave the frame, and joints must be finite.
         joined = [clean(Detections.joined(parts), self._width, self._height) for parts in raw]

@@ -1,7 +1,8 @@
 """Tracking: `Poses` in, `Tracks` out.
 
 Detections are followed through the clip by box and pose (`forward`), then the tracks are repaired with the whole clip
-in view (`repair`). The trackers of the package `trackers` (`published`) can take the place of both.
+in view (`repair`), and their boxes are smoothed (`smooth`). The trackers of the package `trackers` (`published`) can
+take the place of all that.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tasks.tracking.forward import Follower
 from tasks.tracking.published import follow_published
 from tasks.tracking.repair import drop_ghosts, fill_gaps, link_fragments, merge_doubles
 from tasks.tracking.similarity import box_area
+from tasks.tracking.smooth import smooth_boxes
 
 __all__ = ["track_people"]
 
@@ -39,8 +41,9 @@ def track_people(poses: Poses, settings: TrackingSettings) -> Tracks:
     Returns
     -------
     The people seen in at least `track_min_hits` frames, sorted by frame, then by track ID; IDs count from 1 in the
-    order of first appearance. Our own tracker also fills short gaps (`Tracks.filled`) and leaves out tracks with fewer
-    than 3 x `track_min_hits` detections of at least `track_high_thresh`; the others have their own rules.
+    order of first appearance. Our own tracker also fills short gaps (`Tracks.filled`), smooths the boxes over time and
+    leaves out tracks with fewer than 3 x `track_min_hits` detections of at least `track_high_thresh`; the others have
+    their own rules.
 
     Raises
     ------
@@ -58,7 +61,7 @@ def track_people(poses: Poses, settings: TrackingSettings) -> Tracks:
         track_id = Follower(poses, find_doubles(poses), high, low, patience).run()
         track_id = link_fragments(poses, merge_doubles(poses, track_id))
         track_id = drop_ghosts(poses, track_id, high, STRONG_PER_HIT * settings.track_min_hits)
-        tracks = fill_gaps(poses, _without_short(track_id, settings.track_min_hits))
+        tracks = smooth_boxes(fill_gaps(poses, _without_short(track_id, settings.track_min_hits)))
     else:
         track_id = follow_published(poses, settings.tracker, settings.track_max_disappeared)
         track_id = _without_short(track_id, settings.track_min_hits)

@@ -35,6 +35,15 @@ DOUBLE_SIMILARITY = 0.6
 DOUBLE_PATIENCE = 3
 """Frames after which a track that is not seen no longer takes doubles."""
 
+DOUBT = 2.0
+"""Factor on the variance of a measured box whose score is `high`; it falls as 1 / score.
+
+A box of low score is often half a body: it continues a track, but must not take the track's extent and speed along.
+"""
+
+DOUBT_RANGE = (0.5, 8.0)
+"""Bounds of that factor."""
+
 SCORE_POWER = 0.25
 """Similarities are weighted by this power of the score, relative to the frame's best: of equal fits the surer wins."""
 
@@ -143,7 +152,9 @@ class Follower:
         t, d = t[found_t], d[found_d]
         free[d] = False
         rows = d + offset
-        self._boxes.update(t, self.poses.bbox[rows])
+        # Scores may be 0, and so may the threshold.
+        doubt = DOUBT * max(self.high, 1e-3) / np.maximum(self.poses.score[rows], 1e-3)
+        self._boxes.update(t, self.poses.bbox[rows], np.clip(doubt, *DOUBT_RANGE))
         self._keypoints[t] = self.poses.keypoints[rows]
         self._keypoint_scores[t] = self.poses.keypoint_scores[rows]
         self._hits[t] += 1

@@ -78,11 +78,22 @@ class BoxFilter:
         self._pv = self._pv + self._vv
         self._vv = self._vv + (VELOCITY_NOISE * height) ** 2
 
-    def update(self, rows: Rows, boxes: FloatArray) -> None:
-        """Correct some boxes by measurements, (R, 4) xyxy in pixels."""
+    def update(self, rows: Rows, boxes: FloatArray, doubt: FloatArray | float = 1.0) -> None:
+        """Correct some boxes by measurements.
+
+        Parameters
+        ----------
+        rows
+            (R,) which boxes.
+        boxes
+            (R, 4) xyxy in pixels.
+        doubt
+            Factor on the variance of each measurement, (R,) or one for all.
+        """
         innovation = to_centre(boxes) - self.position[rows]
         pp, pv = self._pp[rows], self._pv[rows]
-        total = pp + (POSITION_NOISE * _height(self.position[rows])) ** 2
+        noise = (POSITION_NOISE * _height(self.position[rows])) ** 2
+        total = pp + noise * np.asarray(doubt, np.float32).reshape(-1, 1)
         gain_p, gain_v = pp / total, pv / total
         self.position[rows] += gain_p * innovation
         self.velocity[rows] += gain_v * innovation

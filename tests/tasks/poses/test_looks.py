@@ -255,10 +255,25 @@ def test_half_a_body_is_not_a_second_person() -> None:
     assert merged.bbox[:, 3] == pytest.approx([220])
 
 
-def test_who_is_seen_twice_scores_higher() -> None:
-    """1 - (1 - .4)(1 - .3 / 2)."""
+def test_who_is_seen_twice_scores_as_when_seen_best() -> None:
+    """Looks at one picture err alike: the second adds nothing, whichever of both stays."""
     twice = people([[100, 100, 140, 220], [101, 100, 141, 220]], [0.4, 0.3])
-    assert merge_people(twice, 0.1, 0.65).score == pytest.approx([0.49])
+    assert merge_people(twice, 0.1, 0.65).score == pytest.approx([0.4])
+
+
+@pytest.mark.parametrize(("half_score", "bottom"), [(0.42, 220), (0.7, 160)])
+def test_the_whole_body_stays_unless_its_half_scores_far_more(half_score: float, bottom: float) -> None:
+    """Either way there is one person, with the higher score."""
+    whole = people([[100, 100, 140, 220]], [0.4])
+    half = Detections(
+        np.array([[100, 100, 140, 160]], np.float32),
+        np.array([half_score], np.float32),
+        np.minimum(whole.keypoints, [140, 160]).astype(np.float32),
+        whole.keypoint_scores,
+    )
+    merged = merge_people(Detections.joined([whole, half]), 0.1, 0.65)
+    assert merged.bbox[:, 3] == pytest.approx([bottom])
+    assert merged.score == pytest.approx([half_score])
 
 
 def test_two_people_side_by_side_stay_two() -> None:

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from tasks.records import Tracks
 from tasks.tracking.duplicates import find_doubles, pairs_within_frames
 from tasks.tracking.kalman import BoxFilter, to_centre, to_corners
 from tasks.tracking.repair import drop_ghosts, fill_gaps, link_fragments, merge_doubles
 from tasks.tracking.similarity import SEGMENT_SHARE, SIGMAS, iou, oks
+from tasks.tracking.smooth import smooth_boxes
 from tests.tasks.tracking.clips import clip, standing
 
 BOX = np.array([[0, 0, 10, 20]], np.float32)
@@ -48,6 +50,41 @@ def test_the_filter_learns_a_constant_velocity() -> None:
         boxes.update(np.array([0]), standing(4 * t, 0)[None].astype(np.float32))
     boxes.predict()
     np.testing.assert_allclose(to_corners(boxes.position)[0], standing(120, 0), atol=0.5)
+
+
+def test_the_filter_follows_a_doubtful_box_less() -> None:
+    """The same jump moves a box less far the more it is doubted."""
+    moved = []
+    for doubt in (0.5, 1.0, 8.0):
+        boxes = BoxFilter()
+        boxes.start(standing(0, 0)[None].astype(np.float32))
+        boxes.predict()
+        boxes.update(np.array([0]), standing(20, 0)[None].astype(np.float32), np.array([doubt], np.float32))
+        moved.append(float(boxes.position[0, 0] - to_centre(standing(0, 0))[0]))
+    assert 20 > moved[0] > moved[1] > moved[2] > 0
+
+
+def test_smoothing_keeps_steady_walks_and_calms_halved_boxes() -> None:
+    """Two tracks that walk apart stay where they are, but for a few boxes cut in half, of which little is left."""
+    frames = [[(standing(2 * t, 100), 0.9), (standing(400 - 3 * t, 100), 0.9)] for t in range(30)]
+    poses = clip(frames)
+    ids = np.tile([1, 2], 30).astype(np.int32)
+    steady = smooth_boxes(Tracks(poses, ids, np.zeros(60, bool)))
+    np.testing.assert_allclose(steady.poses.bbox, poses.bbox, atol=0.01)
+    np.testing.assert_array_equal(steady.poses.keypoints, poses.keypoints)
+    for t in (5, 6, 20):
+        frames[t][0] = (standing(2 * t, 100) - np.array([0, 0, 0, 60]), 0.1)
+    jittery = clip(frames)
+    calm = smooth_boxes(Tracks(jittery, ids, np.zeros(60, bool)))
+    assert np.abs(calm.poses.bbox - poses.bbox).max() < 10
+
+
+def test_smoothing_looks_neither_across_gaps_nor_tracks() -> None:
+    """A single row of a track, or one on its own after a long gap, keeps its box; without scores too."""
+    frames = [[(standing(0, 0), 0.0)], *[[] for _ in range(40)], [(standing(300, 0), 0.0)], [(standing(90, 0), 0.0)]]
+    poses = clip(frames)
+    tracks = smooth_boxes(Tracks(poses, np.array([1, 1, 2], np.int32), np.zeros(3, bool)))
+    np.testing.assert_allclose(tracks.poses.bbox, poses.bbox, atol=0.01)
 
 
 def test_centres_and_corners_are_inverse() -> None:
