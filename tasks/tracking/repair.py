@@ -19,7 +19,7 @@ from tasks.tracking.duplicates import likeness, pairs_within_frames
 from tasks.tracking.kalman import to_centre, to_corners
 from tasks.tracking.similarity import iou
 
-MERGE_LIKENESS = 0.5
+MERGE_LIKENESS = 0.45
 """Mean likeness over their common frames of two tracks that follow one person; people who cross are alike briefly."""
 
 MERGE_FRAMES = 3
