@@ -19,6 +19,22 @@ from tests.tasks.people import STANDING
 prepare_environment(console_level="CRITICAL")
 
 
+SET_APART = ("integration", "browser")
+"""Markers of tests that run only when they are asked for by name, whatever other markers are.
+
+Integration tests take minutes. Playwright keeps an event loop running in the process that it was used in, which Prefect's
+tests cannot have.
+"""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests out that are set apart."""
+    unasked = [marker for marker in SET_APART if marker not in (config.option.markexpr or "")]
+    left_out = [item for item in items if any(item.get_closest_marker(marker) for marker in unasked)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 class StandInModel:
     """A pose model that sees two people who swing their arms at each other, and counts the frames that it was given."""
 
