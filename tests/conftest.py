@@ -22,8 +22,8 @@ prepare_environment(console_level="CRITICAL")
 SET_APART = ("integration", "browser")
 """Markers of tests that run only when they are asked for by name, whatever other markers are.
 
-Integration tests take minutes. Playwright keeps an event loop running in the process that it was used in, which Prefect's
-tests cannot have.
+Integration tests take minutes. Playwright keeps an event loop running in the process that it was used in, which
+Prefect's tests cannot have.
 """
 
 
