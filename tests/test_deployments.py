@@ -224,6 +224,14 @@ def test_a_real_server_takes_pools_deployments_and_automations_twice(prefect_ser
 
     from flows.provision import POOLS, create_automations, create_pools, deploy
 
+    async def without_pools() -> None:
+        """Make the session's server new in this respect: other tests leave pools on it."""
+        async with get_client() as client:
+            for pool in await client.read_work_pools():
+                if pool.name in POOLS:
+                    await client.delete_work_pool(pool.name)
+
+    asyncio.run(without_pools())
     assert asyncio.run(create_pools()) == list(POOLS)
     deploy()
     names = create_automations()
