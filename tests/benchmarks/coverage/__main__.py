@@ -169,11 +169,12 @@ def print_table(rows: dict[str, dict[str, float]]) -> None:
     print(f"{'variant':28s}" + "".join(f"{name[:13]:>14s}" for name in names))  # noqa: T201
     for variant, figures in rows.items():
         beaten = any(
-            other["cost"] <= figures["cost"] and other["fighters_tracked"] > figures["fighters_tracked"]
+            other.get("cost", np.inf) <= figures.get("cost", -np.inf)
+            and other["fighters_tracked"] > figures["fighters_tracked"]
             for other in rows.values()
         )
         cells = "".join(f"{figures[name]:14.3f}" if name in figures else f"{'-':>14s}" for name in names)
-        print(f"{variant:26s}{' ' if beaten else '*':2s}{cells}")  # noqa: T201
+        print(f"{variant:26s}{' ' if beaten or 'cost' not in figures else '*':2s}{cells}")  # noqa: T201
 
 
 def main() -> None:
@@ -199,7 +200,8 @@ def main() -> None:
     settings = Settings().resolve(resolve_model("movenet-multipose").thresholds)
     for name, _, folder in (item.partition("=") for item in args.poses):
         cached = {clip: Found(load_poses(Path(folder) / f"{Path(clip).stem}.npz"), np.nan, np.nan) for clip in labels}
-        rows[name] = judge(cached, labels, settings)
+        # What cached detections cost is not known, and NaN is not JSON.
+        rows[name] = {key: value for key, value in judge(cached, labels, settings).items() if np.isfinite(value)}
     print_table(rows)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")
