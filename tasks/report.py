@@ -10,6 +10,7 @@ Written into the output root, each whole or not at all:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,14 +150,14 @@ def _value(tables: OutputTables, charts: list[Chart], changes: pd.DataFrame | No
     clips = tables.clips
     done, problems = clips[clips["status"] == "annotated"], clips[clips["status"] != "annotated"]
     return {
-        "clips": {str(status): int(count) for status, count in clips["status"].value_counts().items()},
+        "clips": dict(Counter(map(str, clips["status"]))),
         "fight": int((done["label"] == 1).sum()),
         "frames": int(done["frames"].sum()),
         "people": int(done["people"].sum()),
         "charts": {chart.key: {name: _by_label(chart, values) for name, values in chart.series} for chart in charts},
-        "uncertain": _records(by_uncertainty(done)[["clip", "uncertain", "gap"]]),
-        "without_annotation": _records(problems[["clip", "status", "reason", "info"]]),
-        "changes": None if changes is None else _records(changes),
+        "uncertain": _records(by_uncertainty(done), "clip", "uncertain", "gap"),
+        "without_annotation": _records(problems, "clip", "status", "reason", "info"),
+        "changes": None if changes is None else _records(changes, *changes.columns),
     }
 
 
@@ -165,12 +166,11 @@ def _by_label(chart: Chart, values: Sequence[float]) -> dict[str, float]:
     return dict(zip(chart.labels, values, strict=True))
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table as plain values, None for what is not known."""
-    return [
-        {str(name): None if isinstance(value, float) and np.isnan(value) else value for name, value in row.items()}
-        for row in table.to_dict("records")
-    ]
+def _records(table: pd.DataFrame, *names: str) -> list[dict[str, Any]]:
+    """Return some columns of a table as plain rows, None for what is not known."""
+    # No column is selected by pandas: it would turn names into Arrow strings, which hold no bytes that are no UTF-8.
+    rows = ({name: row[name] for name in names} for row in table.to_dict("records"))
+    return [{name: None if value != value else value for name, value in row.items()} for row in rows]
 
 
 def failure_counts(clips: pd.DataFrame) -> dict[str, int]:
