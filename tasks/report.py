@@ -51,6 +51,8 @@ class Report:
     value: dict[str, Any]
 
 
+# Where pyarrow is installed pandas keeps text in it by default, which cannot hold file names that are no UTF-8.
+@pd.option_context("mode.string_storage", "python")
 def write_report(output_root: Path, against: Path | None = None) -> Report:
     """Analyse the outputs below an output root, write the report's files into it, and return the summary.
 
@@ -168,7 +170,6 @@ def _by_label(chart: Chart, values: Sequence[float]) -> dict[str, float]:
 
 def _records(table: pd.DataFrame, *names: str) -> list[dict[str, Any]]:
     """Return some columns of a table as plain rows, None for what is not known."""
-    # No column is selected by pandas: it would turn names into Arrow strings, which hold no bytes that are no UTF-8.
     rows = ({name: row[name] for name in names} for row in table.to_dict("records"))
     return [{name: None if value != value else value for name, value in row.items()} for row in rows]
 

@@ -199,9 +199,7 @@ def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Return the rows as a table with every column, numbers as numbers, also where there is no row at all."""
     # In the order in which the receipts hold them, which is that of the pipeline.
     steps = list(dict.fromkeys(name for row in rows for name in row if name.startswith("seconds_")))
-    # As objects: where pyarrow is installed pandas would make Arrow strings, which hold no bytes that are no UTF-8.
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *steps], dtype=object)
-    table = table.sort_values(["clip", "status"], ignore_index=True)
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *steps]).sort_values(["clip", "status"], ignore_index=True)
     for name in (*_NUMBERS, *_WEIGHTS, *steps):
         table[name] = pd.to_numeric(table[name], errors="coerce").astype(np.float64)
     for name in _TEXT:
