@@ -36,7 +36,7 @@ NOT_DECISIVE = {"model", "config", "checkpoint", "device"}
 SETTINGS_NAME = "settings.json"
 """The settings of the last run over a folder, below the work folder."""
 
-OUTPUT_VERSION = 1
+OUTPUT_VERSION = 2
 """Raise it when a change alters annotations or overlays made from the same poses."""
 
 
