@@ -151,7 +151,11 @@ async function applyNow() {
   if (result.drawing) lines.push(`${counted(result.drawing, "overlay")} being drawn anew; go on meanwhile`);
   openDialog(result.problems ? "Applied, with problems" : "Applied",
     [el("ul", { id: "applied" }, lines.map((line) => el("li", {}, line)))]);
-  await attempt(route);
+  if (state.clip) {
+    // Not opened anew: the video stays at its frame.
+    await state.clip.refresh();
+    await recount();
+  } else await attempt(route);
 }
 
 /** Change between light and dark, whatever the system prefers. */

@@ -143,6 +143,8 @@ def test_a_wrong_order_is_corrected_from_the_page_to_the_data_set(open_page, out
     open_clip(page, "one")
     page.wait_for_function("() => document.querySelector('video').readyState >= 2")
     old = page.get_attribute("video", "src")
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
     assert order_shown(page) == [3, 2, 1]
     page.click("li[data-person='3']")
     page.keyboard.press("b")
@@ -156,6 +158,8 @@ def test_a_wrong_order_is_corrected_from_the_page_to_the_data_set(open_page, out
     # The page shows the new video by itself, without a reload, at the frame where the old one stood.
     page.wait_for_function("old => document.querySelector('video').getAttribute('src') !== old", arg=old)
     page.wait_for_function("() => document.querySelector('video').readyState >= 2")
+    page.wait_for_function("() => document.querySelector('video').currentTime > 5 / 25")
+    assert page.inner_text(".counter") == "frame 5 of 20"
     assert "being drawn" not in page.inner_text("#totals")
     for path in (clip.annotation_path, outputs.root / "dataset.pkl"):
         annotations = {one["frame_dir"]: one for one in read_annotation(path)["annotations"]}
