@@ -14,6 +14,7 @@ from flows.results import DatasetSummary
 
 if TYPE_CHECKING:
     from flows.doctor import Check
+    from tasks.mapping import MappingReport
 
 
 def _table(*columns: str) -> Table:
@@ -46,6 +47,16 @@ def print_models() -> None:
     for entry in MODELS.values():
         cached = "yes" if entry.cached else "fetched at first use"
         table.add_row(entry.name, entry.licence, cached, f"{entry.thresholds.score_thr:g}", f"{entry.long_side} px")
+    Console().print(table)
+
+
+def print_findings(report: MappingReport) -> None:
+    """Print what a check of an output folder found, a row for each finding; nothing where all is well."""
+    if not report.findings:
+        return
+    table = _table("clip", "finding", "details")
+    for row in report.rows():
+        table.add_row(Text(row["clip"]), row["finding"], Text(row["details"]))
     Console().print(table)
 
 

@@ -35,7 +35,15 @@ def test_open_thresholds_follow_the_model_and_given_ones_win():
 
 @pytest.mark.parametrize(
     "value",
-    [{"poses": {"score_thr": 1.5}}, {"poses": {"scorethr": 0.1}}, {"selection": {"max_persons": 0}}, {"pose": {}}],
+    [
+        {"poses": {"score_thr": 1.5}},
+        {"poses": {"scorethr": 0.1}},
+        {"selection": {"max_persons": 0}},
+        {"pose": {}},
+        {"dataset": {"classes": {"Fall": -1}}},
+        {"dataset": {"label_pattern": "a"}},
+        {"dataset": {"groups": "a.csv", "group_pattern": "a"}},
+    ],
 )
 def test_values_out_of_range_and_misspelt_names_are_refused(value):
     """A typo must not pass for the default."""

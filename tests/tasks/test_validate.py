@@ -218,6 +218,13 @@ def test_damage_of_a_data_set_is_found(rule, damage):
     assert {problem.rule for problem in validate_dataset(data)} == {rule}
 
 
+def test_a_group_on_two_sides_is_found():
+    """Only where a rule says what a group is."""
+    data = data_of(12)
+    assert {problem.rule for problem in validate_dataset(data, lambda name: "one camera")} == {"group-leak"}
+    assert validate_dataset(data, lambda name: name) == []
+
+
 def test_a_thousand_annotations_are_checked_in_seconds():
     """The aim is a minute for a thousand, reading included; a hundred must take no tenth of that."""
     annotations = [sample_annotation(4, 60) for _ in range(20)]
