@@ -49,7 +49,9 @@ def make_splits(
     for frame_dir in labels:
         groups[group_of(frame_dir) if group_of else frame_dir].append(frame_dir)
     kept = _kept_groups(groups, keep or {})
-    totals = Counter(labels.values())
+    # Clips in splits of other names are nobody's share.
+    shared = (members for name, members in groups.items() if kept.get(name, "train") in SHARES)
+    totals = Counter(labels[frame_dir] for members in shared for frame_dir in members)
     # What each split still lacks of each label, in tenths of a clip.
     lacks = {split: {label: share * totals[label] for label in totals} for split, share in SHARES.items()}
     splits: dict[str, list[str]] = {split: [] for split in (*SHARES, *sorted({*kept.values()} - {*SHARES}))}

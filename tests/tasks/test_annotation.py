@@ -10,8 +10,8 @@ from tasks.annotation import (
     AnnotationError,
     build_annotation,
     merge_dataset,
-    read_split,
     read_annotation,
+    read_split,
     write_annotation,
 )
 from tasks.errors import ClipError, FailureReason
