@@ -52,12 +52,11 @@ test-mmpose: $(VENV)/.installed-dev $(VENV)/.installed-mmpose ## Run the tests t
 	$(BIN)/python -m pytest -m mmpose
 
 # mmaction2 in an environment of its own, as on a training machine; nothing of this project is in it, nothing is compiled.
-# Its package does not name einops and importlib_metadata, which it imports; it was written for the latter's releases
-# before 9.
+# It is installed without its requirements, of which STGCN++ needs only those that are named here.
 $(CLIENT)/.installed:
 	$(PYTHON) -m venv $(CLIENT)
 	$(CLIENT)/bin/python -m pip install --quiet --disable-pip-version-check '$(TORCH)' mmengine==0.10.7 mmcv-lite==2.1.0 \
-		'setuptools<81' einops 'importlib_metadata<9'
+		'setuptools<81' einops 'importlib_metadata<9' scipy
 	$(CLIENT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps mmaction2==1.2.0
 	@touch $@
 
