@@ -39,7 +39,7 @@ def decode(path: Path) -> tuple[int, float]:
         # PyAV's errors are OSErrors or ValueErrors too; none of them names the file.
         raise FightposeError(f"{path}: cannot be decoded: {error.strerror or error}") from error
     except (IndexError, ValueError) as error:
-        raise FightposeError(f"{path}: cannot be decoded: no video in it ({error})") from error
+        raise FightposeError(f"{path}: cannot be decoded: damaged, or no video ({error})") from error
 
 
 class DecodedVideos:

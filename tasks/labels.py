@@ -125,7 +125,7 @@ def labels_by_csv(path: Path, classes: Mapping[str, int] | None = None) -> Label
             raise FightposeError(f"{path}, line {line}: the label {value!r} is neither a whole number nor a class")
         if labels.setdefault(clip, label) != label:
             raise FightposeError(f"{path}, line {line}: {clip} has two labels")
-    return lambda frame_dir: _lookup(labels, frame_dir)
+    return lambda frame_dir: lookup(labels, frame_dir)
 
 
 def groups_by_pattern(pattern: str) -> GroupRule:
@@ -143,7 +143,7 @@ def groups_by_pattern(pattern: str) -> GroupRule:
 def groups_by_csv(path: Path) -> GroupRule:
     """Return a rule by a CSV file with the columns `clip` and `group`, read as in `labels_by_csv`."""
     groups = {clip: value for _, clip, value in _csv_rows(path, "group")}
-    return lambda frame_dir: _lookup(groups, frame_dir) or frame_dir
+    return lambda frame_dir: lookup(groups, frame_dir) or frame_dir
 
 
 def class_warnings(labels: Mapping[str, int], split: Mapping[str, Iterable[str]]) -> list[str]:
@@ -208,8 +208,16 @@ def _csv_rows(path: Path, column: str) -> list[tuple[int, str, str]]:
         raise FightposeError(f"cannot read {path}: {error}; it must be a CSV file in UTF-8") from error
 
 
-def _lookup(table: Mapping[str, _T], frame_dir: str) -> _T | None:
-    """Return the entry of a clip: by its whole path, or ever shorter ends of it."""
+def lookup(table: Mapping[str, _T], frame_dir: str) -> _T | None:
+    """Return the entry of a clip, None where there is none.
+
+    Parameters
+    ----------
+    table
+        By the clip's whole path, or an end of it, with or without ending, under NFC; the longest counts.
+    frame_dir
+        The clip's identifier.
+    """
     parts = PurePosixPath(normal(frame_dir)).parts
     for start in range(len(parts)):
         end = "/".join(parts[start:])
