@@ -152,10 +152,9 @@ def annotate(
         overlay=s.OverlaySettings(save_overlayfile=save_overlayfile, overlay_regions=overlay_regions),
         dataset=s.DatasetSettings(
             classes=classes_of(classes),
-            # Absolute: a later retry from another folder reads them again.
-            labels=labels and labels.absolute(),
+            labels=labels,
             label_pattern=label_pattern,
-            groups=groups and groups.absolute(),
+            groups=groups,
             group_pattern=group_pattern,
         ),
     )
@@ -430,5 +429,6 @@ def main() -> None:
         sys.exit(2)
     except ValidationError as error:
         first = error.errors()[0]
-        typer.echo(f"error: {'.'.join(map(str, first['loc']))}: {first['msg']}", err=True)
+        where = "".join(f"{part}." for part in first["loc"]).removesuffix(".")
+        typer.echo(f"error: {where}{': ' if where else ''}{first['msg'].removeprefix('Value error, ')}", err=True)
         sys.exit(2)

@@ -204,6 +204,12 @@ class DatasetSettings(_Group):
         "only.",
     )
 
+    @field_validator("labels", "groups")
+    @classmethod
+    def _found_again(cls, path: Path | None) -> Path | None:
+        """Make paths absolute: a later retry, from another folder, reads the files again."""
+        return path and path.absolute()
+
     @field_validator("classes")
     @classmethod
     def _class_numbers(cls, classes: dict[str, int]) -> dict[str, int]:

@@ -272,6 +272,9 @@ def _missing_is_zero(annotation: Annotation) -> Iterator[Problem]:
         yield Problem("person-missing", f"person {int(np.argmin(seen.any(-1))) + 1} is in no frame")
     if (seen & ~keypoints.any((-1, -2))).any():
         yield Problem("person-at-origin", "a person has scores, but all joints are at 0, 0")
+    elif "schema_version" in annotation and ((scores > 0) & ~keypoints.any(-1)).any():
+        # Other programs may mean the corner of the frame; ours writes fractions of pixels.
+        yield Problem("joint-at-origin", "a joint has a score, but is at 0, 0, as missing ones are")
     if "bbox" in annotation:
         boxed = annotation["bbox"].any(-1)
         if (seen & ~boxed).any():

@@ -55,3 +55,10 @@ def test_settings_survive_json():
     """Prefect stores them so."""
     settings = Settings(poses=PoseSettings(score_thr=0.25))
     assert Settings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_files_of_labels_and_groups_are_found_from_any_folder(tmp_path, monkeypatch):
+    """A retry reads them again, wherever it is started."""
+    monkeypatch.chdir(tmp_path)
+    settings = Settings.model_validate({"dataset": {"labels": "a.csv", "groups": "b.csv"}}).dataset
+    assert (settings.labels, settings.groups) == (tmp_path / "a.csv", tmp_path / "b.csv")
