@@ -22,7 +22,7 @@ from flows.results import DatasetSummary
 from tasks.annotation import AnnotationError, read_annotation
 from tasks.errors import FightposeError
 from tasks.failures import Failure, read_failures
-from tasks.labels import label_clips
+from tasks.labels import group_rule, label_clips
 from tasks.manifest import read_manifests
 from tasks.output_pairs import normal
 from tasks.outputs import Clip, find_clip
@@ -65,6 +65,8 @@ def retry_failed(
     require_writable(output_root)
     with sole_run(output_root):
         settings = _with_recorded_labels(settings, recorded_settings(output_root))
+        # A file of groups that is gone is told before any work.
+        group_rule(settings.dataset)
         jobs = failed_jobs(output_root, settings) if clips is None else named_jobs(clips, output_root, settings)
         logger.info("%d clips are to be annotated again", len(jobs))
         results = run_jobs(jobs, mode, num_workers, in_flight, total=len(jobs))

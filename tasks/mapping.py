@@ -328,8 +328,12 @@ class _Check:
         except AnnotationError as error:
             yield Finding(FindingKind.DATASET, path.name, str(error), (path,))
             return
-        problems = validate_dataset(data, group_rule(recorded_settings(self.root).dataset))
-        wrong = [f"{problem.rule}: {problem.text}" for problem in problems]
+        groups, wrong = None, []
+        try:
+            groups = group_rule(recorded_settings(self.root).dataset)
+        except FightposeError as error:
+            wrong.append(f"whether its splits part groups cannot be told: {error}")
+        wrong += [f"{problem.rule}: {problem.text}" for problem in validate_dataset(data, groups)]
         merged = {normal(str(annotation.get("frame_dir"))): _digest(annotation) for annotation in data["annotations"]}
         for stem in sorted(merged.keys() ^ self._digests.keys()):
             side = "is in it, but has no annotation" if stem in merged else "has an annotation, but is not in it"
