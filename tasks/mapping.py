@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from tasks.annotation import Annotation, AnnotationError, is_excluded, read_annotation
-from tasks.decoded import DecodedVideos, decode, input_problem
+from tasks.decoded import DecodedVideos, input_problem
 from tasks.errors import FightposeError
 from tasks.failures import current_failures, escaped
 from tasks.labels import group_rule
@@ -45,7 +45,6 @@ __all__ = [
     "FindingKind",
     "MappingReport",
     "check_avi_pkl_mapping",
-    "decode",
     "find_missing_files",
     "get_files_by_extension",
     "remove_postfix",

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tasks.annotation import merge_dataset, read_annotation, write_annotation
+from tasks.decoded import decode
 from tasks.errors import FailureReason, FightposeError
 from tasks.failures import log_failure
 from tasks.manifest import write_manifest
 from tasks.mapping import (
     FindingKind,
     check_avi_pkl_mapping,
-    decode,
     find_missing_files,
     get_files_by_extension,
     remove_postfix,
@@ -285,12 +285,6 @@ def test_an_empty_or_missing_folder_is_a_clear_error(tmp_path):
         verify_mapping(tmp_path)
     with pytest.raises(FightposeError, match="no output folder"):
         verify_mapping(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize("ending", [".mp4", ".avi", ".mov"])
-def test_frames_are_counted_by_decoding(tmp_path, ending):
-    """Headers are not trusted."""
-    assert decode(write_video(tmp_path / f"a{ending}", plain_frames(13))) == (13, 25.0)
 
 
 def test_an_overlay_is_decoded_once_as_long_as_it_stays_what_it_is(tmp_path, monkeypatch):
