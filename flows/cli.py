@@ -93,6 +93,10 @@ def annotate(
     ] = None,
     save_overlayfile: Annotated[bool, typer.Option(help="Write an overlay video per clip.")] = True,
     overlay_regions: Annotated[bool, typer.Option(help="Show the five regions in the overlay.")] = False,
+    time_limit: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds that one clip may take.", show_default="none")
+    ] = None,
+    memory_limit: Annotated[int, typer.Option(min=64, help="MB that decoding one clip may take.")] = 4096,
     num_workers: NumWorkers = None,
     in_flight: InFlight = 20,
     fail_on: FailOnOption = FailOnName.ANY,
@@ -139,6 +143,7 @@ def annotate(
             camera_weights=CameraWeights.load(camera_weights) if camera_weights else None,
         ),
         overlay=s.OverlaySettings(save_overlayfile=save_overlayfile, overlay_regions=overlay_regions),
+        limits=s.LimitSettings(time_limit=time_limit, memory_limit=memory_limit),
     )
     if settings_file is not None:
         from flows.options import with_settings_file

@@ -73,7 +73,7 @@ def poses_path(output_root: Path, video: VideoInfo, model_sha256: str, settings:
 
 def settings_key(settings: Settings, model_sha256: str) -> str:
     """Return the key of everything but the clip that decides what the outputs hold."""
-    decisive = settings.model_dump(mode="json", exclude={"poses": NOT_DECISIVE})
+    decisive = settings.model_dump(mode="json", exclude={"poses": NOT_DECISIVE, "limits": True})
     return key_of(OUTPUT_VERSION, POSES_VERSION, model_sha256, decisive)
 
 

@@ -178,6 +178,17 @@ class OverlaySettings(_Group):
     overlay_regions: bool = Field(False, description="Show the five regions with their learned weights.")
 
 
+class LimitSettings(_Group):
+    """What one clip may take before it is given up; none of it changes what is found."""
+
+    time_limit: float | None = Field(
+        None, gt=0.0, description="Seconds for all steps of a clip; empty: no limit, but a decoder that hangs is ended."
+    )
+    memory_limit: int = Field(
+        4096, ge=64, description="MB that decoding a clip may take, and that the process may grow by meanwhile."
+    )
+
+
 class Settings(_Group):
     """All settings of a run."""
 
@@ -186,6 +197,7 @@ class Settings(_Group):
     selection: SelectionSettings = SelectionSettings()
     scoring: ScoringSettings = ScoringSettings()
     overlay: OverlaySettings = OverlaySettings()
+    limits: LimitSettings = LimitSettings()
 
     def resolve(self, model: Thresholds) -> Settings:
         """Return the settings with every open threshold taken from the model's entry."""
