@@ -164,7 +164,8 @@ class Poses:
             If it cannot be read.
         """
         try:
-            with np.load(path, allow_pickle=False) as data:
+            # Opened here, because np.load leaves a file open that it cannot read.
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
                 # The sizes of a zip's members are in its directory; no more than that is ever unpacked.
                 if sum(member.file_size for member in data.zip.infolist()) > MAX_STORED_BYTES:
                     raise ValueError(f"unpacks to more than {MAX_STORED_BYTES} bytes")

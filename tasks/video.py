@@ -145,11 +145,11 @@ def _video_stream(container: av.container.InputContainer, path: Path) -> av.Vide
     stream = container.streams.video[0]
     try:
         stream.thread_type = "AUTO"
+        stream.codec_context.options = _DECODER_OPTIONS
     except (RuntimeError, AttributeError) as error:
         raise ClipError(
             FailureReason.PROCESSING_ERROR, path, "its video codec has no decoder here; convert it to H.264"
         ) from error
-    stream.codec_context.options = _DECODER_OPTIONS
     return stream
 
 

@@ -37,19 +37,24 @@ def _without_prefect() -> None:
 
 
 def annotate_plain(job: ClipJob) -> ClipResult:
-    """Annotate one clip; runs in a worker process of `flows.local.run_in_workers`."""
+    """Annotate one clip and return what became of it, as `flows.local.run_clip` does."""
     _without_prefect()
     start = time.perf_counter()
     entry = entry_of(job.settings.poses)
     settings = job.settings.resolve(entry.thresholds)
     try:
         summary = flow._annotate(job.clip, job.output_root, settings, entry)
-        result = ClipResult(job.clip.relative, Outcome.ANNOTATED, time.perf_counter() - start, summary=summary)
+        return ClipResult(job.clip.relative, Outcome.ANNOTATED, time.perf_counter() - start, summary=summary)
     except Exception as error:
         state = flow._recorded(error, job.clip, job.output_root)
         recorded = state.result(raise_on_failure=False)
         assert isinstance(recorded, ClipError)
-        result = ClipResult(job.clip.relative, Outcome.FAILED, time.perf_counter() - start, error=recorded)
+        return ClipResult(job.clip.relative, Outcome.FAILED, time.perf_counter() - start, error=recorded)
+
+
+def annotate_measured(job: ClipJob) -> ClipResult:
+    """Do the same in a worker process of `flows.local.run_in_workers`, and note what memory it took."""
+    result = annotate_plain(job)
     _note_peak(job.output_root)
     return result
 

@@ -21,10 +21,10 @@ from tasks.records import Poses
 from tasks.settings import LimitSettings, Settings
 from tasks.settings_file import read_settings
 from tasks.validate import validate_dataset
-from tests.fuzz.plain import PEAKS, annotate_plain
+from tests.fuzz.plain import PEAKS, annotate_measured
 
-TIME_LIMIT_S = 30.0
-"""Of each clip; and no file may take longer."""
+TIME_LIMIT_S = 120.0
+"""Of each clip, all steps; and no file may take longer. A busy machine needs a minute to load the real model."""
 
 MEMORY_LIMIT_MB = 1024
 """Of each decoder, beyond the libraries; and what no process may pass."""
@@ -91,7 +91,7 @@ def fuzz_videos(kind: str, clips: Path, output_root: Path, workers: int) -> Tall
     logging.getLogger("flows.local").addHandler(deaths)
     try:
         jobs = [ClipJob(clip, clips, output_root, SETTINGS) for clip in found]
-        for result in run_in_workers(jobs, workers, run=annotate_plain):
+        for result in run_in_workers(jobs, workers, run=annotate_measured):
             tally.slowest = max(tally.slowest, result.seconds)
     finally:
         logging.getLogger("flows.local").removeHandler(deaths)
