@@ -93,7 +93,7 @@ def _parse(path: Path) -> tuple[Path, dict[str, str]]:
         value: dict[str, Any] = json.loads(path.read_bytes())
         root = Path(value["root"])
         stems = {str(clip["path"]): str(clip["stem"]) for clip in value["clips"]}
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise FightposeError(
             f"cannot read the list of inputs {path}: {error}; delete it and run annotate again to have it written anew"
         ) from error

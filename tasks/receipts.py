@@ -177,7 +177,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         logger.warning("receipt %s cannot be read (%s); the clip is annotated again", path, error)
         return None
     return value if isinstance(value, dict) else None

@@ -222,7 +222,7 @@ def _seconds(output_root: Path, frame_dir: str) -> dict[str, float]:
     try:
         receipt = json.loads((output_root / WORK_FOLDER / "receipts" / f"{frame_dir}.json").read_bytes())
         return {f"seconds_{step}": float(value) for step, value in receipt["summary"]["seconds"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}
 
 
