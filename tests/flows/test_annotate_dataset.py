@@ -82,10 +82,10 @@ def test_mode_demo_annotates_the_first_clips_only(folder, out, stand_in, prefect
 @pytest.mark.prefect
 def test_a_clip_whose_name_is_no_utf8_is_a_recorded_failure_and_the_rest_goes_on(folder, out, stand_in, prefect_server):
     """Old recorders write CP949, which the server's parameters cannot hold."""
-    (folder / "NonFight/a.mp4").rename(folder / "NonFight" / os.fsdecode(b"\xbd\xce\xbf\xf2.mp4"))
+    (folder / "NonFight/a.mp4").rename(folder / "NonFight" / os.fsdecode(b"\xbd\xce\xc0\xfc.mp4"))
     summary = annotate_dataset(folder / "NonFight", out)
     assert [(result.clip, result.outcome) for result in summary.results] == [
-        ("\\udcbd\\udcce\\udcbf\\udcf2.mp4", Outcome.FAILED),
+        ("\\udcbd\\udcce\\udcc0\\udcfc.mp4", Outcome.FAILED),
         ("한글 이름.mov", Outcome.ANNOTATED),
     ]
     (failure,) = current_failures(out)
