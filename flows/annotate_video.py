@@ -22,6 +22,7 @@ from tasks import steps
 from tasks.errors import ClipError, FailureReason
 from tasks.failures import log_failure, resolve_failures
 from tasks.labels import label_clips
+from tasks.limits import ClipLimits
 from tasks.outputs import Clip, find_clip
 from tasks.poses import entry_of
 from tasks.poses.models import ModelEntry
@@ -76,24 +77,27 @@ def _annotate(clip: Clip, output_root: Path, settings: Settings, entry: ModelEnt
     """Walk one clip through the steps, and record that its outputs are complete."""
     key = settings_key(settings, entry.sha256)
     seconds: dict[str, float] = {}
+    limits = ClipLimits(clip.path, settings.limits)
     with steps.timed(clip, "probe", seconds):
-        video = steps.probe(clip)
+        video = steps.probe(limits)
     with steps.timed(clip, "poses", seconds):
-        poses = steps.extract(clip, video, output_root, settings)
+        poses = steps.extract(clip, video, output_root, settings, limits)
     with steps.timed(clip, "tracking", seconds):
         tracks = steps.track(poses, settings.tracking)
+        limits.check()
     with steps.timed(clip, "ranking", seconds):
         regions = steps.regions(tracks)
         weights = steps.region_weights(clip, tracks, regions, settings.scoring)
         ranking = steps.rank(tracks, regions, weights, settings.scoring)
         people = steps.select(clip, ranking, settings.selection)
+        limits.check()
     with steps.timed(clip, "annotation", seconds):
         provenance = {"model": entry.name, "model_sha256": entry.sha256, "video_sha256": video.sha256}
         steps.annotate(clip, tracks, people, settings, provenance)
     wanted = settings.overlay.save_overlayfile
     if wanted and not overlay_is_current(clip, output_root, video.sha256, key):
         with steps.timed(clip, "overlay", seconds):
-            steps.overlay(clip, video, tracks, people, settings.overlay)
+            steps.overlay(clip, video, tracks, people, settings.overlay, limits)
     top = [(int(i), float(s)) for i, s in zip(people.track_ids[:2], people.score[:2], strict=True)]
     summary = ClipSummary(poses.frames, len(people.track_ids), top, seconds, poses.extracted)
     write_receipt(clip, output_root, video.sha256, key, wanted, summary)
