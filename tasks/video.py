@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
 
 from tasks.errors import ClipError, FailureReason
 from tasks.records import VideoInfo
@@ -56,7 +57,7 @@ def probe_video(path: Path) -> VideoInfo:
         first = next(_decode(container, path), None)
         if first is None:
             raise ClipError(FailureReason.EMPTY_VIDEO, path, "no frame can be decoded; copy or export the clip again")
-        height, width = _upright(first).shape[:2]
+        height, width = _upright(first, VideoReformatter()).shape[:2]
         return VideoInfo(
             path=path,
             sha256=file_sha256(path),
@@ -82,8 +83,10 @@ def decode_frames(video: VideoInfo) -> Iterator[Frame]:
     """
     with _open(video.path) as container:
         _video_stream(container, video.path)
+        # One for all frames: each new one works out its tables again.
+        reformatter = VideoReformatter()
         for frame in _decode(container, video.path):
-            image = _upright(frame)
+            image = _upright(frame, reformatter)
             if image.shape[:2] != (video.height, video.width):
                 image = cv2.resize(image, (video.width, video.height), interpolation=cv2.INTER_AREA).astype(np.uint8)
             yield Frame(image, frame.time)
@@ -139,9 +142,14 @@ def _decode(container: av.container.InputContainer, path: Path) -> Iterator[av.V
         logger.warning("%s: %d damaged packets skipped", path, skipped)
 
 
-def _upright(frame: av.VideoFrame) -> Image:
-    """Return a frame as BGR, turned as the container's display matrix asks (multiples of 90 degrees)."""
-    image = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+def _upright(frame: av.VideoFrame, reformatter: VideoReformatter) -> Image:
+    """Return a frame as BGR, turned as the container's display matrix asks (multiples of 90 degrees).
+
+    Unless it is turned, the image is a view of the decoder's own picture, whose rows may be padded: nothing is copied.
+    """
+    plane = reformatter.reformat(frame, format="bgr24").planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    image = rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
     quarter_turns = round(frame.rotation / 90) % 4
     # FFmpeg states the angle counter-clockwise, as np.rot90 counts.
     return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image

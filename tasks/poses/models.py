@@ -26,7 +26,7 @@ from tasks.video import Image
 
 
 class PoseModel(Protocol):
-    """What a backend offers: people in frames of one size.
+    """What a backend offers: people in images of any sizes.
 
     A backend whose input size can be chosen per image offers `tasks.poses.looks.Zoom` as well.
     """
