@@ -30,7 +30,7 @@ from tasks.inbox import still_growing
 from tasks.manifest import read_manifests, write_manifest
 from tasks.mapping import DATASET_NAME
 from tasks.outputs import Clip, discover_clips
-from tasks.poses import entry_of, model_of
+from tasks.poses import entry_of, model_key, model_of
 from tasks.receipts import finished, record_settings, settings_key
 from tasks.resources import ResourceMonitor, allowed_workers
 from tasks.run_lock import sole_run
@@ -117,7 +117,7 @@ def annotate_dataset(
             # A model that is unknown, absent or broken is told before any clip is touched.
             model_of(settings.poses)
         found = discover_clips(input, output_root)
-        key = settings_key(settings.resolve(entry.thresholds), entry.sha256)
+        key = settings_key(settings.resolve(entry.thresholds), model_key(settings.poses))
         clips = _settled(found.clips[:demo_count] if mode == Mode.DEMO else found.clips, settle_seconds)
         write_manifest(output_root, found.root, clips)
         record_settings(output_root, settings)

@@ -19,7 +19,7 @@ from tasks import steps
 from tasks.errors import ClipError, FailureReason
 from tasks.failures import log_failure, resolve_failures
 from tasks.outputs import Clip, find_clip
-from tasks.poses import entry_of
+from tasks.poses import entry_of, model_key
 from tasks.poses.models import ModelEntry
 from tasks.receipts import ClipSummary, overlay_is_current, settings_key, write_receipt
 from tasks.settings import Settings
@@ -55,7 +55,7 @@ def annotate_video(
 
 def _annotate(clip: Clip, output_root: Path, settings: Settings, entry: ModelEntry) -> ClipSummary:
     """Walk one clip through the steps, and record that its outputs are complete."""
-    key = settings_key(settings, entry.sha256)
+    key = settings_key(settings, model_key(settings.poses))
     seconds: dict[str, float] = {}
     with steps.timed(clip, "probe", seconds):
         video = steps.probe(clip)

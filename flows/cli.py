@@ -22,8 +22,10 @@ from flows.cli_options import (
     InFlight,
     NumWorkers,
     OutputRoot,
+    PrecisionName,
     RetryMode,
     RunMode,
+    RuntimeName,
     ScorerName,
     SecondLookName,
     Share,
@@ -65,11 +67,19 @@ def annotate(
         str, typer.Option(help="Name (see `models list`), or a .tflite or .onnx file.")
     ] = "movenet-multipose",
     config: Annotated[str | None, typer.Option(help="mmpose config of RTMO, in place of --model.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="mmpose checkpoint that goes with it.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="mmpose checkpoint that goes with it, or rtmo-t, -s, -m, -l: the published one.")
+    ] = None,
     model_dir: Annotated[
         Path | None, typer.Option(help="Folder of model files, for machines without a network.")
     ] = None,
     device: Annotated[str, typer.Option(help="Where the model runs: cpu, or cuda:0.")] = "cpu",
+    runtime: Annotated[
+        RuntimeName, typer.Option(help="What runs the model; auto: the fastest that is installed (see `doctor`).")
+    ] = RuntimeName.AUTO,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="auto: fp32, and fp16 for a checkpoint on a GPU; int8: after quantize-model.")
+    ] = PrecisionName.AUTO,
     second_look: Annotated[
         SecondLookName, typer.Option(help="Look again, enlarged: never, where people are in doubt, or at everyone.")
     ] = SecondLookName.AUTO,
@@ -119,6 +129,8 @@ def annotate(
             config=config,
             checkpoint=checkpoint,
             device=device,
+            runtime=s.Runtime(runtime),
+            precision=s.Precision(precision),
             second_look=s.SecondLook(second_look),
             look_budget=look_budget,
             score_thr=score_thr,
@@ -273,11 +285,20 @@ def models_list() -> None:
 
 
 @models_app.command("fetch")
-def models_fetch(name: Annotated[str, typer.Argument(help="Name in the model table.")] = "movenet-multipose") -> None:
+def models_fetch(
+    name: Annotated[str, typer.Argument(help="Name in the model table.")] = "movenet-multipose",
+    checkpoint: Annotated[
+        bool, typer.Option("--checkpoint", help="Not the .onnx file of an RTMO but its mmpose checkpoint (.pth).")
+    ] = False,
+    model_dir: Annotated[Path | None, typer.Option(help="Folder of model files.")] = None,
+) -> None:
     """Fetch a model into the cache, for machines that will have no network."""
     from tasks.poses.models import model_file, resolve_model
+    from tasks.poses.published import checkpoint_file
 
-    typer.echo(str(model_file(resolve_model(name))))
+    if model_dir is not None:
+        os.environ["FIGHTPOSE_MODEL_DIR"] = str(model_dir)
+    typer.echo(str(checkpoint_file(name) if checkpoint else model_file(resolve_model(name))))
 
 
 def _run_dataset(

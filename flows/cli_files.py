@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from tasks.errors import FightposeError
 
 
 class LayoutName(StrEnum):
@@ -32,6 +35,7 @@ def register(app: typer.Typer) -> None:
     app.command("convert")(convert)
     app.command("windows")(windows)
     app.command("export-model")(export_model)
+    app.command("quantize-model")(quantize_model)
     app.command("learn-region-weights")(learn_region_weights)
 
 
@@ -89,6 +93,30 @@ def export_model(
 
     frames = check_frames(frames_of or fetch(DEMO_CLIPS[:1])[0])
     typer.echo(str(export(config, checkpoint, out, frames)))
+
+
+def quantize_model(
+    input: Annotated[Path, typer.Argument(help="Your own clips (a folder or one clip), to calibrate on.")],
+    model: Annotated[
+        str, typer.Option(help="Name (see `models list`), or a .tflite or .onnx file.")
+    ] = "movenet-multipose",
+    model_dir: Annotated[Path | None, typer.Option(help="Folder of model files, where the int8 form is kept.")] = None,
+) -> None:
+    """Make the int8 form of a model for `--precision int8`, and say whether it finds the same people as fp32."""
+    from tasks.outputs import discover_clips
+    from tasks.poses.models import resolve_model
+    from tasks.poses.quantize import calibration_frames
+    from tasks.poses.quantize import quantize_model as quantize
+
+    if model_dir is not None:
+        os.environ["FIGHTPOSE_MODEL_DIR"] = str(model_dir)
+    if not input.exists():
+        raise FightposeError(f"input {input} does not exist; give a folder of clips or one clip")
+    found = quantize(
+        resolve_model(model), calibration_frames([clip.path for clip in discover_clips(input, input).clips])
+    )
+    typer.echo(f"int8 against fp32: {found}")
+    typer.echo("It finds the same people." if found.holds else "It does NOT find the same people: fp32 is better.")
 
 
 def learn_region_weights(

@@ -26,7 +26,7 @@ from tasks.errors import FightposeError
 from tasks.involvement import rank_involvement, select_people
 from tasks.outputs import Clip
 from tasks.overlay import write_overlay
-from tasks.poses import entry_of, extract_poses, model_of
+from tasks.poses import extract_poses, model_key, model_of
 from tasks.progress import Progress, report
 from tasks.receipts import poses_path
 from tasks.records import Involvement, Poses, RegionScores, RegionWeights, Tracks, VideoInfo
@@ -108,7 +108,7 @@ def probe(clip: Clip) -> VideoInfo:
 @task(name="extract-poses", **_retried, persist_result=True, result_serializer="json")
 def extract(clip: Clip, video: VideoInfo, output_root: Path, settings: Settings) -> PosesReference:
     """Find the people in every frame, or find that this was done before."""
-    stored = poses_path(output_root, video, entry_of(settings.poses).sha256, settings.poses)
+    stored = poses_path(output_root, video, model_key(settings.poses), settings.poses)
     if stored.is_file():
         poses = Poses.load(stored)
         logger.info("%s: poses are there already, the model is not run", clip.relative)

@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import av
 import cv2
@@ -148,7 +148,7 @@ def _upright(frame: av.VideoFrame, reformatter: VideoReformatter) -> Image:
     Unless it is turned, the image is a view of the decoder's own picture, whose rows may be padded: nothing is copied.
     """
     plane = reformatter.reformat(frame, format="bgr24").planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    rows = np.frombuffer(cast(Any, plane), np.uint8).reshape(plane.height, plane.line_size)
     image = rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
     quarter_turns = round(frame.rotation / 90) % 4
     # FFmpeg states the angle counter-clockwise, as np.rot90 counts.

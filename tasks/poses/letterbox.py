@@ -1,7 +1,6 @@
 """Scaling a frame into a model's input without changing its shape, and coordinates back."""
 
 import cv2
-import numpy as np
 
 from tasks.video import Image
 

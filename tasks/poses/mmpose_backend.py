@@ -42,6 +42,8 @@ class MmposeRtmo:
         The user's .pth file.
     device
         `cpu`, `cuda` or `cuda:N`.
+    half
+        fp16 for the network's layers, on a GPU; coordinates stay float32.
 
     Raises
     ------
@@ -49,10 +51,11 @@ class MmposeRtmo:
         If mmpose is not installed, a file cannot be read, the two do not fit, or the device does not exist.
     """
 
-    def __init__(self, config: Path, checkpoint: Path, device: str) -> None:
+    def __init__(self, config: Path, checkpoint: Path, device: str, half: bool = False) -> None:
         self._device = usable_device(device)
         self._network = load_network(config, checkpoint).to(self._device)
         self._cuda = self._device.type == "cuda"
+        self._half = half and self._cuda
         if self._cuda:
             # The layout in which tensor cores read images without a transposition.
             self._network = self._network.to(memory_format=torch.channels_last)
@@ -102,7 +105,7 @@ class MmposeRtmo:
             if not self._cuda:
                 # In mmpose's own layout the CPU gives mmpose's own numbers, to the last bit of the scores.
                 images = images.contiguous()
-            with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=self._cuda):
+            with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=self._half):
                 dets, points = self._network(images)
             return dets.cpu().numpy(), points.cpu().numpy()
         except torch.OutOfMemoryError:

@@ -61,7 +61,7 @@ class MoveNet:
         import openvino
 
         self._path = path
-        self._long_side = long_side
+        self.long_side = long_side
         self._precision = precision
         self._core = openvino.Core()
         self._requests: dict[tuple[int, int], Requests] = {}
@@ -74,7 +74,7 @@ class MoveNet:
 
     def cost(self, width: int, height: int, long_side: int | None = None) -> float:
         """Return the number of input pixels: inference time grows with nothing else."""
-        rows, columns, _ = letterbox_size(width, height, long_side or self._long_side, MULTIPLE)
+        rows, columns, _ = letterbox_size(width, height, long_side or self.long_side, MULTIPLE)
         return float(rows * columns)
 
     def detect(self, images: Sequence[Image], long_side: int | None = None) -> list[Detections]:
@@ -91,7 +91,7 @@ class MoveNet:
         -------
         Per image its people, at most six, in pixels of the image; not yet thresholded.
         """
-        sizes = [letterbox_size(im.shape[1], im.shape[0], long_side or self._long_side, MULTIPLE) for im in images]
+        sizes = [letterbox_size(im.shape[1], im.shape[0], long_side or self.long_side, MULTIPLE) for im in images]
         found: list[Detections] = [Detections.none()] * len(images)
         # The requests of one shape at a time: those of two would compete for the same cores.
         for shape in dict.fromkeys(size[:2] for size in sizes):

@@ -18,9 +18,11 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.errors import FightposeError
+from tasks.fetch import cache_folder
 from tasks.poses.detections import Detections
 from tasks.poses.openvino_cpu import Requests, compile_on_cpu
 from tasks.poses.rtmo_input import Fit, decode_people
+from tasks.poses.runtimes import device_kind
 from tasks.records import NUM_KEYPOINTS
 from tasks.settings import Precision, Thresholds
 from tasks.storage import file_sha256
@@ -163,16 +165,18 @@ class OnnxRuntimeRtmo:
         The .onnx file.
     device
         `cuda:N` or `cpu`.
+    half
+        fp16, which is TensorRT's: the file itself holds fp32.
 
     Raises
     ------
     FightposeError
-        If ONNX Runtime is absent or lacks the device, or the file is no RTMO.
+        If ONNX Runtime is absent or lacks the device or TensorRT, or the file is no RTMO.
     """
 
     batch_size = 8
 
-    def __init__(self, path: Path, device: str) -> None:
+    def __init__(self, path: Path, device: str, half: bool = False) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -180,7 +184,7 @@ class OnnxRuntimeRtmo:
                 f"{path.name} on {device!r} needs ONNX Runtime: pip install onnxruntime-gpu; or use --device cpu"
             ) from error
         sidecar = read_sidecar(path)
-        providers = _providers(device, onnxruntime.get_available_providers())
+        providers = _providers(device, onnxruntime.get_available_providers(), half)
         try:
             self._session = onnxruntime.InferenceSession(str(path), providers=providers)
         # Its errors share no base class below Exception.
@@ -206,11 +210,6 @@ class OnnxRuntimeRtmo:
             dets, keypoints = self._session.run(self._outputs, {self._input: blob})
             found.append(decode_people(np.asarray(dets)[0], np.asarray(keypoints)[0], fit))
         return found
-
-
-def load_rtmo(path: Path, device: str) -> Rtmo | OnnxRuntimeRtmo:
-    """Return the backend for an .onnx file: OpenVINO on the CPU, ONNX Runtime on a GPU."""
-    return Rtmo(path) if device == "cpu" else OnnxRuntimeRtmo(path, device)
 
 
 Shape = list[int | None] | None
@@ -282,19 +281,26 @@ def _known(shape: Sequence[Any]) -> Shape:
     return [size if isinstance(size, int) else None for size in shape]
 
 
-def _providers(device: str, available: Sequence[str]) -> list[Any]:
+def _providers(device: str, available: Sequence[str], half: bool) -> list[Any]:
     """Return ONNX Runtime's providers for a device, or say that it has none."""
-    if device == "cpu":
+    if device_kind(device) == "cpu":
         return ["CPUExecutionProvider"]
-    kind, _, number = device.partition(":")
-    if kind != "cuda" or not (number or "0").isdigit():
-        raise FightposeError(f"unknown device {device!r}; use cpu or cuda:0")
-    if "CUDAExecutionProvider" not in available:
-        raise FightposeError(
-            f"ONNX Runtime here has no CUDA (it has {', '.join(available)}): pip install onnxruntime-gpu; "
-            "or use --device cpu"
-        )
-    return [("CUDAExecutionProvider", {"device_id": int(number or "0")})]
+    for provider in ["CUDAExecutionProvider", *(["TensorrtExecutionProvider"] if half else [])]:
+        if provider not in available:
+            raise FightposeError(
+                f"ONNX Runtime here has no {provider.removesuffix('ExecutionProvider')} (it has "
+                f"{', '.join(available)}): pip install onnxruntime-gpu; or use --device cpu"
+                + (" or --precision fp32" if half else "")
+            )
+    number = int(device.partition(":")[2] or "0")
+    # Without TF32, whose ten bits of fraction are no fp32: the same people as on the CPU.
+    cuda = ("CUDAExecutionProvider", {"device_id": number, "use_tf32": 0})
+    if not half:
+        return [cuda]
+    # Building an engine takes minutes: kept for the next run.
+    cache = str(cache_folder() / "tensorrt")
+    options = {"device_id": number, "trt_fp16_enable": True, "trt_engine_cache_enable": True}
+    return [("TensorrtExecutionProvider", options | {"trt_engine_cache_path": cache}), cuda]
 
 
 def _last_line(error: Exception) -> str:

@@ -72,9 +72,14 @@ def test_leaving_early_closes_what_is_open(error: type[BaseException]) -> None:
         finally:
             closed.set()
 
-    with pytest.raises(error), ahead(frames(), 1) as items:
-        next(items)
-        raise error
+    def use() -> None:
+        """Take one item and stop."""
+        with ahead(frames(), 1) as items:
+            next(items)
+            raise error
+
+    with pytest.raises(error):
+        use()
     assert closed.is_set()
     assert running() == 0
 
