@@ -12,7 +12,8 @@ import logging
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -225,16 +226,64 @@ def _load_weights(model: Any, checkpoint: Path, config: Path) -> None:
     model.load_state_dict(state, strict=False)
 
 
+class PassedOver:
+    """What stands in for every object of a checkpoint that is not a weight: takes anything, does nothing."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Take the arguments with which a pickle makes an object."""
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take the arguments of whatever it stands for."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Take the content of an object."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Take an item of a mapping."""
+
+    def append(self, item: Any) -> None:
+        """Take an item of a sequence."""
+
+    def extend(self, items: Any) -> None:
+        """Take items of a sequence."""
+
+
+class WeightsUnpickler(pickle.Unpickler):
+    """Reads the tensors of a checkpoint and runs nothing of what else it names.
+
+    torch gives it the storages; of all other names a pickle can bring, only those that make tensors and ordered
+    mappings mean something here.
+    """
+
+    KNOWN = frozenset(
+        {
+            ("collections", "OrderedDict"),
+            ("torch._utils", "_rebuild_tensor_v2"),
+            ("torch._utils", "_rebuild_parameter"),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what makes tensors, and an inert class for everything else."""
+        return super().find_class(module, name) if (module, name) in self.KNOWN else PassedOver
+
+    @classmethod
+    def load_from(cls, stream: Any, **options: Any) -> Any:
+        """Read one pickle, as `pickle.load` does; torch asks for it with files of its older form."""
+        return cls(stream, **options).load()
+
+
 def _read_state(checkpoint: Path) -> Mapping[str, torch.Tensor]:
     """Return the weights of a .pth file that the user named."""
     try:
         try:
             data = torch.load(checkpoint, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
-            # OpenMMLab's files keep numpy and mmengine objects beside the weights. Loading them can run code: done
-            # for this file alone, which the user named, and never for one that was found or fetched.
-            logger.info("%s holds Python objects beside its weights; loaded because you named it", checkpoint)
-            data = torch.load(checkpoint, map_location="cpu", weights_only=False)
+            # OpenMMLab's files keep numpy and mmengine objects beside the weights.
+            logger.info("%s holds Python objects beside its weights; they are passed over", checkpoint)
+            reader = SimpleNamespace(__name__="weights", Unpickler=WeightsUnpickler, load=WeightsUnpickler.load_from)
+            data = torch.load(checkpoint, map_location="cpu", weights_only=False, pickle_module=reader)
     # A file that is no checkpoint fails in any way that unpickling can.
     except Exception as error:
         raise FightposeError(f"{checkpoint} cannot be read as a checkpoint: {_brief(error)}; copy it again") from error
