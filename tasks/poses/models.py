@@ -21,7 +21,7 @@ from tasks.poses.mmpose_files import hash_of_mmpose_model, shipped_config
 from tasks.poses.movenet import MoveNet
 from tasks.poses.published import PUBLISHED, Published, fetch_published, published_path, quantized_path
 from tasks.poses.rtmo import OnnxRuntimeRtmo, Rtmo, read_sidecar
-from tasks.poses.runtimes import Plan, chosen_runtime, plan_runtime
+from tasks.poses.runtimes import Plan, chosen_runtime, device_kind, plan_runtime
 from tasks.settings import PoseSettings, Precision, Runtime, Thresholds
 from tasks.storage import file_sha256, key_of
 from tasks.video import Image
@@ -297,6 +297,8 @@ def load_model(
         from tasks.poses.mmpose_compat import require_mmpose
 
         require_mmpose()
+        if device_kind(device) == "cpu":
+            logger.info("on a CPU it runs faster through OpenVINO: export it once with `fightpose export-model`")
         from tasks.poses.mmpose_backend import MmposeRtmo
 
         return MmposeRtmo(entry.config, path, device, half=plan.precision is Precision.FP16)
