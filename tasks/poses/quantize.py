@@ -122,7 +122,16 @@ def _quantized(path: Path, model: MoveNet | Rtmo, frames: Sequence[Image]) -> An
     else:
         raw.reshape([1, 3, model.height, model.width])
         inputs = [_rtmo_input(frame, model) for frame in frames]
-    return nncf.quantize(raw, nncf.Dataset(inputs), subset_size=len(inputs), preset=nncf.QuantizationPreset.MIXED)
+    # Convolutions alone: both models work out coordinates in their graph as well, and 8 bits of those are pixels.
+    others = {node.get_type_name() for node in raw.get_ops()} - {"Convolution", "GroupConvolution"}
+    scope = nncf.IgnoredScope(types=sorted(others - {"Constant", "Parameter", "Result"}), validate=False)
+    return nncf.quantize(
+        raw,
+        nncf.Dataset(inputs),
+        subset_size=len(inputs),
+        preset=nncf.QuantizationPreset.MIXED,
+        ignored_scope=scope,
+    )
 
 
 def _movenet_input(frame: Image, model: MoveNet, side: int | None) -> Image:
