@@ -18,12 +18,10 @@ def letterbox_size(width: int, height: int, long_side: int, multiple: int) -> tu
 
 
 def letterbox(image: Image, target: Image, scale: float) -> None:
-    """Scale an image into the top left corner of a preallocated target, and make the rest of the target black."""
+    """Scale an image into the top left corner of a preallocated target; the rest of the target stays as it is."""
     height, width = image.shape[:2]
     columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
     # INTER_AREA averages when shrinking: thin limbs of far people survive it.
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     # Written where it belongs: a part of an array has rows with gaps, which OpenCV takes.
     cv2.resize(image, (columns, rows), dst=target[:rows, :columns], interpolation=method)
-    target[rows:] = 0
-    target[:rows, columns:] = 0

@@ -98,7 +98,8 @@ class MoveNet:
             places = [place for place, size in enumerate(sizes) if size[:2] == shape]
 
             def fill(index: int, target: npt.NDArray[Any], places: list[int] = places) -> None:
-                """Letterbox an image into a request's input."""
+                """Letterbox an image into a request's input, which holds an earlier image."""
+                target.fill(0)
                 letterbox(images[places[index]], target, sizes[places[index]][2])
 
             for place, (output,) in zip(places, self._of_shape(*shape).run(len(places), fill), strict=True):

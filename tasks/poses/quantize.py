@@ -138,7 +138,7 @@ def _movenet_input(frame: Image, model: MoveNet, side: int | None) -> Image:
     """Return what MoveNet's file takes for a frame: [1, H, W, 3] uint8 RGB."""
     height, width = frame.shape[:2]
     rows, columns, scale = letterbox_size(width, height, side or model.long_side, MULTIPLE)
-    target = np.empty((rows, columns, 3), np.uint8)
+    target = np.zeros((rows, columns, 3), np.uint8)
     letterbox(frame, target, scale)
     return np.ascontiguousarray(target[None, ..., ::-1])
 

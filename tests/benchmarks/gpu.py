@@ -185,6 +185,8 @@ def end_to_end(job: dict[str, Any], processes: tuple[int, ...], seconds: float, 
         pipe, theirs = context.Pipe()
         process = context.Process(target=serve, args=(job, theirs), daemon=True)
         process.start()
+        # Held by the process alone: if it dies, recv() raises in place of waiting for ever.
+        theirs.close()
         workers.append((process, pipe))
     for _, pipe in workers:
         pipe.recv()

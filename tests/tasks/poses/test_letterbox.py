@@ -36,10 +36,10 @@ def test_a_spot_comes_back_where_it_was(size: tuple[int, int]) -> None:
     assert abs(found_y - true_y) < 1 / scale + 1
 
 
-def test_padding_is_black_whatever_stood_there() -> None:
-    """The target is a request's memory, which holds an earlier image."""
+def test_padding_stays_as_it_was() -> None:
+    """The caller chooses the colour of the padding."""
     target = np.full((32, 64, 3), 7, np.uint8)
     letterbox(np.full((10, 20, 3), 200, np.uint8), target, 1.0)
     assert (target[:10, :20] == 200).all()
-    assert not target[10:].any()
-    assert not target[:, 20:].any()
+    assert (target[10:] == 7).all()
+    assert (target[:, 20:] == 7).all()
