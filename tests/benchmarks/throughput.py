@@ -35,7 +35,7 @@ import av
 import cv2
 import numpy as np
 
-from tasks.settings import OverlaySettings, PoseSettings, Precision, SecondLook, Settings
+from tasks.settings import OverlaySettings, PoseSettings, Precision, SecondLook, Settings, Thresholds
 
 PRELOADED = 64
 """Frames of the model-only run: enough to keep it busy, few enough for memory."""
@@ -302,8 +302,11 @@ def ratios_of(rates: dict[str, list[float]]) -> dict[str, float]:
     }
 
 
-def exported(config: str, checkpoint: str, folder: Path) -> str:
+def exported(config: str, checkpoint: str, folder: Path, lenient: bool) -> str:
     """Export a checkpoint in a process of its own, so that this one stays free of torch."""
+    from tasks.poses.rtmo import Sidecar, sidecar_path
+    from tasks.storage import write_text
+
     context = multiprocessing.get_context("spawn")
     path = folder / f"{Path(checkpoint).stem}.onnx"
     process = context.Process(target=_export, args=(Path(config), Path(checkpoint), path))
@@ -311,6 +314,10 @@ def exported(config: str, checkpoint: str, folder: Path) -> str:
     process.join()
     if process.exitcode:
         sys.exit("the export failed")
+    if lenient:
+        # Random weights fire around mmpose's threshold of .1: there shall be people to track and to draw.
+        low = Thresholds(score_thr=0.1, track_high_thresh=0.1, track_low_thresh=0.1, quality_threshold=0.0)
+        write_text(sidecar_path(path), Sidecar(thresholds=low).model_dump_json())
     return str(path)
 
 
@@ -395,7 +402,7 @@ def main() -> None:
         if options.random:
             config, checkpoint = random_checkpoint(options.random, video, folder)
         if config:
-            model = exported(config, checkpoint, folder)
+            model = exported(config, checkpoint, folder, lenient=bool(options.random))
         job = Job(video, model, folder / "out", config, checkpoint, options.precision, options.second_look)
         job.out.mkdir()
         kinds = [kind for kind in KINDS if kind not in ("earlier loop", "rtmlib")]
