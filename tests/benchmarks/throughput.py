@@ -152,7 +152,9 @@ def annotate(job: Job, overlay: bool = False) -> Run:
         weights = learn_region_weights(tracks, regions, settings.scoring)
         # Everyone is kept: which tracks are long enough is no matter of speed.
         ranking = rank_involvement(tracks, regions, weights, settings.scoring)
-        write_annotation(clip.annotation_path, [build_annotation(clip, tracks, ranking, settings, {})])
+        # What random weights see may be nothing that can be tracked: then there is no annotation, which costs little.
+        if len(tracks.ids):
+            write_annotation(clip.annotation_path, [build_annotation(clip, tracks, ranking, settings, {})])
         if overlay:
             write_overlay(decode_frames(video), video, tracks, ranking, clip.overlay_path, OverlaySettings())
         return poses.frame_count
