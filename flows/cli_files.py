@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from flows.cli_output import AsJson, Output, Quiet
 from tasks.errors import FightposeError
 
 
@@ -39,25 +42,27 @@ def register(app: typer.Typer) -> None:
     app.command("learn-region-weights")(learn_region_weights)
 
 
-def explain(annotations: Annotations) -> None:
-    """Show why the people of a clip are ranked as they are."""
+def explain(annotations: Annotations, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Show why the people of a clip are ranked as they are (docs/scores.md)."""
     from tasks.annotation import read_annotation
-    from tasks.explain import explain_text
+    from tasks.explain import explain, explain_text
 
-    for annotation in read_annotation(annotations)["annotations"]:
-        typer.echo(explain_text(annotation))
+    read = read_annotation(annotations)["annotations"]
+    value = [{"clip": one.get("frame_dir"), "label": one.get("label"), "people": explain(one)} for one in read]
+    Output(as_json, quiet).tell(value, map(explain_text, read))
 
 
 def convert(
     annotations: Annotations,
     destination: Annotated[Path, typer.Argument(help="File for stgcn and pyskl, else a folder.")],
     to: Annotated[LayoutName, typer.Option(help="What to convert to.")] = LayoutName.STGCN,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Convert annotations to another layout, or export their tracks."""
     from tasks.convert.files import Layout, convert_file
 
-    for path in convert_file(annotations, destination, Layout(to)):
-        typer.echo(str(path))
+    _tell_files(convert_file(annotations, destination, Layout(to)), Output(as_json, quiet))
 
 
 def windows(
@@ -68,13 +73,15 @@ def windows(
     intervals: Annotated[
         Path | None, typer.Option(help="CSV of labelled intervals; else labels follow involvement.")
     ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Cut long clips into windows, each labelled by itself."""
     from tasks.convert.files import window_file
     from tasks.convert.windows import label_by_intervals
 
     rule = label_by_intervals(intervals) if intervals else None
-    typer.echo(str(window_file(annotations, destination, window, stride, rule)))
+    _tell_files([window_file(annotations, destination, window, stride, rule)], Output(as_json, quiet))
 
 
 def export_model(
@@ -84,6 +91,8 @@ def export_model(
     frames_of: Annotated[
         Path | None, typer.Option(help="A clip with people, to compare the export with mmpose on; else a demo clip.")
     ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Export RTMO to ONNX, and keep the file only if it finds mmpose's people."""
     from tasks.demo import DEMO_CLIPS
@@ -92,7 +101,7 @@ def export_model(
     from tasks.poses.export import export_model as export
 
     frames = check_frames(frames_of or fetch(DEMO_CLIPS[:1])[0])
-    typer.echo(str(export(config, checkpoint, out, frames)))
+    _tell_files([export(config, checkpoint, out, frames)], Output(as_json, quiet))
 
 
 def quantize_model(
@@ -101,6 +110,8 @@ def quantize_model(
         str, typer.Option(help="Name (see `models list`), or a .tflite or .onnx file.")
     ] = "movenet-multipose",
     model_dir: Annotated[Path | None, typer.Option(help="Folder of model files, where the int8 form is kept.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make the int8 form of a model for `--precision int8`, and say whether it finds the same people as fp32."""
     from tasks.outputs import discover_clips
@@ -115,8 +126,8 @@ def quantize_model(
     found = quantize(
         resolve_model(model), calibration_frames([clip.path for clip in discover_clips(input, input).clips])
     )
-    typer.echo(f"int8 against fp32: {found}")
-    typer.echo("It finds the same people." if found.holds else "It does NOT find the same people: fp32 is better.")
+    verdict = "It finds the same people." if found.holds else "It does NOT find the same people: fp32 is better."
+    Output(as_json, quiet).tell(asdict(found), [f"int8 against fp32: {found}", verdict])
 
 
 def learn_region_weights(
@@ -125,6 +136,8 @@ def learn_region_weights(
     camera_pattern: Annotated[
         str | None, typer.Option(help="Regular expression that finds the camera in a clip's path; else its folder.")
     ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Learn from finished annotations where each camera sees its fights."""
     from tasks.annotation import read_annotation
@@ -135,6 +148,14 @@ def learn_region_weights(
     annotations = (annotation for path in clips for annotation in read_annotation(path)["annotations"])
     learned = learn_camera_weights(annotations, camera_pattern)
     learned.save(out)
-    for camera, count in sorted(learned.clips.items()):
-        weights = " ".join(f"{weight:.2f}" for weight in learned.weights[camera])
-        typer.echo(f"{camera or 'all clips'}: {weights} ({count} clips)")
+    lines = [
+        f"{camera or 'all clips'}: {' '.join(f'{weight:.2f}' for weight in learned.weights[camera])} ({count} clips)"
+        for camera, count in sorted(learned.clips.items())
+    ]
+    Output(as_json, quiet).tell(learned.model_dump(mode="json"), lines)
+
+
+def _tell_files(paths: Iterable[object], output: Output) -> None:
+    """Tell which files were written."""
+    written = [str(path) for path in paths]
+    output.tell({"files": written}, written)
