@@ -24,7 +24,7 @@ from tasks.failures import log_failure, resolve_failures
 from tasks.labels import label_clips
 from tasks.limits import ClipLimits
 from tasks.outputs import Clip, find_clip
-from tasks.poses import entry_of
+from tasks.poses import entry_of, model_key
 from tasks.poses.models import ModelEntry
 from tasks.receipts import ClipSummary, overlay_is_current, settings_key, write_receipt
 from tasks.settings import Settings
@@ -75,7 +75,7 @@ def _labelled(clip: Clip, label: int | None, settings: Settings) -> Clip:
 
 def _annotate(clip: Clip, output_root: Path, settings: Settings, entry: ModelEntry) -> ClipSummary:
     """Walk one clip through the steps, and record that its outputs are complete."""
-    key = settings_key(settings, entry.sha256)
+    key = settings_key(settings, model_key(settings.poses))
     seconds: dict[str, float] = {}
     limits = ClipLimits(clip.path, settings.limits)
     with steps.timed(clip, "probe", seconds):
@@ -92,7 +92,12 @@ def _annotate(clip: Clip, output_root: Path, settings: Settings, entry: ModelEnt
         people = steps.select(clip, ranking, settings.selection)
         limits.check()
     with steps.timed(clip, "annotation", seconds):
-        provenance = {"model": entry.name, "model_sha256": entry.sha256, "video_sha256": video.sha256}
+        provenance = {
+            "model": entry.name,
+            "model_sha256": entry.sha256,
+            "model_key": model_key(settings.poses),
+            "video_sha256": video.sha256,
+        }
         steps.annotate(clip, tracks, people, settings, provenance)
     wanted = settings.overlay.save_overlayfile
     if wanted and not overlay_is_current(clip, output_root, video.sha256, key):

@@ -28,8 +28,10 @@ from flows.cli_options import (
     Labels,
     NumWorkers,
     OutputRoot,
+    PrecisionName,
     RetryMode,
     RunMode,
+    RuntimeName,
     ScorerName,
     SecondLookName,
     Share,
@@ -72,11 +74,19 @@ def annotate(
         str, typer.Option(help="Name (see `models list`), or a .tflite or .onnx file.")
     ] = "movenet-multipose",
     config: Annotated[str | None, typer.Option(help="mmpose config of RTMO, in place of --model.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="mmpose checkpoint that goes with it.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="mmpose checkpoint that goes with it, or rtmo-t, -s, -m, -l: the published one.")
+    ] = None,
     model_dir: Annotated[
         Path | None, typer.Option(help="Folder of model files, for machines without a network.")
     ] = None,
     device: Annotated[str, typer.Option(help="Where the model runs: cpu, or cuda:0.")] = "cpu",
+    runtime: Annotated[
+        RuntimeName, typer.Option(help="What runs the model; auto: the fastest that is installed (see `doctor`).")
+    ] = RuntimeName.AUTO,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="auto: fp32, and fp16 for a checkpoint on a GPU; int8: after quantize-model.")
+    ] = PrecisionName.AUTO,
     second_look: Annotated[
         SecondLookName, typer.Option(help="Look again, enlarged: never, where people are in doubt, or at everyone.")
     ] = SecondLookName.AUTO,
@@ -137,6 +147,8 @@ def annotate(
             config=config,
             checkpoint=checkpoint,
             device=device,
+            runtime=s.Runtime(runtime),
+            precision=s.Precision(precision),
             second_look=s.SecondLook(second_look),
             look_budget=look_budget,
             score_thr=score_thr,
@@ -328,13 +340,20 @@ def models_list(as_json: AsJson = False, quiet: Quiet = False) -> None:
 @models_app.command("fetch")
 def models_fetch(
     name: Annotated[str, typer.Argument(help="Name in the model table.")] = "movenet-multipose",
+    checkpoint: Annotated[
+        bool, typer.Option("--checkpoint", help="Not the .onnx file of an RTMO but its mmpose checkpoint (.pth).")
+    ] = False,
+    model_dir: Annotated[Path | None, typer.Option(help="Folder of model files.")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Fetch a model into the cache, for machines that will have no network."""
     from tasks.poses.models import model_file, resolve_model
+    from tasks.poses.published import checkpoint_file
 
-    path = model_file(resolve_model(name))
+    if model_dir is not None:
+        os.environ["FIGHTPOSE_MODEL_DIR"] = str(model_dir)
+    path = checkpoint_file(name) if checkpoint else model_file(resolve_model(name))
     Output(as_json, quiet).tell({"name": name, "file": path}, [str(path)])
 
 

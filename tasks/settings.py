@@ -46,6 +46,25 @@ class SecondLook(StrEnum):
     ALWAYS = "always"
 
 
+class Runtime(StrEnum):
+    """What runs a pose model."""
+
+    AUTO = "auto"
+    OPENVINO = "openvino"
+    ONNXRUNTIME = "onnxruntime"
+    TORCH = "torch"
+
+
+class Precision(StrEnum):
+    """The numbers in which a pose model computes."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
 class PoseSettings(_Group):
     """How people are found."""
 
@@ -53,6 +72,11 @@ class PoseSettings(_Group):
     config: str | None = Field(None, description="mmpose config of RTMO (a .py file); then --model is not used.")
     checkpoint: str | None = Field(None, description="mmpose checkpoint (.pth) that goes with the config.")
     device: str = Field("cpu", description="Where the model runs: cpu, or cuda:0 where the backend has it.")
+    runtime: Runtime = Field(Runtime.AUTO, description="What runs the model; auto: the fastest that is installed.")
+    precision: Precision = Field(
+        Precision.AUTO,
+        description="auto: fp32, and fp16 for a checkpoint on a GPU; int8 needs `fightpose quantize-model` first.",
+    )
     score_thr: float | None = Field(
         None, ge=0.0, le=1.0, description="Keep people that score above this; empty: the model's own."
     )

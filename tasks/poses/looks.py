@@ -90,13 +90,8 @@ class FixedInput:
         self._model = model
 
     def detect(self, images: Sequence[Image], long_side: int | None = None) -> list[Detections]:
-        """Return the people of each image; the model is given images of one size at a time, as it asks for."""
-        found = [Detections.none()] * len(images)
-        for shape in dict.fromkeys(image.shape for image in images):
-            places = [place for place, image in enumerate(images) if image.shape == shape]
-            for place, people in zip(places, self._model.detect([images[p] for p in places]), strict=True):
-                found[place] = people
-        return found
+        """Return the people of each image; crops of many frames and sizes make one batch."""
+        return self._model.detect(images)
 
     def cost(self, width: int, height: int, long_side: int | None = None) -> float:
         """Return 1: the input is as large for a crop as for the whole frame."""

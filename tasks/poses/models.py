@@ -6,7 +6,8 @@ range.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -16,17 +17,20 @@ from typing import Protocol
 from tasks.errors import FightposeError
 from tasks.fetch import WheelMember, cached_path, fetch
 from tasks.poses.detections import Detections
-from tasks.poses.mmpose_files import hash_of_mmpose_model
+from tasks.poses.mmpose_files import hash_of_mmpose_model, shipped_config
 from tasks.poses.movenet import MoveNet
-from tasks.poses.published import PUBLISHED, Published, fetch_published, published_path
-from tasks.poses.rtmo import load_rtmo, read_sidecar
-from tasks.settings import PoseSettings, Thresholds
-from tasks.storage import file_sha256
+from tasks.poses.published import PUBLISHED, Published, fetch_published, published_path, quantized_path
+from tasks.poses.rtmo import OnnxRuntimeRtmo, Rtmo, read_sidecar
+from tasks.poses.runtimes import Plan, chosen_runtime, device_kind, plan_runtime
+from tasks.settings import PoseSettings, Precision, Runtime, Thresholds
+from tasks.storage import file_sha256, key_of
 from tasks.video import Image
+
+logger = logging.getLogger(__name__)
 
 
 class PoseModel(Protocol):
-    """What a backend offers: people in frames of one size.
+    """What a backend offers: people in images of any sizes.
 
     A backend whose input size can be chosen per image offers `tasks.poses.looks.Zoom` as well.
     """
@@ -44,6 +48,14 @@ class ModelKind(StrEnum):
     MOVENET = "movenet"
     RTMO_ONNX = "rtmo-onnx"
     MMPOSE = "mmpose"
+
+
+RUNTIMES: Mapping[ModelKind, Mapping[str, Sequence[Runtime]]] = {
+    ModelKind.MOVENET: {"cpu": (Runtime.OPENVINO,)},
+    ModelKind.RTMO_ONNX: {"cpu": (Runtime.OPENVINO, Runtime.ONNXRUNTIME), "cuda": (Runtime.ONNXRUNTIME,)},
+    ModelKind.MMPOSE: {"cpu": (Runtime.TORCH,), "cuda": (Runtime.TORCH,)},
+}
+"""What can run each kind of model, by kind of device, the fastest first (`tests.benchmarks.throughput`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +91,8 @@ class ModelEntry:
     @property
     def sha256(self) -> str:
         """Hash of the model file, with its config where it has one: part of every cache key."""
-        if self.config is not None and isinstance(self.source, Path):
-            return _hash_of_pair(self.config, self.source)
+        if self.config is not None:
+            return _hash_of_pair(self.config, model_file(self))
         if isinstance(self.source, WheelMember):
             return self.source.sha256
         # Of a published file the hash is known for sure only once the file is here.
@@ -137,7 +149,8 @@ def resolve_model(model: str, config: str | None = None, checkpoint: str | None 
     model
         Name or file; ignored where the other two are given.
     config, checkpoint
-        The user's mmpose config and .pth file.
+        The user's mmpose config and .pth file; or the name of a published checkpoint (`rtmo-s`), whose own config is
+        taken where none is given.
 
     Raises
     ------
@@ -170,7 +183,49 @@ def entry_of(settings: PoseSettings) -> ModelEntry:
 
 def model_of(settings: PoseSettings) -> PoseModel:
     """Return the model that the settings name, ready to run; see `load_model`."""
-    return load_model(settings.model, settings.device, settings.config, settings.checkpoint)
+    return load_model(
+        settings.model,
+        settings.device,
+        settings.config,
+        settings.checkpoint,
+        settings.runtime,
+        settings.precision,
+    )
+
+
+def model_key(settings: PoseSettings) -> str:
+    """Return the hash of all that decides the answers of a model: its files, and the precision where it is not fp32.
+
+    Raises
+    ------
+    FightposeError
+        As `load_model`, where that can be told without loading the model.
+    """
+    entry = entry_of(settings)
+    precision = _plan(entry, settings.device, settings.runtime, settings.precision).precision
+    if precision is Precision.FP32:
+        return entry.sha256
+    # An int8 form answers as its calibration made it.
+    made = file_sha256(_int8_file(entry).with_suffix(".bin")) if precision is Precision.INT8 else ""
+    return key_of(entry.sha256, precision, made)
+
+
+def _plan(entry: ModelEntry, device: str, runtime: Runtime, precision: Precision) -> Plan:
+    """Return what may run a model, and in which precision."""
+    # A kind that the table lacks runs in OpenVINO on the CPU, as the embedded model does.
+    able = RUNTIMES.get(entry.kind, RUNTIMES[ModelKind.MOVENET])
+    return plan_runtime(entry.name, able, device, runtime, precision)
+
+
+def _int8_file(entry: ModelEntry) -> Path:
+    """Return the int8 form of a model, or say how to make it."""
+    path = quantized_path(entry.sha256)
+    if not path.is_file():
+        raise FightposeError(
+            f"{entry.name} has no int8 form on this machine; make it from your own clips with "
+            "`fightpose quantize-model CLIPS --model ...`, or use --precision fp32"
+        )
+    return path
 
 
 def model_file(entry: ModelEntry) -> Path:
@@ -187,45 +242,72 @@ def model_file(entry: ModelEntry) -> Path:
 
 
 def _mmpose_entry(config: str | None, checkpoint: str | None) -> ModelEntry:
-    """Return the entry of a model that the user has as mmpose config and checkpoint."""
+    """Return the entry of a model that is there as mmpose config and checkpoint, or published as such."""
+    published = PUBLISHED.get(checkpoint or "")
+    if published is not None and checkpoint is not None:
+        own = Path(config) if config else shipped_config(checkpoint)
+        return replace(MODELS[checkpoint], source=published[1], kind=ModelKind.MMPOSE, config=_present(own))
     if not config or not checkpoint:
-        raise FightposeError("--config and --checkpoint belong together: give both, or --model alone")
-    for path in (Path(config), Path(checkpoint)):
-        if not path.is_file():
-            raise FightposeError(f"{path} does not exist; give --config and --checkpoint of one model")
+        raise FightposeError(
+            "--config and --checkpoint belong together: give both, or --model alone; a published checkpoint "
+            f"({', '.join(PUBLISHED)}) brings its config"
+        )
     return ModelEntry(
         name=Path(checkpoint).stem,
-        source=Path(checkpoint).resolve(),
+        source=_present(Path(checkpoint)),
         licence="the user's own",
         long_side=0,
         thresholds=Thresholds(),
         kind=ModelKind.MMPOSE,
-        config=Path(config).resolve(),
+        config=_present(Path(config)),
     )
 
 
+def _present(path: Path) -> Path:
+    """Return the absolute path of a file that must be there."""
+    if not path.is_file():
+        raise FightposeError(f"{path} does not exist; give --config and --checkpoint of one model")
+    return path.resolve()
+
+
 @lru_cache(maxsize=1)
-def load_model(model: str, device: str = "cpu", config: str | None = None, checkpoint: str | None = None) -> PoseModel:
+def load_model(
+    model: str,
+    device: str = "cpu",
+    config: str | None = None,
+    checkpoint: str | None = None,
+    runtime: Runtime = Runtime.AUTO,
+    precision: Precision = Precision.AUTO,
+) -> PoseModel:
     """Return a model that is ready to run; loaded once per process.
 
     Raises
     ------
     FightposeError
-        If the model is unknown, its file is not cached and cannot be fetched, or it does not run on the device.
+        If the model is unknown, its file is not cached and cannot be fetched, or it does not run on the device, in the
+        runtime or in the precision.
     """
     entry = resolve_model(model, config, checkpoint)
+    plan = _plan(entry, device, runtime, precision)
+    chosen, why = chosen_runtime(plan, entry.name)
     path = model_file(entry)
+    logger.info("%s runs in %s on %s in %s (%s)", entry.name, chosen, device, plan.precision, why)
     if entry.config is not None:
         # Imported here: torch takes seconds, and no other kind of model needs it.
         from tasks.poses.mmpose_compat import require_mmpose
 
         require_mmpose()
+        if device_kind(device) == "cpu":
+            logger.info("on a CPU it runs faster through OpenVINO: export it once with `fightpose export-model`")
         from tasks.poses.mmpose_backend import MmposeRtmo
 
-        return MmposeRtmo(entry.config, path, device)
+        return MmposeRtmo(entry.config, path, device, half=plan.precision is Precision.FP16)
+    if chosen is Runtime.ONNXRUNTIME:
+        return OnnxRuntimeRtmo(path, device, half=plan.precision is Precision.FP16)
+    int8 = _int8_file(entry) if plan.precision is Precision.INT8 else None
     if entry.kind is ModelKind.RTMO_ONNX:
-        return load_rtmo(path, device)
-    return MoveNet(path, entry.long_side)
+        return Rtmo(path, plan.precision, int8)
+    return MoveNet(int8 or path, entry.long_side, plan.precision)
 
 
 @lru_cache(maxsize=8)

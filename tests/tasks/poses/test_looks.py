@@ -61,7 +61,7 @@ class Scene:
 
 
 class Whole:
-    """A model with a fixed input: it takes images of one size, and has no choice of side."""
+    """A model with a fixed input: it takes images of any sizes, and has no choice of side."""
 
     batch_size = 4
 
@@ -71,7 +71,6 @@ class Whole:
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Find someone in the middle of every image."""
         shapes = [image.shape for image in images]
-        assert len(set(shapes)) <= 1
         self.calls.append(shapes)
         return [people([[w * 0.4, h * 0.2, w * 0.6, h * 0.8]], [0.3]) for h, w, _ in shapes]
 
