@@ -16,28 +16,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from tasks.poses.detections import Detections, clean, merge_people, pairwise_iou, suppress_duplicates
+from tasks.poses.detections import Detections, clean, merge_people, suppress_duplicates
 from tasks.poses.models import PoseModel
-from tasks.records import FloatArray
+from tasks.poses.views import Look, crop_box, cut, cut_off, tile_boxes
+from tasks.records import BoolArray, FloatArray
 from tasks.settings import PoseSettings, SecondLook
+from tasks.similarity import iou
 from tasks.video import Image
 
-TILE_OVERLAP = 0.35
-"""Share of a tile that its neighbour covers too: someone on the seam of two tiles is whole in one of them."""
+TILE_SHARE = 0.5
+"""Most of the budget that tiles may take; what is left goes to crops."""
 
 GLANCE_SIDE = 192
 """Input side, pixels, of a glance at a whole frame between two frames that are tiled: it finds who stands near."""
-
-CROP_SCALE = 1.3
-"""Side of a crop as a multiple of the longer side of the person's box."""
-
-LEAST_BOX = 12
-"""Smallest side, pixels, that a person's box is taken to have when its crop is cut."""
 
 SAME_CROP = 0.8
 """Crops of one frame that overlap more (IoU) show the same: one of them is enough."""
@@ -103,12 +97,11 @@ class FixedInput:
         return 1.0
 
 
-class Look(NamedTuple):
-    """A part of a frame of the batch: its box x1, y1, x2, y2 in pixels (it may leave the frame), and its input side."""
+class Sight(NamedTuple):
+    """What one look shows: its people, and who of them may go on beyond its border, (N,) bool."""
 
-    frame: int
-    box: tuple[int, int, int, int]
-    long_side: int | None
+    people: Detections
+    cut_off: BoolArray
 
 
 @dataclass(slots=True)
@@ -180,28 +173,30 @@ class Looker:
         images
             (H, W, 3) uint8 BGR, all of the clip's size.
         """
+        seen: list[list[Sight]] = [[] for _ in images]
         first = [look for frame in range(len(images)) for look in self._first_looks(frame)]
-        raw = [[people] for people in [Detections.none()] * len(images)]
-        self._take(images, first, raw)
+        self._take(images, first, seen)
         self._done += len(images)
         if self._mode is SecondLook.OFF:
-            once = [suppress_duplicates(parts[-1], self._score_thr, self._nms_thr) for parts in raw]
-            return [clean(people, self._width, self._height) for people in once]
+            return [suppress_duplicates(sights[0].people, self._score_thr, self._nms_thr) for sights in seen]
         left = self._budget * len(images) - sum(map(self._cost, first))
-        people = self._link(self._merged(raw))
-        self._take(images, self._second_looks(people, len(images), left), raw)
-        found = self._merged(raw)
+        people = self._link(self._merged(seen))
+        self._take(images, self._second_looks(people, len(images), left), seen)
+        found = self._merged(seen)
         self._remember(self._link(found), len(images))
         return [people.select(people.score >= self._score_thr) for people in found]
 
-    def _merged(self, raw: list[list[Detections]]) -> list[Detections]:
+    def _merged(self, seen: list[list[Sight]]) -> list[Detections]:
         """Return the people of each frame from all looks at it, down to half the threshold.
 
         A second look, or another frame, may show more surely who is not sure enough yet to be kept.
         """
-        # Cleaned first: a crop at the border shows people whose boxes leave the frame, and joints must be finite.
-        joined = [clean(Detections.joined(parts), self._width, self._height) for parts in raw]
-        return [merge_people(people, self._score_thr / 2, self._nms_thr) for people in joined]
+        merged = []
+        for sights in seen:
+            people = Detections.joined([sight.people for sight in sights])
+            part = np.concatenate([sight.cut_off for sight in sights])
+            merged.append(merge_people(people, self._score_thr / 2, self._nms_thr, part))
+        return merged
 
     def _remember(self, people: list[_Sighted], frames: int) -> None:
         """Keep the last sighting of those who were seen lately, for the next batch."""
@@ -211,31 +206,35 @@ class Looker:
         ]
 
     def _first_looks(self, frame: int) -> list[Look]:
-        """Return the looks that every frame gets: the whole frame, or tiles where the model zooms."""
+        """Return the looks that every frame gets: the whole frame, and tiles where the model zooms.
+
+        Where tiles would take most of the budget, only every second or third frame gets them: whom the others miss is
+        looked for in crops, at the places that the tiles of their neighbours give.
+        """
         whole = (0, 0, self._width, self._height)
         if self._mode is SecondLook.OFF or isinstance(self._zoom, FixedInput):
             return [Look(frame, whole, None)]
-        boxes = tile_boxes(self._width, self._height)
-        tiles = [Look(frame, box, self._zoom.tile_side) for box in boxes]
-        # Where tiles would take most of the budget, every second frame gets a glance only: what it misses is looked
-        # for in crops, at the places that the tiles of its neighbours give.
-        if sum(map(self._cost, tiles)) > self._budget / 2 and (self._done + frame) % 2:
-            return [Look(frame, whole, GLANCE_SIDE)]
-        return tiles
+        looks = [Look(frame, whole, GLANCE_SIDE)]
+        tiles = [Look(frame, box, self._zoom.tile_side) for box in tile_boxes(self._width, self._height)]
+        every = int(np.ceil(sum(map(self._cost, tiles)) / (TILE_SHARE * self._budget)))
+        return looks + tiles if (self._done + frame) % every == 0 else looks
 
     def _cost(self, look: Look) -> float:
         """Return what a look costs, as a multiple of one pass over the frame."""
         x1, y1, x2, y2 = look.box
         return self._zoom.cost(x2 - x1, y2 - y1, look.long_side) / self._one_pass
 
-    def _take(self, images: Sequence[Image], looks: Sequence[Look], raw: list[list[Detections]]) -> None:
-        """Take some looks and add what they show to their frames' detections."""
+    def _take(self, images: Sequence[Image], looks: Sequence[Look], seen: list[list[Sight]]) -> None:
+        """Take some looks and add what they show to what is seen in their frames."""
         for side in dict.fromkeys(look.long_side for look in looks):
             batch = [look for look in looks if look.long_side == side]
-            found = self._zoom.detect([cut(images[look.frame], look.box) for look in batch], side)
-            for look, people in zip(batch, found, strict=True):
-                raw[look.frame].append(people.shifted(*look.box[:2]))
+            for look, people in zip(batch, self._detect(images, batch, side), strict=True):
+                people = clean(people.shifted(*look.box[:2]), self._width, self._height)
+                seen[look.frame].append(Sight(people, cut_off(people, look.box, self._width, self._height)))
         self.spent += sum(map(self._cost, looks))
+
+    def _detect(self, images, batch, side):
+        return self._zoom.detect([cut(images[look.frame], look.box) for look in batch], side)
 
     def _link(self, frames: list[Detections]) -> list[_Sighted]:
         """Link what was found in the frames of a batch into people, going on from those known before it."""
@@ -245,7 +244,7 @@ class Looker:
                 one.evidence *= FADE
             taken = np.zeros(len(found), bool)
             if people and len(found):
-                fit = pairwise_iou(np.stack([one.boxes[-1] for one in people]), found.bbox)
+                fit = iou(np.stack([one.boxes[-1] for one in people])[:, None], found.bbox[None])
                 for person, row in zip(*linear_sum_assignment(fit, maximize=True), strict=True):
                     if fit[person, row] > LINK_IOU:
                         people[person].see(frame, found.bbox[row], float(found.score[row]))
@@ -270,7 +269,7 @@ class Looker:
             if left < 0:
                 break
             planned = np.array([other.box for other in looks if other.frame == frame] or [(0, 0, 0, 0)], np.float32)
-            if pairwise_iou(np.array([box], np.float32), planned).max() <= SAME_CROP:
+            if iou(np.array(box, np.float32), planned).max() <= SAME_CROP:
                 looks.append(look)
             else:
                 left += self._cost(look)
@@ -287,42 +286,3 @@ class Looker:
             return []
         boxes = np.stack(one.boxes)
         return [(promise, np.array([np.interp(frame, frames, boxes[:, side]) for side in range(4)], np.float32))]
-
-
-def tile_boxes(width: int, height: int) -> list[tuple[int, int, int, int]]:
-    """Return six overlapping tiles of a frame, three along its longer side, as x1, y1, x2, y2 in pixels."""
-    across, down = (3, 2) if width >= height else (2, 3)
-    columns, rows = _spans(width, across), _spans(height, down)
-    return [(left, top, right, bottom) for top, bottom in rows for left, right in columns]
-
-
-def _spans(length: int, count: int) -> list[tuple[int, int]]:
-    """Cut a length into equal spans that overlap."""
-    size = length / (count - (count - 1) * TILE_OVERLAP)
-    starts = [index * size * (1 - TILE_OVERLAP) for index in range(count)]
-    return [(int(start), min(length, int(np.ceil(start + size)))) for start in starts]
-
-
-def crop_box(box: npt.NDArray[np.floating]) -> tuple[int, int, int, int]:
-    """Return the square around a person's box, x1, y1, x2, y2 in pixels; it may leave the frame."""
-    half = CROP_SCALE * max(float(box[2] - box[0]), float(box[3] - box[1]), LEAST_BOX) / 2
-    x, y = float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2
-    left, top, side = round(x - half), round(y - half), round(2 * half)
-    return left, top, left + side, top + side
-
-
-def cut(image: Image, box: tuple[int, int, int, int]) -> Image:
-    """Return a part of an image, black where the box leaves it: crops keep one shape, which models need not recompile.
-
-    The part is a view where the box lies inside.
-    """
-    height, width = image.shape[:2]
-    x1, y1, x2, y2 = box
-    inside = image[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
-    if x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height:
-        return inside
-    if not inside.size:
-        return np.zeros((y2 - y1, x2 - x1, 3), np.uint8)
-    left, top = max(-x1, 0), max(-y1, 0)
-    right, bottom = x2 - x1 - left - inside.shape[1], y2 - y1 - top - inside.shape[0]
-    return np.asarray(cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_CONSTANT), np.uint8)

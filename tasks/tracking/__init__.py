@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from tasks.records import IntArray, Poses, Tracks
 from tasks.settings import Tracker, TrackingSettings
+from tasks.similarity import box_area
 from tasks.tracking.duplicates import find_doubles
 from tasks.tracking.forward import Follower
 from tasks.tracking.published import follow_published
 from tasks.tracking.repair import drop_ghosts, fill_gaps, link_fragments, merge_doubles
-from tasks.tracking.similarity import box_area
 from tasks.tracking.smooth import smooth_boxes
 
 __all__ = ["track_people"]

@@ -15,9 +15,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from tasks.records import FloatArray, IntArray, Poses, Tracks
+from tasks.similarity import iou
 from tasks.tracking.duplicates import likeness, pairs_within_frames
 from tasks.tracking.kalman import to_centre, to_corners
-from tasks.tracking.similarity import iou
 
 MERGE_LIKENESS = 0.45
 """Mean likeness over their common frames of two tracks that follow one person; people who cross are alike briefly."""

@@ -1,4 +1,4 @@
-"""The parts of tracking: similarities, the filter, doubles and the repair of tracks."""
+"""The parts of tracking: the filter, doubles and the repair of tracks."""
 
 import numpy as np
 import pytest
@@ -7,38 +7,10 @@ from tasks.records import Tracks
 from tasks.tracking.duplicates import find_doubles, pairs_within_frames
 from tasks.tracking.kalman import BoxFilter, to_centre, to_corners
 from tasks.tracking.repair import drop_ghosts, fill_gaps, link_fragments, merge_doubles
-from tasks.tracking.similarity import SEGMENT_SHARE, SIGMAS, iou, oks
 from tasks.tracking.smooth import smooth_boxes
 from tests.tasks.tracking.clips import clip, standing
 
 BOX = np.array([[0, 0, 10, 20]], np.float32)
-
-
-def test_iou_of_known_boxes() -> None:
-    """Equal, half shifted, apart, and empty."""
-    others = np.array([[0, 0, 10, 20], [5, 0, 15, 20], [20, 0, 30, 20], [3, 3, 3, 3]], np.float32)
-    np.testing.assert_allclose(iou(BOX, others), [1, 1 / 3, 0, 0], atol=1e-6)
-
-
-def test_oks_is_that_of_coco_for_equal_joint_scores() -> None:
-    """All joints shifted by 3 pixels: the formula, computed joint by joint."""
-    rng = np.random.default_rng(0)
-    pose = rng.uniform(0, 100, (1, 17, 2)).astype(np.float32)
-    ones, area = np.ones((1, 17), np.float32), np.array([5000], np.float32)
-    expected = np.mean([np.exp(-9 / (2 * 5000 * SEGMENT_SHARE * (2 * s) ** 2)) for s in SIGMAS.astype(float)])
-    shifted = pose + np.array([3, 0], np.float32)
-    np.testing.assert_allclose(oks(pose, ones, shifted, ones, area), expected, rtol=1e-5)
-
-
-def test_oks_ignores_joints_that_were_not_seen() -> None:
-    """A missing joint far away changes nothing; without any joint there is no similarity."""
-    pose, scores, area = np.zeros((1, 17, 2), np.float32), np.ones((1, 17), np.float32), np.array([100], np.float32)
-    other = pose.copy()
-    other[0, 3] = 1e4
-    seen = scores.copy()
-    seen[0, 3] = 0
-    np.testing.assert_allclose(oks(pose, scores, other, seen, area), 1)
-    np.testing.assert_allclose(oks(pose, scores * 0, other, seen, area), 0)
 
 
 def test_the_filter_learns_a_constant_velocity() -> None:
