@@ -62,7 +62,7 @@ def annotate(
         typer.Option(help="parallel: worker processes; demo: the first clips; pool: runs on a server's work pool."),
     ] = RunMode.SINGLE,
     model: Annotated[
-        str, typer.Option(help="Name (see `models list`), or a .tflite or .onnx file.")
+        str, typer.Option(help="Name (see `models list`), or a .tflite, .onnx or .json file.")
     ] = "movenet-multipose",
     config: Annotated[str | None, typer.Option(help="mmpose config of RTMO, in place of --model.")] = None,
     checkpoint: Annotated[str | None, typer.Option(help="mmpose checkpoint that goes with it.")] = None,

@@ -48,7 +48,9 @@ class SecondLook(StrEnum):
 class PoseSettings(_Group):
     """How people are found."""
 
-    model: str = Field("movenet-multipose", description="Name in the model table, or a .tflite or .onnx file.")
+    model: str = Field(
+        "movenet-multipose", description="Name in the model table, or a .tflite, .onnx or .json (top-down) file."
+    )
     config: str | None = Field(None, description="mmpose config of RTMO (a .py file); then --model is not used.")
     checkpoint: str | None = Field(None, description="mmpose checkpoint (.pth) that goes with the config.")
     device: str = Field("cpu", description="Where the model runs: cpu, or cuda:0 where the backend has it.")

@@ -18,11 +18,8 @@ SAME_OKS = 0.5
 PART_INSIDE, PART_OKS = 0.8, 0.2
 """A box is a part of another one's person if this share of it lies inside and the joints agree this much."""
 
-CUT_INSIDE, CUT_OKS = 0.6, 0.0
+CUT_INSIDE, CUT_OKS = 0.5, 0.0
 """The same for a box that the border of a view cuts off, within one that no border cuts."""
-
-CUT_WORTH = 0.5
-"""Factor on the score of somebody who is cut off by the border of a view."""
 
 WHOLE = 0.25
 """Power of the area by which a whole body is preferred to a part of it that scores a little more."""
@@ -126,23 +123,22 @@ def pairwise_oks(found: Detections) -> FloatArray:
     )
 
 
-def same_person(found: Detections, nms_thr: float, cut_off: BoolArray) -> BoolArray:
+def same_person(found: Detections, nms_thr: float, part_of: BoolArray | None = None) -> BoolArray:
     """Tell for every pair of detections of one frame whether both are the same person, (N, N) bool.
 
     They are if their boxes overlap more than `nms_thr`, if their joints agree, or if one box lies within the other and
-    the joints agree a little: a part of a body that was taken for a person. Of someone who is cut off by the border of
-    a view, next to nothing is asked: the joints of half a body are squeezed into it.
+    the joints agree a little: a part of a body that was taken for a person. Where `part_of` says that the first may be
+    a part of the second, next to nothing is asked of the joints: those of half a body are squeezed into it.
     """
     boxes = found.bbox[:, None], found.bbox[None]
     agree, within = pairwise_oks(found), inside(*boxes)
     same = (iou(*boxes) > nms_thr) | (agree > SAME_OKS) | ((within > PART_INSIDE) & (agree > PART_OKS))
-    # The smaller one is the part, and the larger one is whole.
-    area = box_area(found.bbox)
-    part = cut_off[:, None] & ~cut_off[None] & (area[:, None] < area[None])
-    return np.asarray(same | ((part | part.T) & (within > CUT_INSIDE) & (agree > CUT_OKS)), bool)
+    if part_of is not None:
+        same |= (part_of | part_of.T) & (within > CUT_INSIDE) & (agree > CUT_OKS)
+    return np.asarray(same, bool)
 
 
-def merge_people(found: Detections, score_thr: float, nms_thr: float, cut_off: BoolArray | None = None) -> Detections:
+def merge_people(found: Detections, score_thr: float, nms_thr: float, part_of: BoolArray | None = None) -> Detections:
     """Keep detections above a score, and of those that are one person only the best, with the highest of their scores.
 
     Looks at the same picture err alike: what several of them show is not likelier to be there, and were the scores
@@ -158,21 +154,19 @@ def merge_people(found: Detections, score_thr: float, nms_thr: float, cut_off: B
         Least score of a detection that is kept or counts.
     nms_thr
         IoU above which two boxes are one person.
-    cut_off
-        (N,) bool, who may go on beyond the border of the look that shows them: they count for less, and for nothing
-        where somebody whole stands in their place. None where nobody does.
+    part_of
+        (N, N) bool, which detection is cut off by the border of its view, and may be a part of which whole one: it
+        yields to that one, whatever it scores. None where no border cuts anybody.
     """
-    score = (
-        found.score * np.where(cut_off, np.float32(CUT_WORTH), np.float32(1)) if cut_off is not None else found.score
-    )
-    worth = score * box_area(found.bbox).clip(min=1) ** np.float32(WHOLE)
-    # A stable sort makes equal ones keep their order, so that the result is the same on every machine.
-    order = np.argsort(-worth, kind="stable")
-    order = order[score[order] >= score_thr]
-    found, score = found.select(order), score[order]
-    part = np.zeros(len(found), bool) if cut_off is None else cut_off[order]
-    same = same_person(found, nms_thr, part)
+    worth = found.score * box_area(found.bbox).clip(min=1) ** np.float32(WHOLE)
+    whole = np.zeros(len(found), bool) if part_of is None else part_of.any(axis=0)
+    # Stable, so that the result is the same on every machine. Who is seen whole comes first.
+    order = np.lexsort((-worth, ~whole))
+    order = order[found.score[order] >= score_thr]
+    found = found.select(order)
+    same = same_person(found, nms_thr, None if part_of is None else part_of[np.ix_(order, order)])
     kept = np.ones(len(found), bool)
+    score = found.score.copy()
     for row in range(len(found)):
         if kept[row]:
             one = same[row] & kept

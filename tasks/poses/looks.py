@@ -21,17 +21,26 @@ from scipy.optimize import linear_sum_assignment
 
 from tasks.poses.detections import Detections, clean, merge_people, suppress_duplicates
 from tasks.poses.models import PoseModel
-from tasks.poses.views import Look, crop_box, cut, cut_off, tile_boxes
+from tasks.poses.views import Box, Look, crop_box, cut, cut_off, tile_boxes
 from tasks.records import BoolArray, FloatArray
 from tasks.settings import PoseSettings, SecondLook
-from tasks.similarity import iou
+from tasks.similarity import box_area, iou, overlap
 from tasks.video import Image
 
 TILE_SHARE = 0.5
-"""Most of the budget that tiles may take; what is left goes to crops."""
+"""Most of the budget that tiles may take on average; what is left goes to crops."""
 
-GLANCE_SIDE = 192
-"""Input side, pixels, of a glance at a whole frame between two frames that are tiled: it finds who stands near."""
+GLANCE_SIDE = 256
+"""Input side, pixels, of a glance at a whole frame: it finds who stands near."""
+
+SCOUT_EVERY = 4
+"""Of so many frames with tiles, one gets a glance, to see whether somebody is too large for a tile."""
+
+LARGE, SOUND = 0.8, 0.3
+"""Who is larger than this share of a tile, in width or height, and scores this much in a glance, is seen best there."""
+
+FILLED = 0.6
+"""A tile of which one large person covers more than this shows nothing but a part of that person."""
 
 SAME_CROP = 0.8
 """Crops of one frame that overlap more (IoU) show the same: one of them is enough."""
@@ -98,10 +107,15 @@ class FixedInput:
 
 
 class Sight(NamedTuple):
-    """What one look shows: its people, and who of them may go on beyond its border, (N,) bool."""
+    """What one look shows: its people, and who of them is cut off by its border or larger than a tile, (N,) bool."""
 
     people: Detections
     cut_off: BoolArray
+    large: BoolArray
+
+    def only_large(self) -> Sight:
+        """Return what is seen without those who are not larger than a tile."""
+        return Sight(self.people.select(self.large), self.cut_off[self.large], self.large[self.large])
 
 
 @dataclass(slots=True)
@@ -161,6 +175,7 @@ class Looker:
             self._mode = SecondLook.OFF
         self._sure = self._zoom.sure_score if self._mode is SecondLook.AUTO else np.inf
         self._one_pass = self._zoom.cost(width, height)
+        self._tiles = tile_boxes(width, height)
         self._done = 0
         self._known: list[_Sighted] = []
         self.spent = 0.0
@@ -174,12 +189,12 @@ class Looker:
             (H, W, 3) uint8 BGR, all of the clip's size.
         """
         seen: list[list[Sight]] = [[] for _ in images]
-        first = [look for frame in range(len(images)) for look in self._first_looks(frame)]
-        self._take(images, first, seen)
+        spent = self.spent
+        self._look_first(images, seen)
         self._done += len(images)
         if self._mode is SecondLook.OFF:
             return [suppress_duplicates(sights[0].people, self._score_thr, self._nms_thr) for sights in seen]
-        left = self._budget * len(images) - sum(map(self._cost, first))
+        left = self._budget * len(images) - (self.spent - spent)
         people = self._link(self._merged(seen))
         self._take(images, self._second_looks(people, len(images), left), seen)
         found = self._merged(seen)
@@ -194,8 +209,8 @@ class Looker:
         merged = []
         for sights in seen:
             people = Detections.joined([sight.people for sight in sights])
-            part = np.concatenate([sight.cut_off for sight in sights])
-            merged.append(merge_people(people, self._score_thr / 2, self._nms_thr, part))
+            part, large = (np.concatenate([sight[k] for sight in sights]) for k in (1, 2))
+            merged.append(merge_people(people, self._score_thr / 2, self._nms_thr, part[:, None] & large[None]))
         return merged
 
     def _remember(self, people: list[_Sighted], frames: int) -> None:
@@ -205,19 +220,40 @@ class Looker:
             _Sighted([one.frames[-1] - frames], one.boxes[-1:], one.scores[-1:], one.evidence) for one in lately
         ]
 
-    def _first_looks(self, frame: int) -> list[Look]:
-        """Return the looks that every frame gets: the whole frame, and tiles where the model zooms.
+    def _look_first(self, images: Sequence[Image], seen: list[list[Sight]]) -> None:
+        """Take the looks that do not depend on what was seen before: the whole frame, or tiles where the model zooms.
 
-        Where tiles would take most of the budget, only every second or third frame gets them: whom the others miss is
-        looked for in crops, at the places that the tiles of their neighbours give.
+        Where tiles would take most of the budget, only every second or third frame gets them. The others get a glance
+        at the whole frame: whom it misses is looked for in crops, at the places given by their neighbours.
+
+        A glance at every fourth tiled frame tells whether somebody is too large for a tile. Only then do all frames of
+        the batch get one, and count on it for those people: it sees them whole, where tiles show halves.
         """
         whole = (0, 0, self._width, self._height)
+        frames = range(len(images))
         if self._mode is SecondLook.OFF or isinstance(self._zoom, FixedInput):
-            return [Look(frame, whole, None)]
-        looks = [Look(frame, whole, GLANCE_SIDE)]
-        tiles = [Look(frame, box, self._zoom.tile_side) for box in tile_boxes(self._width, self._height)]
+            self._take(images, [Look(frame, whole, None) for frame in frames], seen)
+            return
+        tiles = [Look(0, box, self._zoom.tile_side) for box in self._tiles]
         every = int(np.ceil(sum(map(self._cost, tiles)) / (TILE_SHARE * self._budget)))
-        return looks + tiles if (self._done + frame) % every == 0 else looks
+        tiled = [frame for frame in frames if (self._done + frame) % every == 0]
+        glances = [Look(frame, whole, GLANCE_SIDE) for frame in frames]
+        self._take(images, [glances[frame] for frame in frames if frame not in tiled], seen)
+        scouts = tiled[::SCOUT_EVERY]
+        self._take(images, [glances[frame] for frame in scouts], seen)
+        if any(sight.large.any() for frame in scouts for sight in seen[frame]):
+            self._take(images, [glances[frame] for frame in tiled if frame not in scouts], seen)
+        for frame in tiled:
+            seen[frame] = [sight.only_large() for sight in seen[frame]]
+        looks = [
+            look._replace(frame=frame) for frame in tiled for look in tiles if not self._filled(look.box, seen[frame])
+        ]
+        self._take(images, looks, seen)
+
+    def _filled(self, tile: Box, sights: list[Sight]) -> bool:
+        """Tell whether one large person fills a tile, which would then show a part of that person only."""
+        box = np.array(tile, np.float32)
+        return any(bool(np.any(overlap(one.people.bbox, box) > FILLED * box_area(box))) for one in sights)
 
     def _cost(self, look: Look) -> float:
         """Return what a look costs, as a multiple of one pass over the frame."""
@@ -230,11 +266,25 @@ class Looker:
             batch = [look for look in looks if look.long_side == side]
             for look, people in zip(batch, self._detect(images, batch, side), strict=True):
                 people = clean(people.shifted(*look.box[:2]), self._width, self._height)
-                seen[look.frame].append(Sight(people, cut_off(people, look.box, self._width, self._height)))
+                seen[look.frame].append(Sight(people, self._cut_off(look, people), self._large(look, people)))
         self.spent += sum(map(self._cost, looks))
 
     def _detect(self, images, batch, side):
         return self._zoom.detect([cut(images[look.frame], look.box) for look in batch], side)
+
+    def _cut_off(self, look: Look, people: Detections) -> BoolArray:
+        """Tell whom the border of a tile may cut off; crops have room around whom they are made for."""
+        if look.box not in self._tiles:
+            return np.zeros(len(people), bool)
+        return cut_off(people, look.box, self._width, self._height)
+
+    def _large(self, look: Look, people: Detections) -> BoolArray:
+        """Tell who, in a look at the whole frame, is surely there and larger than a tile."""
+        x1, y1, x2, y2 = self._tiles[0]
+        tile = np.array([x2 - x1, y2 - y1], np.float32)
+        whole = look.box == (0, 0, self._width, self._height)
+        large = ((people.bbox[:, 2:] - people.bbox[:, :2]) > LARGE * tile).any(axis=1)
+        return np.asarray(whole & large & (people.score >= SOUND), bool)
 
     def _link(self, frames: list[Detections]) -> list[_Sighted]:
         """Link what was found in the frames of a batch into people, going on from those known before it."""
@@ -265,14 +315,13 @@ class Looker:
         looks: list[Look] = []
         for _, frame, box in sorted(wanted, key=lambda want: want[0]):
             look = Look(frame, box, self._zoom.crop_side or None)
+            planned = np.array([other.box for other in looks if other.frame == frame] or [(0, 0, 0, 0)], np.float32)
+            if iou(np.array(box, np.float32), planned).max() > SAME_CROP:
+                continue
             left -= self._cost(look)
             if left < 0:
                 break
-            planned = np.array([other.box for other in looks if other.frame == frame] or [(0, 0, 0, 0)], np.float32)
-            if iou(np.array(box, np.float32), planned).max() <= SAME_CROP:
-                looks.append(look)
-            else:
-                left += self._cost(look)
+            looks.append(look)
         return looks
 
     def _promise(self, one: _Sighted, frame: int) -> list[tuple[float, FloatArray]]:

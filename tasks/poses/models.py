@@ -20,6 +20,7 @@ from tasks.poses.mmpose_files import hash_of_mmpose_model
 from tasks.poses.movenet import MoveNet
 from tasks.poses.published import PUBLISHED, Published, fetch_published, published_path
 from tasks.poses.rtmo import load_rtmo, read_sidecar
+from tasks.poses.top_down import TopDown, hash_of_top_down, read_top_down
 from tasks.settings import PoseSettings, Thresholds
 from tasks.storage import file_sha256
 from tasks.video import Image
@@ -43,6 +44,7 @@ class ModelKind(StrEnum):
 
     MOVENET = "movenet"
     RTMO_ONNX = "rtmo-onnx"
+    TOP_DOWN = "top-down"
     MMPOSE = "mmpose"
 
 
@@ -81,6 +83,8 @@ class ModelEntry:
         """Hash of the model file, with its config where it has one: part of every cache key."""
         if self.config is not None and isinstance(self.source, Path):
             return _hash_of_pair(self.config, self.source)
+        if self.kind is ModelKind.TOP_DOWN and isinstance(self.source, Path):
+            return hash_of_top_down(self.source)
         if isinstance(self.source, WheelMember):
             return self.source.sha256
         # Of a published file the hash is known for sure only once the file is here.
@@ -130,12 +134,13 @@ def model_names() -> list[str]:
 
 
 def resolve_model(model: str, config: str | None = None, checkpoint: str | None = None) -> ModelEntry:
-    """Return the entry of a model given by name, as a .tflite (MoveNet) or .onnx (RTMO) file, or in mmpose's form.
+    """Return the entry of a model given by name, as a file, or in mmpose's form.
 
     Parameters
     ----------
     model
-        Name or file; ignored where the other two are given.
+        Name, or a .tflite (MoveNet), .onnx (RTMO) or .json (top-down: detector and pose network) file; ignored where
+        the other two are given.
     config, checkpoint
         The user's mmpose config and .pth file.
 
@@ -150,15 +155,17 @@ def resolve_model(model: str, config: str | None = None, checkpoint: str | None 
     if model in MODELS:
         return MODELS[model]
     path = Path(model)
-    if path.suffix.lower() not in (".tflite", ".onnx"):
+    if path.suffix.lower() not in (".tflite", ".onnx", ".json"):
         raise FightposeError(
-            f"unknown model {model!r}; known models: {', '.join(model_names())}; or give a .tflite or .onnx file"
+            f"unknown model {model!r}; known models: {', '.join(model_names())}; or give a .tflite, .onnx or .json file"
         )
     if not path.is_file():
         raise FightposeError(f"model file {path} does not exist; known models: {', '.join(model_names())}")
     own = replace(MOVENET, name=path.stem, source=path.resolve(), licence="the user's own")
     if path.suffix.lower() == ".tflite":
         return own
+    if path.suffix.lower() == ".json":
+        return replace(own, long_side=0, thresholds=read_top_down(path).thresholds, kind=ModelKind.TOP_DOWN)
     thresholds = read_sidecar(path).thresholds
     return replace(own, long_side=0, thresholds=thresholds, kind=ModelKind.RTMO_ONNX)
 
@@ -225,6 +232,8 @@ def load_model(model: str, device: str = "cpu", config: str | None = None, check
         return MmposeRtmo(entry.config, path, device)
     if entry.kind is ModelKind.RTMO_ONNX:
         return load_rtmo(path, device)
+    if entry.kind is ModelKind.TOP_DOWN:
+        return TopDown(path, device)
     return MoveNet(path, entry.long_side)
 
 

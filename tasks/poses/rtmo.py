@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.errors import FightposeError
 from tasks.poses.detections import Detections
+from tasks.poses.onnx_runner import last_line, providers_for
 from tasks.poses.rtmo_input import Fit, decode_people
 from tasks.records import NUM_KEYPOINTS, FloatArray
 from tasks.settings import Thresholds
@@ -109,7 +110,7 @@ class Rtmo:
         try:
             model = core.read_model(path)
         except RuntimeError as error:
-            raise FightposeError(f"{path} cannot be read as a model: {_last_line(error)}") from error
+            raise FightposeError(f"{path} cannot be read as a model: {last_line(error)}") from error
         outputs = [_shape_of(port.get_partial_shape()) for port in model.outputs]
         names = [" ".join(port.get_names()) for port in model.outputs]
         self._dets, self._keypoints = find_outputs(outputs, names, path)
@@ -128,7 +129,7 @@ class Rtmo:
                 steps.build(), "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
             )
         except RuntimeError as error:
-            raise FightposeError(f"{path} does not run as an RTMO model: {_last_line(error)}") from error
+            raise FightposeError(f"{path} does not run as an RTMO model: {last_line(error)}") from error
         self._queue = openvino.AsyncInferQueue(compiled)
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
@@ -186,13 +187,13 @@ class OnnxRuntimeRtmo:
                 f"{path.name} on {device!r} needs ONNX Runtime: pip install onnxruntime-gpu; or use --device cpu"
             ) from error
         sidecar = read_sidecar(path)
-        providers = _providers(device, onnxruntime.get_available_providers())
+        providers = providers_for(device, onnxruntime.get_availableproviders_for())
         try:
             self._session = onnxruntime.InferenceSession(str(path), providers=providers)
         # Its errors share no base class below Exception.
         except Exception as error:
-            raise FightposeError(f"{path} cannot be read as a model: {_last_line(error)}") from error
-        if device != "cpu" and "CUDAExecutionProvider" not in self._session.get_providers():
+            raise FightposeError(f"{path} cannot be read as a model: {last_line(error)}") from error
+        if device != "cpu" and "CUDAExecutionProvider" not in self._session.getproviders_for():
             # ONNX Runtime falls back to the CPU with a line in its log only; a run of days must not.
             raise FightposeError(f"ONNX Runtime cannot use {device!r} (driver or CUDA libraries); use --device cpu")
         ports = self._session.get_outputs()
@@ -288,23 +289,3 @@ def _shape_of(shape: Any) -> Shape:
 def _known(shape: Sequence[Any]) -> Shape:
     """Return an ONNX Runtime shape, whose open dimensions are names or None, as a list."""
     return [size if isinstance(size, int) else None for size in shape]
-
-
-def _providers(device: str, available: Sequence[str]) -> list[Any]:
-    """Return ONNX Runtime's providers for a device, or say that it has none."""
-    if device == "cpu":
-        return ["CPUExecutionProvider"]
-    kind, _, number = device.partition(":")
-    if kind != "cuda" or not (number or "0").isdigit():
-        raise FightposeError(f"unknown device {device!r}; use cpu or cuda:0")
-    if "CUDAExecutionProvider" not in available:
-        raise FightposeError(
-            f"ONNX Runtime here has no CUDA (it has {', '.join(available)}): pip install onnxruntime-gpu; "
-            "or use --device cpu"
-        )
-    return [("CUDAExecutionProvider", {"device_id": int(number or "0")})]
-
-
-def _last_line(error: Exception) -> str:
-    """Return the last line of an error's text: the runtimes put their call stack before it."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()

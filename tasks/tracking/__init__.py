@@ -16,11 +16,12 @@ from tasks.similarity import box_area
 from tasks.tracking.duplicates import find_doubles
 from tasks.tracking.forward import Follower
 from tasks.tracking.published import follow_published
-from tasks.tracking.repair import drop_ghosts, fill_gaps, link_fragments, merge_doubles
+from tasks.tracking.repair import drop_ghosts, drop_parts, drop_still, fill_gaps, link_fragments, merge_doubles
 from tasks.tracking.smooth import smooth_boxes
 
 __all__ = ["track_people"]
 
+STILL_SCORE = 0.22
 STRONG_PER_HIT = 3
 """Detections of high score that a track needs, for each of `track_min_hits`: ghosts reach a few, people many."""
 
@@ -61,6 +62,7 @@ def track_people(poses: Poses, settings: TrackingSettings) -> Tracks:
         track_id = Follower(poses, find_doubles(poses), high, low, patience).run()
         track_id = link_fragments(poses, merge_doubles(poses, track_id))
         track_id = drop_ghosts(poses, track_id, high, STRONG_PER_HIT * settings.track_min_hits)
+        track_id = drop_still(poses, drop_parts(poses, track_id), STILL_SCORE)
         tracks = smooth_boxes(fill_gaps(poses, _without_short(track_id, settings.track_min_hits)))
     else:
         track_id = follow_published(poses, settings.tracker, settings.track_max_disappeared)
