@@ -53,7 +53,8 @@ def iou(a: FloatArray, b: FloatArray) -> FloatArray:
 
 def inside(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return the share of the smaller box that lies in the other one, in [0, 1], broadcast as `overlap`."""
-    return overlap(a, b) / np.maximum(np.minimum(box_area(a), box_area(b)), 1e-6)
+    smaller = np.minimum(box_area(a), box_area(b))
+    return np.asarray(overlap(a, b) / np.maximum(smaller, np.float32(1e-6)))
 
 
 def oks(

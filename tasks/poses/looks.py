@@ -1,9 +1,10 @@
 """Where in a frame people are looked for, and the second look at those who are in doubt.
 
 One pass over a whole frame misses people who are small, in contact or half hidden: in the network's input they are a
-few dozen pixels tall, or stand behind somebody who scores higher. Two remedies, each bounded in cost:
+few dozen pixels tall, or stand behind somebody who scores higher. Three remedies, each bounded in cost:
 
 - a first look at *tiles*, overlapping parts of the frame, each scaled to a small input, in place of the whole frame;
+- a *glance* at the whole frame where somebody is too large for a tile, which would show a part of that person only;
 - a second look at *crops*, one per person who is in doubt: seen with a low score, or seen a moment before or after and
   not now. The crop is centred where the person should be, and filled by that person alone.
 
@@ -36,8 +37,11 @@ GLANCE_SIDE = 256
 SCOUT_EVERY = 4
 """Of so many frames with tiles, one gets a glance, to see whether somebody is too large for a tile."""
 
-LARGE, SOUND = 0.8, 0.3
-"""Who is larger than this share of a tile, in width or height, and scores this much in a glance, is seen best there."""
+LARGE = 0.8
+"""Who is larger than this share of a tile, in width or height, is seen better in a glance."""
+
+SOUND, LIKELY = 0.4, 0.3
+"""Scores of somebody so large with which a batch becomes worth glances, and with which the glances are believed."""
 
 FILLED = 0.6
 """A tile of which one large person covers more than this shows nothing but a part of that person."""
@@ -241,7 +245,7 @@ class Looker:
         self._take(images, [glances[frame] for frame in frames if frame not in tiled], seen)
         scouts = tiled[::SCOUT_EVERY]
         self._take(images, [glances[frame] for frame in scouts], seen)
-        if any(sight.large.any() for frame in scouts for sight in seen[frame]):
+        if any((sight.people.score[sight.large] >= SOUND).any() for frame in scouts for sight in seen[frame]):
             self._take(images, [glances[frame] for frame in tiled if frame not in scouts], seen)
         for frame in tiled:
             seen[frame] = [sight.only_large() for sight in seen[frame]]
@@ -269,7 +273,8 @@ class Looker:
                 seen[look.frame].append(Sight(people, self._cut_off(look, people), self._large(look, people)))
         self.spent += sum(map(self._cost, looks))
 
-    def _detect(self, images, batch, side):
+    def _detect(self, images: Sequence[Image], batch: Sequence[Look], side: int | None) -> list[Detections]:
+        """Return what some looks of one input side show, in pixels of their boxes."""
         return self._zoom.detect([cut(images[look.frame], look.box) for look in batch], side)
 
     def _cut_off(self, look: Look, people: Detections) -> BoolArray:
@@ -284,7 +289,7 @@ class Looker:
         tile = np.array([x2 - x1, y2 - y1], np.float32)
         whole = look.box == (0, 0, self._width, self._height)
         large = ((people.bbox[:, 2:] - people.bbox[:, :2]) > LARGE * tile).any(axis=1)
-        return np.asarray(whole & large & (people.score >= SOUND), bool)
+        return np.asarray(whole & large & (people.score >= LIKELY), bool)
 
     def _link(self, frames: list[Detections]) -> list[_Sighted]:
         """Link what was found in the frames of a batch into people, going on from those known before it."""

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.errors import FightposeError
-from tasks.poses.detections import Detections, suppress_duplicates
+from tasks.poses.detections import Detections, merge_people, suppress_duplicates
 from tasks.poses.letterbox import letterbox
 from tasks.poses.onnx_runner import Array, Runner, load_runner
 from tasks.records import NUM_KEYPOINTS, FloatArray
@@ -47,7 +47,7 @@ PAD_VALUE = 114
 STRIDES = (8, 16, 32)
 """Cell sizes of YOLOX's three grids, input pixels."""
 
-LEAST_SCORE = 0.05
+LEAST_SCORE = 0.08
 """Boxes that score less are not looked at: each costs a run of the pose network."""
 
 SAME_BOX = 0.65
@@ -111,7 +111,12 @@ class TopDownFiles(_Part):
     detector: DetectorFile
     pose: PoseFile
     thresholds: Thresholds = Thresholds(
-        score_thr=0.08, nms_thr=0.65, track_high_thresh=0.15, track_low_thresh=0.08, quality_threshold=0.1
+        score_thr=0.08,
+        nms_thr=0.65,
+        track_high_thresh=0.15,
+        track_low_thresh=0.08,
+        track_still_thresh=0.3,
+        quality_threshold=0.1,
     )
 
 
@@ -185,10 +190,12 @@ class TopDown:
         people = [(frame, box) for frame, found in enumerate(boxes) for box in found[:, :4]]
         joints = self._pose.find([images[frame] for frame, _ in people], [box for _, box in people])
         owner = np.array([frame for frame, _ in people], np.intp)
-        return [
-            Detections(found[:, :4], found[:, 4], joints[owner == frame, :, :2], joints[owner == frame, :, 2])
-            for frame, found in enumerate(boxes)
+        found = [
+            Detections(box[:, :4], box[:, 4], joints[owner == frame, :, :2], joints[owner == frame, :, 2])
+            for frame, box in enumerate(boxes)
         ]
+        # Two boxes on one person, the whole and its upper half, have the same joints.
+        return [merge_people(people, LEAST_SCORE, SAME_BOX) for people in found]
 
 
 class _Detector:

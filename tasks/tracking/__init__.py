@@ -21,7 +21,6 @@ from tasks.tracking.smooth import smooth_boxes
 
 __all__ = ["track_people"]
 
-STILL_SCORE = 0.22
 STRONG_PER_HIT = 3
 """Detections of high score that a track needs, for each of `track_min_hits`: ghosts reach a few, people many."""
 
@@ -37,14 +36,15 @@ def track_people(poses: Poses, settings: TrackingSettings) -> Tracks:
     poses
         Detections of one clip.
     settings
-        With resolved thresholds. `track_max_disappeared` counts frames of 1/30 s, whatever the clip's frame rate.
+        With resolved thresholds; while `track_still_thresh` is open, nobody is taken for a thing.
+        `track_max_disappeared` counts frames of 1/30 s, whatever the clip's frame rate.
 
     Returns
     -------
     The people seen in at least `track_min_hits` frames, sorted by frame, then by track ID; IDs count from 1 in the
     order of first appearance. Our own tracker also fills short gaps (`Tracks.filled`), smooths the boxes over time and
-    leaves out tracks with fewer than 3 x `track_min_hits` detections of at least `track_high_thresh`; the others have
-    their own rules.
+    leaves out limbs, things that never move, and tracks with fewer than 3 x `track_min_hits` detections of at least
+    `track_high_thresh`; the others have their own rules.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def track_people(poses: Poses, settings: TrackingSettings) -> Tracks:
         track_id = Follower(poses, find_doubles(poses), high, low, patience).run()
         track_id = link_fragments(poses, merge_doubles(poses, track_id))
         track_id = drop_ghosts(poses, track_id, high, STRONG_PER_HIT * settings.track_min_hits)
-        track_id = drop_still(poses, drop_parts(poses, track_id), STILL_SCORE)
+        track_id = drop_still(poses, drop_parts(poses, track_id), settings.track_still_thresh or 0)
         tracks = smooth_boxes(fill_gaps(poses, _without_short(track_id, settings.track_min_hits)))
     else:
         track_id = follow_published(poses, settings.tracker, settings.track_max_disappeared)

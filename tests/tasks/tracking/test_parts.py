@@ -6,7 +6,7 @@ import pytest
 from tasks.records import Tracks
 from tasks.tracking.duplicates import find_doubles, pairs_within_frames
 from tasks.tracking.kalman import BoxFilter, to_centre, to_corners
-from tasks.tracking.repair import drop_ghosts, fill_gaps, link_fragments, merge_doubles
+from tasks.tracking.repair import drop_ghosts, drop_parts, drop_still, fill_gaps, link_fragments, merge_doubles
 from tasks.tracking.smooth import smooth_boxes
 from tests.tasks.tracking.clips import clip, standing
 
@@ -115,6 +115,43 @@ def test_ghosts_lack_detections_of_high_score() -> None:
     """Counted, not averaged: a fighter scores low for most of a clinch."""
     poses = clip([[(standing(20, 100), s), (standing(200, 100), 0.3)] for s in (0.9, 0.2, 0.9, 0.2)])
     assert drop_ghosts(poses, np.tile(np.array([1, 2], np.int32), 4), 0.6, 2).tolist() == [1, 0] * 4
+
+
+def test_what_never_moves_and_never_scores_well_is_a_thing() -> None:
+    """A coat stays; who sways, scores well at times, or has no joints to tell by is a person."""
+    rng = np.random.default_rng(0)
+    still = [[(standing(100, 100), 0.2)] for _ in range(30)]
+    ids = np.ones(30, np.int32)
+    assert not drop_still(clip(still), ids, 0.25).any()
+    assert drop_still(clip(still, joint_score=0.0), ids, 0.25).all()
+    assert drop_still(clip(still), ids, 0.15).all()
+    assert drop_still(clip(still[:-4] + [[(standing(100, 100), 0.5)]] * 4), ids, 0.25).all()
+    swaying = [[(standing(100 + rng.normal(0, 15), 100), 0.2)] for _ in range(30)]
+    assert drop_still(clip(swaying), ids, 0.25).all()
+
+
+def test_a_thing_among_people_goes_alone() -> None:
+    """And a clip without tracks is no error."""
+    frames = [[(standing(100, 100), 0.2), (standing(200 + 5 * t, 100), 0.2)] for t in range(20)]
+    ids = np.tile(np.array([1, 2], np.int32), 20)
+    kept = drop_still(clip(frames), ids, 0.25)
+    assert set(kept[ids == 1]) == {0}
+    assert set(kept[ids == 2]) == {2}
+    nobody = np.zeros(40, np.int32)
+    assert not drop_parts(clip(frames), drop_still(clip(frames), nobody, 0.25)).any()
+
+
+def test_a_limb_is_no_person() -> None:
+    """A leg within somebody surer goes; a child in front of a parent scores as well, and somebody passing moves on."""
+    leg = np.array([110, 180, 130, 240])
+    body = standing(100, 100, 140)
+    ids = np.tile(np.array([1, 2], np.int32), 20)
+    limb = [[(body, 0.8), (leg, 0.3)] for _ in range(20)]
+    assert set(drop_parts(clip(limb), ids)) == {0, 1}
+    child = [[(body, 0.8), (leg, 0.7)] for _ in range(20)]
+    assert set(drop_parts(clip(child), ids)) == {1, 2}
+    passing = [[(body, 0.8), (leg + np.array([20, 0, 20, 0]) * t, 0.3)] for t in range(20)]
+    assert set(drop_parts(clip(passing), ids)) == {1, 2}
 
 
 def test_gaps_are_filled_only_where_the_person_stayed() -> None:
