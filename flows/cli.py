@@ -202,15 +202,13 @@ def demo(
     from flows.tables import print_demo_table
     from tasks.demo import contact_sheet, fetch_demo_clips
     from tasks.outputs import discover_clips
-    from tasks.settings import PoseSettings, SecondLook, Settings
+    from tasks.settings import Settings
     from tasks.storage import require_writable
 
     require_writable(output_root)
-    # People fill these frames: one pass finds them whole, where tiles would cut them in two.
-    settings = Settings(poses=PoseSettings(second_look=SecondLook.OFF))
     clips = fetch_demo_clips(output_root / "clips")
     outputs = output_root / "annotated"
-    summary = _run_dataset(clips, outputs, settings, "single", None, 10, quiet=False)
+    summary = _run_dataset(clips, outputs, Settings(), "single", None, 10, quiet=False)
     overlays = [clip.overlay_path for clip in discover_clips(clips, outputs).clips if clip.overlay_path.is_file()]
     picture = contact_sheet(overlays, output_root / "demo.png")
     print_demo_table(summary)

@@ -41,7 +41,7 @@ LARGE = 0.8
 """Who is larger than this share of a tile, in width or height, is seen better in a glance."""
 
 SOUND, LIKELY = 0.4, 0.3
-"""Scores of somebody so large with which a batch becomes worth glances, and with which the glances are believed."""
+"""Scores with which somebody so large is surely there, and with which they are in other frames of the batch."""
 
 FILLED = 0.6
 """A tile of which one large person covers more than this shows nothing but a part of that person."""
@@ -117,9 +117,14 @@ class Sight(NamedTuple):
     cut_off: BoolArray
     large: BoolArray
 
-    def only_large(self) -> Sight:
-        """Return what is seen without those who are not larger than a tile."""
-        return Sight(self.people.select(self.large), self.cut_off[self.large], self.large[self.large])
+    def sound(self) -> FloatArray:
+        """Return the boxes of the large people who are surely there."""
+        return self.people.bbox[self.large & (self.people.score >= SOUND)]
+
+    def only_large(self, sound: FloatArray) -> Sight:
+        """Return the large people alone who stand where one of the batch surely is, given by boxes."""
+        near = (iou(self.people.bbox[:, None], sound[None]) > LINK_IOU).any(axis=1) & self.large
+        return Sight(self.people.select(near), self.cut_off[near], self.large[near])
 
 
 @dataclass(slots=True)
@@ -174,9 +179,6 @@ class Looker:
         self._zoom: Zoom = model if isinstance(model, Zoom) else FixedInput(model)
         self._budget = settings.look_budget
         self._mode = settings.second_look
-        if self._mode is SecondLook.AUTO and isinstance(self._zoom, FixedInput):
-            # A crop costs a whole pass here, and no such model could be measured: only on request.
-            self._mode = SecondLook.OFF
         self._sure = self._zoom.sure_score if self._mode is SecondLook.AUTO else np.inf
         self._one_pass = self._zoom.cost(width, height)
         self._tiles = tile_boxes(width, height)
@@ -245,10 +247,11 @@ class Looker:
         self._take(images, [glances[frame] for frame in frames if frame not in tiled], seen)
         scouts = tiled[::SCOUT_EVERY]
         self._take(images, [glances[frame] for frame in scouts], seen)
-        if any((sight.people.score[sight.large] >= SOUND).any() for frame in scouts for sight in seen[frame]):
+        if any(len(sight.sound()) for frame in scouts for sight in seen[frame]):
             self._take(images, [glances[frame] for frame in tiled if frame not in scouts], seen)
+        sound = np.concatenate([np.zeros((0, 4), np.float32), *(one.sound() for frame in tiled for one in seen[frame])])
         for frame in tiled:
-            seen[frame] = [sight.only_large() for sight in seen[frame]]
+            seen[frame] = [sight.only_large(sound) for sight in seen[frame]]
         looks = [
             look._replace(frame=frame) for frame in tiled for look in tiles if not self._filled(look.box, seen[frame])
         ]
