@@ -40,8 +40,8 @@ END_ROWS = 10
 CARRY = 0.25
 """Seconds for which a fragment's velocity is believed to last."""
 
-STILL = 0.12
-"""Joints that move about by less than this, in sizes of the box, keep their places."""
+STILL = 0.07
+"""Joints that move about by less than this, in sizes of the box, keep their places: people sway more."""
 
 STILL_ROWS = 5
 """Detections that must show a joint before it is judged."""
@@ -232,11 +232,12 @@ def drop_still(poses: Poses, track_id: IntArray, score: float) -> IntArray:
     if not len(order):
         return track_id
     ids, first = np.unique(track_id[order], return_index=True)
-    things = [
-        track
-        for track, rows in zip(ids, np.split(order, first[1:]), strict=True)
-        if np.percentile(poses.score[rows], 90) < score and _sway(poses, rows) < STILL
-    ]
+    things = []
+    for track, rows in zip(ids, np.split(order, first[1:]), strict=True):
+        best = float(np.percentile(poses.score[rows], 90))
+        # The better it is seen, the more must a thing keep its place.
+        if best < score and _sway(poses, rows) < STILL * score / max(best, 1e-6):
+            things.append(track)
     return np.where(np.isin(track_id, things), 0, track_id).astype(np.int32)
 
 

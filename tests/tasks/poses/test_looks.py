@@ -193,14 +193,17 @@ def test_frames_smaller_than_a_crop_are_fine(size: tuple[int, int]) -> None:
     assert (found.bbox <= [*size, *size]).all()
 
 
-def test_a_fixed_input_looks_again_only_on_request_and_within_the_budget() -> None:
-    """A crop costs it a whole pass, so that a budget of three allows two."""
-    auto, always = Whole(), Whole()
-    looker(auto).find([frame()] * 2)
-    assert auto.calls == [[(HEIGHT, WIDTH, 3)] * 2]
-    scene = looker(always, SecondLook.ALWAYS)
+@pytest.mark.parametrize("mode", [SecondLook.AUTO, SecondLook.ALWAYS])
+def test_a_fixed_input_looks_again_within_the_budget(mode: SecondLook) -> None:
+    """A crop costs it a whole pass, so that a budget of three allows two a frame, and a budget below two none."""
+    model, poor, once = Whole(), Whole(), Whole()
+    scene = looker(model, mode)
     assert all(len(found) >= 1 for found in scene.find([frame()] * 2))
     assert 2 < scene.spent <= 6
+    assert model.calls[0] == [(HEIGHT, WIDTH, 3)] * 2
+    looker(poor, mode, budget=1.2).find([frame()])
+    looker(once, SecondLook.OFF).find([frame()])
+    assert poor.calls == once.calls == [[(HEIGHT, WIDTH, 3)]]
 
 
 def test_the_same_clip_gives_the_same_people_again() -> None:
