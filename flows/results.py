@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from tasks.errors import ClipError
 from tasks.receipts import ClipSummary
@@ -79,3 +80,24 @@ class DatasetSummary:
     def ok(self) -> bool:
         """Whether every clip was annotated and verified."""
         return self.mapping_ok and not self.problems and not self.count(Outcome.FAILED)
+
+    def to_value(self) -> dict[str, Any]:
+        """Return all of it as plain values, for JSON."""
+        return {
+            "ok": self.ok,
+            "counts": {str(outcome): self.count(outcome) for outcome in Outcome},
+            "extracted": self.extracted,
+            "mapping_ok": self.mapping_ok,
+            "problems": [*self.problems, *self.mapping_lines],
+            "clips": [
+                {
+                    "clip": result.clip,
+                    "outcome": str(result.outcome),
+                    "seconds": round(result.seconds, 3),
+                    "found": asdict(result.summary) if result.summary else None,
+                    "reason": str(result.error.reason) if result.error else None,
+                    "info": result.error.info if result.error else None,
+                }
+                for result in self.results
+            ],
+        }

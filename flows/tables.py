@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -38,19 +38,35 @@ def print_demo_table(summary: DatasetSummary) -> None:
     Console().print(table)
 
 
-def print_models() -> None:
-    """Print the model table."""
+def model_rows() -> list[dict[str, Any]]:
+    """Return the model table as plain values."""
     from tasks.poses.models import MODELS
 
+    return [
+        {
+            "name": entry.name,
+            "licence": entry.licence,
+            "cached": entry.cached,
+            "score_thr": entry.thresholds.score_thr,
+            "long_side": entry.long_side,
+        }
+        for entry in MODELS.values()
+    ]
+
+
+def print_models(rows: Sequence[dict[str, Any]]) -> None:
+    """Print the model table."""
     table = _table("name", "licence", "on this machine", "score threshold", "input")
-    for entry in MODELS.values():
-        cached = "yes" if entry.cached else "fetched at first use"
-        table.add_row(entry.name, entry.licence, cached, f"{entry.thresholds.score_thr:g}", f"{entry.long_side} px")
+    for row in rows:
+        cached = "yes" if row["cached"] else "fetched at first use"
+        table.add_row(row["name"], row["licence"], cached, f"{row['score_thr']:g}", f"{row['long_side']} px")
     Console().print(table)
 
 
 def print_checks(checks: Sequence[Check]) -> None:
-    """Print the results of the self-check."""
+    """Print results of the self-check; nothing if there is none."""
+    if not checks:
+        return
     table = _table("check", "result", "what was found")
     for check in checks:
         table.add_row(check.name, "ok" if check.ok else "FAILED", Text(check.found))

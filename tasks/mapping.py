@@ -7,7 +7,6 @@ end: both must have as many frames.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -149,9 +148,9 @@ class MappingReport:
             for finding in self.findings
         ]
 
-    def to_json(self) -> str:
-        """Return the report as JSON."""
-        value: dict[str, Any] = {
+    def to_value(self) -> dict[str, Any]:
+        """Return the report as plain values, for JSON."""
+        return {
             "output_root": str(self.output_root),
             "ok": self.ok,
             "inputs": self.inputs,
@@ -168,8 +167,6 @@ class MappingReport:
                 for finding in self.findings
             ],
         }
-        # ASCII only: names may hold bytes that are no UTF-8.
-        return json.dumps(value, indent=1)
 
 
 def verify_mapping(output_root: Path, deep: bool = False) -> MappingReport:
