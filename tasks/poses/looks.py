@@ -34,6 +34,9 @@ TILE_SHARE = 0.5
 GLANCE_SIDE = 256
 """Input side, pixels, of a glance at a whole frame: it finds who stands near."""
 
+NEAR_SIDE = 320
+"""The same where somebody is too large for a tile: then the joints are read from it, too."""
+
 SCOUT_EVERY = 4
 """Of so many frames with tiles, one gets a glance, to see whether somebody is too large for a tile."""
 
@@ -248,7 +251,7 @@ class Looker:
         scouts = tiled[::SCOUT_EVERY]
         self._take(images, [glances[frame] for frame in scouts], seen)
         if any(len(sight.sound()) for frame in scouts for sight in seen[frame]):
-            self._take(images, [glances[frame] for frame in tiled if frame not in scouts], seen)
+            self._take(images, [Look(frame, whole, NEAR_SIDE) for frame in tiled], seen)
         sound = np.concatenate([np.zeros((0, 4), np.float32), *(one.sound() for frame in tiled for one in seen[frame])])
         for frame in tiled:
             seen[frame] = [sight.only_large(sound) for sight in seen[frame]]

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.poses import load_model, resolve_model
 from tasks.poses.detections import Detections, merge_people
-from tasks.poses.looks import GLANCE_SIDE, Looker, Zoom
+from tasks.poses.looks import GLANCE_SIDE, NEAR_SIDE, Looker, Zoom
 from tasks.poses.views import crop_box, cut, cut_off, tile_boxes
 from tasks.settings import PoseSettings, SecondLook, Settings
 from tasks.video import Image
@@ -268,7 +268,7 @@ def test_a_large_person_is_one_person() -> None:
     found = looker(model).find([image] * 3)
     assert [len(one) for one in found] == [1, 1, 1]
     assert found[0].bbox[0] == pytest.approx([110, 20, 200, 230])
-    assert model.sides.count(GLANCE_SIDE) == 3
+    assert model.sides.count(NEAR_SIDE) == 3
 
 
 def test_without_large_people_few_frames_get_a_glance() -> None:
