@@ -17,10 +17,15 @@ import typer
 
 from flows import cli_files, cli_review
 from flows.cli_options import (
+    Classes,
     FailOnName,
     FailOnOption,
     FailShare,
+    GroupPattern,
+    Groups,
     InFlight,
+    LabelPattern,
+    Labels,
     NumWorkers,
     OutputRoot,
     RetryMode,
@@ -95,6 +100,11 @@ def annotate(
     ] = None,
     save_overlayfile: Annotated[bool, typer.Option(help="Write an overlay video per clip.")] = True,
     overlay_regions: Annotated[bool, typer.Option(help="Show the five regions in the overlay.")] = False,
+    classes: Classes = None,
+    labels: Labels = None,
+    label_pattern: LabelPattern = None,
+    groups: Groups = None,
+    group_pattern: GroupPattern = None,
     num_workers: NumWorkers = None,
     in_flight: InFlight = 20,
     fail_on: FailOnOption = FailOnName.ANY,
@@ -107,6 +117,7 @@ def annotate(
     ] = None,
 ) -> None:
     """Annotate every clip: poses, tracks, ranking, annotation PKL, overlay video, verified mapping."""
+    from flows.options import classes_of, with_settings_file
     from tasks import settings as s
     from tasks.camera_weights import CameraWeights
 
@@ -142,10 +153,15 @@ def annotate(
             camera_weights=CameraWeights.load(camera_weights) if camera_weights else None,
         ),
         overlay=s.OverlaySettings(save_overlayfile=save_overlayfile, overlay_regions=overlay_regions),
+        dataset=s.DatasetSettings(
+            classes=classes_of(classes),
+            labels=labels and labels.absolute(),
+            label_pattern=label_pattern,
+            groups=groups and groups.absolute(),
+            group_pattern=group_pattern,
+        ),
     )
     if settings_file is not None:
-        from flows.options import with_settings_file
-
         chosen = with_settings_file(context, settings_file, chosen)
     summary = _run_dataset(input, output_root, chosen, str(mode), num_workers, demo_count, quiet, in_flight)
     _tell_outcome(summary, output_root, Output(as_json, quiet))
@@ -171,17 +187,9 @@ def retry_failed(
     """Annotate again every clip of the failure log that has no valid annotation."""
     from tasks.settings import Settings
 
-    settings = Settings() if default_settings else None
-
-    def run() -> DatasetSummary:
-        """Run the flow; imported here, because it takes Prefect with it."""
-        from flows.annotate_dataset import Mode
-        from flows.retry_failed import retry_failed
-
-        return cast("DatasetSummary", retry_failed(output_root, Mode(mode), settings, num_workers, in_flight))
-
     _require_input(output_root)
-    summary = _with_server(run, quiet, needs_server=mode == RetryMode.POOL)
+    settings = Settings() if default_settings else None
+    summary = _run_again(output_root, mode, settings, num_workers, in_flight, quiet)
     _tell_outcome(summary, output_root, Output(as_json, quiet))
     raise typer.Exit(_exit_code(summary, fail_on, fail_share))
 
@@ -227,21 +235,42 @@ def demo(
 @app.command()
 def verify(
     output_root: OutputRoot,
-    deep: Annotated[bool, typer.Option("--deep", help="Check every rule of the annotation contract, too.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Check every rule of the annotation contract and every input's content, too.")
+    ] = False,
     quarantine: Annotated[bool, typer.Option("--quarantine", help="Move corrupt outputs out of the way.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Annotate again what is missing, stale or corrupt, under the last settings.")
+    ] = False,
+    mode: Annotated[RetryMode, typer.Option(help="Where --fix runs the clips.")] = RetryMode.SINGLE,
+    num_workers: NumWorkers = None,
+    in_flight: InFlight = 20,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Check that every input has its annotation and overlay, or a recorded failure."""
     from tasks.mapping import verify_mapping
 
+    output = Output(as_json, quiet)
     report = verify_mapping(output_root, deep=deep)
     if quarantine:
         from tasks.quarantine import quarantine as move_away
 
         for source, target in move_away(report):
-            Output(as_json, quiet).progress(f"moved {source} to {target}")
-    Output(as_json, quiet).tell(report.to_value(), [report.headline()], report.lines())
+            output.progress(f"moved {source} to {target}")
+    if fix and not report.ok:
+        from tasks.manifest import read_manifests
+        from tasks.quarantine import clips_to_repair
+
+        clips = [clip.frame_dir for clip in clips_to_repair(report, read_manifests(output_root))]
+        output.progress(f"{report.headline()}; {len(clips)} clips are annotated again")
+        _run_again(output_root, mode, None, num_workers, in_flight, quiet=quiet or as_json, clips=clips)
+        report = verify_mapping(output_root, deep=deep)
+    if not (as_json or quiet):
+        from flows.tables import print_findings
+
+        print_findings(report)
+    output.tell(report.to_value(), [report.headline()], report.lines() if quiet else [])
     raise typer.Exit(0 if report.ok else 1)
 
 
@@ -329,6 +358,28 @@ def _run_dataset(
     return _with_server(run, quiet, needs_server=mode == "pool")
 
 
+def _run_again(
+    output_root: Path,
+    mode: RetryMode,
+    settings: Settings | None,
+    num_workers: int | None,
+    in_flight: int,
+    quiet: bool,
+    clips: list[str] | None = None,
+) -> DatasetSummary:
+    """Run the flow over failed clips, or over those named, and show its progress."""
+
+    def run() -> DatasetSummary:
+        """Run the flow; imported here, because it takes Prefect with it."""
+        from flows.annotate_dataset import Mode
+        from flows.retry_failed import retry_failed
+
+        summary = retry_failed(output_root, Mode(mode), settings, num_workers, in_flight, clips=clips)
+        return cast("DatasetSummary", summary)
+
+    return _with_server(run, quiet, needs_server=mode == RetryMode.POOL)
+
+
 def _with_server(run: Callable[[], DatasetSummary], quiet: bool, needs_server: bool) -> DatasetSummary:
     """Run a flow over clips against the user's Prefect server, or a temporary one, and show its progress."""
     from flows.progress import Display, error_console
@@ -377,7 +428,7 @@ def _tell_outcome(summary: DatasetSummary, output_root: Path, output: Output, pi
     from tasks.review_folder import waiting_corrections
 
     waiting = waiting_corrections(output_root)
-    wrong = [*summary.problems, *summary.mapping_lines]
+    wrong = [*summary.problems, *summary.mapping_lines, *(f"warning: {line}" for line in summary.warnings)]
     counts = ", ".join(f"{summary.count(outcome)} {outcome}" for outcome in Outcome)
     lines = [f"{len(summary.results)} clips: {counts}; pose extraction run for {summary.extracted}."]
     if not summary.extracted and summary.results:
@@ -406,5 +457,6 @@ def main() -> None:
         sys.exit(2)
     except ValidationError as error:
         first = error.errors()[0]
-        typer.echo(f"error: {'.'.join(map(str, first['loc']))}: {first['msg']}", err=True)
+        where = "".join(f"{part}." for part in first["loc"]).removesuffix(".")
+        typer.echo(f"error: {where}{': ' if where else ''}{first['msg'].removeprefix('Value error, ')}", err=True)
         sys.exit(2)

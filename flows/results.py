@@ -57,12 +57,15 @@ class DatasetSummary:
         Whether every clip has its annotation and overlay, or a recorded failure.
     mapping_lines
         What the verification found wrong, as lines.
+    warnings
+        What will not do for training, as lines: classes of too few clips, clips that no rule labels.
     """
 
     results: list[ClipResult] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     mapping_ok: bool = True
     mapping_lines: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def count(self, outcome: Outcome) -> int:
         """Return how many clips ended in one way."""
@@ -89,6 +92,7 @@ class DatasetSummary:
             "extracted": self.extracted,
             "mapping_ok": self.mapping_ok,
             "problems": [*self.problems, *self.mapping_lines],
+            "warnings": list(self.warnings),
             "clips": [
                 {
                     "clip": result.clip,

@@ -14,6 +14,7 @@ from flows.results import DatasetSummary
 
 if TYPE_CHECKING:
     from flows.doctor import Check
+    from tasks.mapping import MappingReport
 
 
 def _table(*columns: str) -> Table:
@@ -60,6 +61,16 @@ def print_models(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         cached = "yes" if row["cached"] else "fetched at first use"
         table.add_row(row["name"], row["licence"], cached, f"{row['score_thr']:g}", f"{row['long_side']} px")
+    Console().print(table)
+
+
+def print_findings(report: MappingReport) -> None:
+    """Print what a check of an output folder found, a row for each finding; nothing where all is well."""
+    if not report.findings:
+        return
+    table = _table("clip", "finding", "details")
+    for row in report.rows():
+        table.add_row(Text(row["clip"]), row["finding"], Text(row["details"]))
     Console().print(table)
 
 

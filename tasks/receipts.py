@@ -4,8 +4,8 @@ Below `<output root>/.fightpose/` stand
 
 - `poses/<key>.npz`: the poses of a clip's content under a model and pose settings, found again by that key;
 - `receipts/<frame_dir>.json`: written last, when the annotation and the overlay of a clip are complete. It names the
-  input (size, time of change, hash), the key of model and settings, and the sizes of the outputs; `shows` in it is the
-  key of the corrections from which the overlay was drawn anew;
+  input (size, time of change, hash), the key of model and settings, the label, and the sizes of the outputs; `shows`
+  in it is the key of the corrections from which the overlay was drawn anew;
 - `automatic/<frame_dir>.pkl` and `review/`: see `tasks.review_folder`.
 
 A clip whose receipt fits is finished: a rerun passes over it after three `stat` calls. Everything is named by content,
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,8 @@ def poses_path(output_root: Path, video: VideoInfo, model_sha256: str, settings:
 
 
 def settings_key(settings: Settings, model_sha256: str) -> str:
-    """Return the key of everything but the clip that decides what the outputs hold."""
-    decisive = settings.model_dump(mode="json", exclude={"poses": NOT_DECISIVE})
+    """Return the key of everything but the clip, its label included, that decides what the outputs hold."""
+    decisive = settings.model_dump(mode="json", exclude={"poses": NOT_DECISIVE, "dataset": True})
     return key_of(OUTPUT_VERSION, POSES_VERSION, model_sha256, decisive)
 
 
@@ -85,6 +86,8 @@ def write_receipt(clip: Clip, output_root: Path, sha256: str, key: str, overlay:
         {
             "input": {**_stat(clip.path), "sha256": sha256},
             "key": key,
+            "time": time.time(),
+            "label": clip.label,
             "annotation": _stat(clip.annotation_path),
             "overlay": _stat(clip.overlay_path) if overlay else None,
             "summary": asdict(summary),
@@ -95,7 +98,7 @@ def write_receipt(clip: Clip, output_root: Path, sha256: str, key: str, overlay:
 def finished(clip: Clip, output_root: Path, key: str) -> ClipSummary | None:
     """Return the summary of a clip whose outputs are complete and up to date, else None."""
     receipt = _read(_receipt_path(clip, output_root))
-    if receipt is None or receipt.get("key") != key:
+    if receipt is None or receipt.get("key") != key or receipt.get("label") != clip.label:
         return None
     try:
         source = _stat(clip.path)
@@ -107,6 +110,23 @@ def finished(clip: Clip, output_root: Path, key: str) -> ClipSummary | None:
         return _summary(receipt) if current else None
     except (OSError, KeyError, TypeError, ValueError):
         # An output was deleted, or the receipt is from another version: the clip is done again.
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """Under what key the outputs of a clip were made, and when, seconds since 1970."""
+
+    key: str
+    time: float
+
+
+def made_under(clip: Clip, output_root: Path) -> Making | None:
+    """Return how a clip's outputs came about; None where no receipt says so."""
+    receipt = _read(_receipt_path(clip, output_root))
+    try:
+        return Making(str(receipt["key"]), float(receipt["time"])) if receipt is not None else None
+    except (KeyError, TypeError, ValueError):
         return None
 
 

@@ -13,8 +13,6 @@ from tasks.review_index import clip_id
 from tasks.review_log import Role, SetOrder, SetRole
 from tests.review_outputs import make_outputs
 
-# The environment of mmaction2, its fixture and its mark come with `make test-client`.
-pytest.importorskip("tests.client.mmaction_runs", reason="needs make test-client")
 pytestmark = pytest.mark.client
 
 
