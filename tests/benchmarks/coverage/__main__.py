@@ -209,7 +209,9 @@ def main() -> None:
         rows[name] = {key: value for key, value in judge(cached, labels, settings).items() if np.isfinite(value)}
     print_table(rows)
     if args.json:
-        args.json.write_text(json.dumps(rows, indent=1) + "\n")
+        # A figure that no clip can tell is left out: NaN is not JSON.
+        known = {name: {key: x for key, x in row.items() if np.isfinite(x)} for name, row in rows.items()}
+        args.json.write_text(json.dumps(known, indent=1) + "\n")
 
 
 if __name__ == "__main__":
