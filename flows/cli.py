@@ -71,7 +71,7 @@ def annotate(
         typer.Option(help="parallel: worker processes; demo: the first clips; pool: runs on a server's work pool."),
     ] = RunMode.SINGLE,
     model: Annotated[
-        str, typer.Option(help="Name (see `models list`), or a .tflite or .onnx file.")
+        str, typer.Option(help="Name (see `models list`), or a .tflite, .onnx or .json file.")
     ] = "movenet-multipose",
     config: Annotated[str | None, typer.Option(help="mmpose config of RTMO, in place of --model.")] = None,
     checkpoint: Annotated[
@@ -233,15 +233,13 @@ def demo(
     from flows.tables import print_demo_table
     from tasks.demo import contact_sheet, fetch_demo_clips
     from tasks.outputs import discover_clips
-    from tasks.settings import PoseSettings, SecondLook, Settings
+    from tasks.settings import Settings
     from tasks.storage import require_writable
 
     require_writable(output_root)
-    # People fill these frames: one pass finds them whole, where tiles would cut them in two.
-    settings = Settings(poses=PoseSettings(second_look=SecondLook.OFF))
     clips = fetch_demo_clips(output_root / "clips")
     outputs = output_root / "annotated"
-    summary = _run_dataset(clips, outputs, settings, "single", None, 10, quiet)
+    summary = _run_dataset(clips, outputs, Settings(), "single", None, 10, quiet)
     overlays = [clip.overlay_path for clip in discover_clips(clips, outputs).clips if clip.overlay_path.is_file()]
     picture = contact_sheet(overlays, output_root / "demo.png")
     output = Output(as_json, quiet)

@@ -14,7 +14,7 @@ from tasks.records import Poses, VideoInfo
 from tasks.settings import PoseSettings
 from tasks.video import Frame, Image, decode_frames
 
-CODE_VERSION = 3
+CODE_VERSION = 4
 """Part of the cache key of poses: raise it when a change alters what is found."""
 
 BYTES_AHEAD = 64 << 20

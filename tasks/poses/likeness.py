@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from tasks.poses.detections import BODY_SHARE, OKS_SIGMAS, Detections
-from tasks.records import FloatArray
+from tasks.poses.detections import Detections
+from tasks.records import NUM_KEYPOINTS, FloatArray
+from tasks.similarity import box_area, oks
 
 SAME_COUNT, SAME_OKS = 0.99, 0.99
 """Two ways find the same people if so many frames hold equally many, and those agree so well on average."""
@@ -63,8 +64,5 @@ def likeness(reference: Sequence[Detections], other: Sequence[Detections]) -> Li
 
 def _oks(first: Detections, second: Detections) -> FloatArray:
     """Return COCO's OKS of all pairs, (N, K), all joints counted; the area is that of the first one's box."""
-    area = (first.bbox[:, 2:] - first.bbox[:, :2]).clip(min=1).prod(axis=1)
-    variance = 2 * (2 * OKS_SIGMAS) ** 2 * BODY_SHARE * area[:, None, None]
-    distance = ((first.keypoints[:, None] - second.keypoints[None]) ** 2).sum(axis=-1)
-    # Beyond 50 the exponential would underflow, which numpy may be told to raise on.
-    return np.exp(-np.minimum(distance / variance, 50)).mean(axis=-1).astype(np.float32)
+    everyone = np.ones(NUM_KEYPOINTS, np.float32)
+    return oks(first.keypoints[:, None], everyone, second.keypoints[None], everyone, box_area(first.bbox)[:, None])

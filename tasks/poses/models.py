@@ -22,6 +22,7 @@ from tasks.poses.movenet import MoveNet
 from tasks.poses.published import PUBLISHED, Published, fetch_published, published_path, quantized_path
 from tasks.poses.rtmo import OnnxRuntimeRtmo, Rtmo, read_sidecar
 from tasks.poses.runtimes import Plan, chosen_runtime, device_kind, plan_runtime
+from tasks.poses.top_down import TopDown, hash_of_top_down, read_top_down
 from tasks.settings import PoseSettings, Precision, Runtime, Thresholds
 from tasks.storage import file_sha256, key_of
 from tasks.video import Image
@@ -47,12 +48,14 @@ class ModelKind(StrEnum):
 
     MOVENET = "movenet"
     RTMO_ONNX = "rtmo-onnx"
+    TOP_DOWN = "top-down"
     MMPOSE = "mmpose"
 
 
 RUNTIMES: Mapping[ModelKind, Mapping[str, Sequence[Runtime]]] = {
     ModelKind.MOVENET: {"cpu": (Runtime.OPENVINO,)},
     ModelKind.RTMO_ONNX: {"cpu": (Runtime.OPENVINO, Runtime.ONNXRUNTIME), "cuda": (Runtime.ONNXRUNTIME,)},
+    ModelKind.TOP_DOWN: {"cpu": (Runtime.OPENVINO,), "cuda": (Runtime.ONNXRUNTIME,)},
     ModelKind.MMPOSE: {"cpu": (Runtime.TORCH,), "cuda": (Runtime.TORCH,)},
 }
 """What can run each kind of model, by kind of device, the fastest first (`tests.benchmarks.throughput`)."""
@@ -93,6 +96,8 @@ class ModelEntry:
         """Hash of the model file, with its config where it has one: part of every cache key."""
         if self.config is not None:
             return _hash_of_pair(self.config, model_file(self))
+        if self.kind is ModelKind.TOP_DOWN:
+            return hash_of_top_down(model_file(self))
         if isinstance(self.source, WheelMember):
             return self.source.sha256
         # Of a published file the hash is known for sure only once the file is here.
@@ -117,7 +122,13 @@ MOVENET = ModelEntry(
     long_side=416,
     # MoveNet's scores run low: a person in contact or half hidden often gets less than .1.
     thresholds=Thresholds(
-        score_thr=0.04, nms_thr=0.65, track_high_thresh=0.06, track_low_thresh=0.04, quality_threshold=0.1
+        score_thr=0.04,
+        nms_thr=0.65,
+        track_high_thresh=0.06,
+        track_low_thresh=0.04,
+        # Of 158 labelled people in 30 clips none that kept still scored less; coats, chairs and bushes did.
+        track_still_thresh=0.22,
+        quality_threshold=0.1,
     ),
 )
 
@@ -142,12 +153,13 @@ def model_names() -> list[str]:
 
 
 def resolve_model(model: str, config: str | None = None, checkpoint: str | None = None) -> ModelEntry:
-    """Return the entry of a model given by name, as a .tflite (MoveNet) or .onnx (RTMO) file, or in mmpose's form.
+    """Return the entry of a model given by name, as a file, or in mmpose's form.
 
     Parameters
     ----------
     model
-        Name or file; ignored where the other two are given.
+        Name, or a .tflite (MoveNet), .onnx (RTMO) or .json (top-down: detector and pose network) file; ignored where
+        the other two are given.
     config, checkpoint
         The user's mmpose config and .pth file; or the name of a published checkpoint (`rtmo-s`), whose own config is
         taken where none is given.
@@ -163,15 +175,17 @@ def resolve_model(model: str, config: str | None = None, checkpoint: str | None 
     if model in MODELS:
         return MODELS[model]
     path = Path(model)
-    if path.suffix.lower() not in (".tflite", ".onnx"):
+    if path.suffix.lower() not in (".tflite", ".onnx", ".json"):
         raise FightposeError(
-            f"unknown model {model!r}; known models: {', '.join(model_names())}; or give a .tflite or .onnx file"
+            f"unknown model {model!r}; known models: {', '.join(model_names())}; or give a .tflite, .onnx or .json file"
         )
     if not path.is_file():
         raise FightposeError(f"model file {path} does not exist; known models: {', '.join(model_names())}")
     own = replace(MOVENET, name=path.stem, source=path.resolve(), licence="the user's own")
     if path.suffix.lower() == ".tflite":
         return own
+    if path.suffix.lower() == ".json":
+        return replace(own, long_side=0, thresholds=read_top_down(path).thresholds, kind=ModelKind.TOP_DOWN)
     thresholds = read_sidecar(path).thresholds
     return replace(own, long_side=0, thresholds=thresholds, kind=ModelKind.RTMO_ONNX)
 
@@ -212,9 +226,9 @@ def model_key(settings: PoseSettings) -> str:
 
 def _plan(entry: ModelEntry, device: str, runtime: Runtime, precision: Precision) -> Plan:
     """Return what may run a model, and in which precision."""
-    # A kind that the table lacks runs in OpenVINO on the CPU, as the embedded model does.
-    able = RUNTIMES.get(entry.kind, RUNTIMES[ModelKind.MOVENET])
-    return plan_runtime(entry.name, able, device, runtime, precision)
+    if entry.kind is ModelKind.TOP_DOWN and precision not in (Precision.AUTO, Precision.FP32):
+        raise FightposeError(f"{entry.name} is a top-down model, which computes in fp32 only; use --precision fp32")
+    return plan_runtime(entry.name, RUNTIMES[entry.kind], device, runtime, precision)
 
 
 def _int8_file(entry: ModelEntry) -> Path:
@@ -302,6 +316,8 @@ def load_model(
         from tasks.poses.mmpose_backend import MmposeRtmo
 
         return MmposeRtmo(entry.config, path, device, half=plan.precision is Precision.FP16)
+    if entry.kind is ModelKind.TOP_DOWN:
+        return TopDown(path, device)
     if chosen is Runtime.ONNXRUNTIME:
         return OnnxRuntimeRtmo(path, device, half=plan.precision is Precision.FP16)
     int8 = _int8_file(entry) if plan.precision is Precision.INT8 else None

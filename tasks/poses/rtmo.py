@@ -18,11 +18,10 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.errors import FightposeError
-from tasks.fetch import cache_folder
 from tasks.poses.detections import Detections
+from tasks.poses.onnx_runner import last_line, providers_for
 from tasks.poses.openvino_cpu import Requests, compile_on_cpu
 from tasks.poses.rtmo_input import Fit, decode_people
-from tasks.poses.runtimes import device_kind
 from tasks.records import NUM_KEYPOINTS
 from tasks.settings import Precision, Thresholds
 from tasks.storage import file_sha256
@@ -117,7 +116,7 @@ class Rtmo:
         try:
             model = core.read_model(int8 or path)
         except RuntimeError as error:
-            raise FightposeError(f"{int8 or path} cannot be read as a model: {_last_line(error)}") from error
+            raise FightposeError(f"{int8 or path} cannot be read as a model: {last_line(error)}") from error
         outputs = [_shape_of(port.get_partial_shape()) for port in model.outputs]
         names = [" ".join(port.get_names()) for port in model.outputs]
         places = find_outputs(outputs, names, path)
@@ -132,7 +131,7 @@ class Rtmo:
             steps.input().model().set_layout(openvino.Layout("NCHW"))
             self._requests = Requests(compile_on_cpu(core, steps.build(), precision), places)
         except RuntimeError as error:
-            raise FightposeError(f"{path} does not run as an RTMO model: {_last_line(error)}") from error
+            raise FightposeError(f"{path} does not run as an RTMO model: {last_line(error)}") from error
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Find the people in images.
@@ -184,12 +183,12 @@ class OnnxRuntimeRtmo:
                 f"{path.name} on {device!r} needs ONNX Runtime: pip install onnxruntime-gpu; or use --device cpu"
             ) from error
         sidecar = read_sidecar(path)
-        providers = _providers(device, onnxruntime.get_available_providers(), half)
+        providers = providers_for(device, onnxruntime.get_available_providers(), half)
         try:
             self._session = onnxruntime.InferenceSession(str(path), providers=providers)
         # Its errors share no base class below Exception.
         except Exception as error:
-            raise FightposeError(f"{path} cannot be read as a model: {_last_line(error)}") from error
+            raise FightposeError(f"{path} cannot be read as a model: {last_line(error)}") from error
         if device != "cpu" and "CUDAExecutionProvider" not in self._session.get_providers():
             # ONNX Runtime falls back to the CPU with a line in its log only; a run of days must not.
             raise FightposeError(f"ONNX Runtime cannot use {device!r} (driver or CUDA libraries); use --device cpu")
@@ -279,30 +278,3 @@ def _shape_of(shape: Any) -> Shape:
 def _known(shape: Sequence[Any]) -> Shape:
     """Return an ONNX Runtime shape, whose open dimensions are names or None, as a list."""
     return [size if isinstance(size, int) else None for size in shape]
-
-
-def _providers(device: str, available: Sequence[str], half: bool) -> list[Any]:
-    """Return ONNX Runtime's providers for a device, or say that it has none."""
-    if device_kind(device) == "cpu":
-        return ["CPUExecutionProvider"]
-    for provider in ["CUDAExecutionProvider", *(["TensorrtExecutionProvider"] if half else [])]:
-        if provider not in available:
-            raise FightposeError(
-                f"ONNX Runtime here has no {provider.removesuffix('ExecutionProvider')} (it has "
-                f"{', '.join(available)}): pip install onnxruntime-gpu; or use --device cpu"
-                + (" or --precision fp32" if half else "")
-            )
-    number = int(device.partition(":")[2] or "0")
-    # Without TF32, whose ten bits of fraction are no fp32: the same people as on the CPU.
-    cuda = ("CUDAExecutionProvider", {"device_id": number, "use_tf32": 0})
-    if not half:
-        return [cuda]
-    # Building an engine takes minutes: kept for the next run.
-    cache = str(cache_folder() / "tensorrt")
-    options = {"device_id": number, "trt_fp16_enable": True, "trt_engine_cache_enable": True}
-    return [("TensorrtExecutionProvider", options | {"trt_engine_cache_path": cache}), cuda]
-
-
-def _last_line(error: Exception) -> str:
-    """Return the last line of an error's text: the runtimes put their call stack before it."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
