@@ -303,14 +303,15 @@ def load_model(
     """
     entry = resolve_model(model, config, checkpoint)
     plan = _plan(entry, device, runtime, precision)
+    if entry.config is not None:
+        # Imported here: torch takes seconds, and no other kind of model needs it. Asked first: it says how to get it.
+        from tasks.poses.mmpose_compat import require_mmpose
+
+        require_mmpose()
     chosen, why = chosen_runtime(plan, entry.name)
     path = model_file(entry)
     logger.info("%s runs in %s on %s in %s (%s)", entry.name, chosen, device, plan.precision, why)
     if entry.config is not None:
-        # Imported here: torch takes seconds, and no other kind of model needs it.
-        from tasks.poses.mmpose_compat import require_mmpose
-
-        require_mmpose()
         if device_kind(device) == "cpu":
             logger.info("on a CPU it runs faster through OpenVINO: export it once with `fightpose export-model`")
         from tasks.poses.mmpose_backend import MmposeRtmo

@@ -9,6 +9,7 @@ import pytest
 
 from tasks.poses.detections import Detections
 from tasks.poses.likeness import likeness
+from tasks.similarity import SEGMENT_SHARE, SIGMAS
 from tests.tasks.poses.test_detections import people
 
 TWO = people([[0, 0, 40, 100], [200, 0, 240, 100]], [0.5, 0.4])
@@ -30,11 +31,9 @@ def test_a_lost_person_shows_in_the_count_alone() -> None:
 
 def test_moved_joints_lower_the_similarity() -> None:
     """By COCO's formula: exp(-d^2 / (2 A (2 sigma)^2)), averaged over the joints."""
-    from tasks.poses.detections import BODY_SHARE, OKS_SIGMAS
-
     one = TWO.select(np.array([0]))
     found = likeness([one], [one.shifted(5, 0)])
-    expected = np.exp(-25 / (2 * 4000 * BODY_SHARE * (2 * OKS_SIGMAS) ** 2)).mean()
+    expected = np.exp(-25 / (2 * 4000 * SEGMENT_SHARE * (2 * SIGMAS) ** 2)).mean()
     assert found.oks == pytest.approx(expected, abs=1e-4)
     assert not found.holds
 
