@@ -8,20 +8,27 @@ content.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
+from flows.artifacts import show_card
+from flows.drain import ends_between_steps
 from flows.gpu import device_lease
 from tasks import steps
+from tasks.clip_card import clip_card, failure_card
 from tasks.errors import ClipError, FailureReason
 from tasks.failures import log_failure, resolve_failures
 from tasks.outputs import Clip, find_clip
 from tasks.poses import entry_of
 from tasks.poses.models import ModelEntry
 from tasks.receipts import ClipSummary, overlay_is_current, settings_key, write_receipt
+from tasks.records import Involvement
 from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -47,39 +54,56 @@ def annotate_video(
     resolved = (settings or Settings()).resolve(entry.thresholds)
     try:
         # The whole run and not the extraction alone: the model stays on the GPU until the process ends.
-        with device_lease(resolved.poses.device):
-            return _annotate(clip, output_root, resolved, entry)
+        with device_lease(resolved.poses.device), ends_between_steps() as between:
+            return _annotate(clip, output_root, resolved, entry, between)
     except Exception as error:
         return _recorded(error, clip, output_root)
 
 
-def _annotate(clip: Clip, output_root: Path, settings: Settings, entry: ModelEntry) -> ClipSummary:
+def _annotate(
+    clip: Clip, output_root: Path, settings: Settings, entry: ModelEntry, between: Callable[[], None]
+) -> ClipSummary:
     """Walk one clip through the steps, and record that its outputs are complete."""
     key = settings_key(settings, entry.sha256)
     seconds: dict[str, float] = {}
-    with steps.timed(clip, "probe", seconds):
+
+    @contextmanager
+    def step(name: str) -> Iterator[None]:
+        """End here if that was asked for, else time the step."""
+        between()
+        with steps.timed(clip, name, seconds):
+            yield
+
+    with step("probe"):
         video = steps.probe(clip)
-    with steps.timed(clip, "poses", seconds):
+    with step("poses"):
         poses = steps.extract(clip, video, output_root, settings)
-    with steps.timed(clip, "tracking", seconds):
+    with step("tracking"):
         tracks = steps.track(poses, settings.tracking)
-    with steps.timed(clip, "ranking", seconds):
+    with step("ranking"):
         regions = steps.regions(tracks)
         weights = steps.region_weights(clip, tracks, regions, settings.scoring)
         ranking = steps.rank(tracks, regions, weights, settings.scoring)
         people = steps.select(clip, ranking, settings.selection)
-    with steps.timed(clip, "annotation", seconds):
+    with step("annotation"):
         provenance = {"model": entry.name, "model_sha256": entry.sha256, "video_sha256": video.sha256}
         steps.annotate(clip, tracks, people, settings, provenance)
     wanted = settings.overlay.save_overlayfile
     if wanted and not overlay_is_current(clip, output_root, video.sha256, key):
-        with steps.timed(clip, "overlay", seconds):
+        with step("overlay"):
             steps.overlay(clip, video, tracks, people, settings.overlay)
     top = [(int(i), float(s)) for i, s in zip(people.track_ids[:2], people.score[:2], strict=True)]
-    summary = ClipSummary(poses.frames, len(people.track_ids), top, seconds, poses.extracted)
+    summary = ClipSummary(poses.frames, len(people.track_ids), top, seconds, poses.extracted, poses.usage)
     write_receipt(clip, output_root, video.sha256, key, wanted, summary)
     resolve_failures(output_root, [clip.frame_dir])
+    show_card(clip_card(clip, output_root, summary, _busiest_frame(people)))
     return summary
+
+
+def _busiest_frame(people: Involvement) -> int:
+    """Return the middle of the window in which the first two people are most involved."""
+    window = int(np.argmax(people.window_score[:2].sum(axis=0)))
+    return int(people.window_frames[window : window + 2].mean())
 
 
 def _recorded(error: Exception, clip: Clip, output_root: Path) -> State[ClipSummary]:
@@ -91,4 +115,5 @@ def _recorded(error: Exception, clip: Clip, output_root: Path) -> State[ClipSumm
         error = ClipError(FailureReason.PROCESSING_ERROR, clip.path, line)
     log_failure(output_root, clip.path, clip.frame_dir, error.reason, error.info)
     logger.warning("%s", error)
+    show_card(failure_card(clip, error))
     return Failed(message=str(error), data=error)

@@ -19,7 +19,6 @@ from uuid import UUID
 
 import httpx
 from prefect import Flow, runtime, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
@@ -130,19 +129,18 @@ def run_on_pool(jobs: Sequence[ClipJob], in_flight: int) -> Iterator[ClipResult]
     waiting, children = deque(jobs), dict[UUID, Child]()
     with get_client(sync_client=True) as client:
         _require_deployment(client)
-        watch = _Watch(len(jobs))
+        watch = _Watch()
         while waiting or children:
             while waiting and len(children) < in_flight:
                 child = _start(client, waiting.popleft())
                 children[child.run_id] = child
             runs = _read(client, list(children))
-            watch.look(runs, len(waiting) + len(children))
+            watch.look(runs)
             for run in runs:
                 if result := _result(client, children[run.id], run):
                     del children[run.id]
                     yield result
             time.sleep(POLL_SECONDS if children else 0)
-        watch.look([], 0)
 
 
 def cancel_children(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -267,27 +265,13 @@ def _seconds(run: FlowRun) -> float:
 
 
 class _Watch:
-    """Shows how far the clips are, and tells when nothing moves.
+    """Tells when nothing moves."""
 
-    Parameters
-    ----------
-    total
-        Number of clips.
-    """
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._shown = 0.0
+    def __init__(self) -> None:
         self._moved = time.monotonic()
-        artifact = create_progress_artifact(0.0, key="annotate-dataset-progress", description=f"{total} clips")
-        self._artifact = cast(UUID, artifact)
 
-    def look(self, runs: Sequence[FlowRun], left: int) -> None:
-        """Update the progress artifact, and warn once if no worker takes the runs."""
-        percent = 100.0 * (1 - left / self._total)
-        if percent - self._shown >= 1 or (left == 0 and self._shown < 100):
-            self._shown = percent
-            update_progress_artifact(self._artifact, percent)
+    def look(self, runs: Sequence[FlowRun]) -> None:
+        """Warn once if no worker takes the runs."""
         if any(run.state is not None and not run.state.is_scheduled() for run in runs):
             self._moved = time.monotonic()
         elif runs and time.monotonic() - self._moved > WORKER_PATIENCE_SECONDS:

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ import httpx
 import psutil
 import typer
 
+from flows.drain import GRACE_SECONDS
 from flows.server import require_reachable
 from tasks.errors import FightposeError
 
@@ -51,13 +52,13 @@ class _StoppedError(Exception):
 
 def run_until_stopped() -> int:
     """Start everything, wait for Ctrl-C or SIGTERM, end everything; return the exit code."""
-    stop = threading.Event()
+    stop, hurry = threading.Event(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: (hurry if stop.is_set() else stop).set())
     mark = uuid.uuid4().hex
     try:
         with _no_survivors(mark):
-            return _run(stop, {**os.environ, MARK: mark})
+            return _run(stop, hurry, {**os.environ, MARK: mark})
     except _StoppedError:
         return 0
     except (FightposeError, httpx.HTTPError) as error:
@@ -69,8 +70,8 @@ def run_until_stopped() -> int:
         raise FightposeError(f"the Prefect server refused a request: {' '.join(str(error).split())}") from error
 
 
-def _run(stop: threading.Event, environment: dict[str, str]) -> int:
-    """Start server, deployments and workers, and watch over them until the end."""
+def _run(stop: threading.Event, hurry: threading.Event, environment: dict[str, str]) -> int:
+    """Start server, deployments and workers, and watch over them until the end; `hurry` cuts the end short."""
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
     logs = PREFECT_HOME.value() / "fightpose-up"
@@ -98,6 +99,8 @@ def _run(stop: threading.Event, environment: dict[str, str]) -> int:
             typer.echo("Ready. Ctrl-C ends everything; runs under way go on at the next start.")
             code = _watch(server, workers, stop)
             ended = datetime.now(UTC)
+            if not code:
+                _end_runs(list(workers.values()), environment[MARK], hurry)
         if server is not None and not code:
             _put_back(ended)
         return code
@@ -178,8 +181,25 @@ def _watch(server: subprocess.Popen[bytes] | None, workers: Mapping[str, _Worker
                 typer.echo(f"The worker of the pool {pool} ended; it is started again", err=True)
                 stop.wait(RESTART_SECONDS)
                 worker.start()
-    typer.echo("Ending")
     return 0
+
+
+def _end_runs(workers: Sequence[_Worker], mark: str, hurry: threading.Event) -> None:
+    """Let the runs end the step under way.
+
+    Workers are frozen meanwhile: one that ends kills its runs at once, and one that goes on takes those back that have
+    just put themselves into the queue.
+    """
+    typer.echo(f"Ending; runs finish the step under way, {GRACE_SECONDS:.0f} s at most (Ctrl-C again ends at once)")
+    with ExitStack() as stack:
+        for worker in workers:
+            stack.enter_context(worker.frozen())
+        runs = [process for process in psutil.process_iter() if _carries(process, mark) and _is_run(process)]
+        for process in runs:
+            process.terminate()
+        deadline = time.monotonic() + GRACE_SECONDS
+        while any(_lives(process) for process in runs) and time.monotonic() < deadline and not hurry.wait(0.2):
+            pass
 
 
 class _Worker:
@@ -220,6 +240,19 @@ class _Worker:
         """Tell whether the process has ended."""
         return self._process is not None and self._process.poll() is not None
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop the process for the length of the block, and tell it to end before it goes on."""
+        if self._process is None or self.died():
+            yield
+            return
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.terminate()
+            self._process.send_signal(signal.SIGCONT)
+
 
 @contextmanager
 def _process(command: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
@@ -255,6 +288,22 @@ def _no_survivors(mark: str) -> Iterator[None]:
             process.terminate()
         for process in psutil.wait_procs(left, timeout=END_SECONDS)[1]:
             process.kill()
+
+
+def _is_run(process: psutil.Process) -> bool:
+    """Tell whether a process executes a run."""
+    try:
+        return "PREFECT__FLOW_RUN_ID" in process.environ()
+    except (psutil.Error, OSError):
+        return False
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Tell whether a process still does something: one that ended stays until its frozen worker hears of it."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _carries(process: psutil.Process, mark: str) -> bool:

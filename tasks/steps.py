@@ -34,6 +34,7 @@ from tasks.region_weights import learn_region_weights
 from tasks.regions import score_regions
 from tasks.settings import OverlaySettings, ScoringSettings, SelectionSettings, Settings, TrackingSettings
 from tasks.tracking import track_people
+from tasks.usage import Usage, measured
 from tasks.video import decode_frames, probe_video
 
 logger = logging.getLogger(__name__)
@@ -79,12 +80,15 @@ class PosesReference:
         Number of detections.
     extracted
         Whether the model ran for it, False if the file was there.
+    usage
+        What the extraction took of the machine; None if the model did not run.
     """
 
     path: Path
     frames: int
     people: int
     extracted: bool
+    usage: Usage | None = None
 
 
 @contextmanager
@@ -118,9 +122,12 @@ def extract(clip: Clip, video: VideoInfo, output_root: Path, settings: Settings)
         """Pass the number of frames on to whoever shows progress."""
         report(Progress(clip.relative, "poses", done, video.header_frames))
 
-    poses = extract_poses(video, model_of(settings.poses), settings.poses, on_frames)
+    with measured(settings.poses.device) as meter:
+        poses = extract_poses(video, model_of(settings.poses), settings.poses, on_frames)
+    usage = meter.read()
+    logger.info("%s: poses took %s", clip.relative, usage.words())
     poses.save(stored)
-    return PosesReference(stored, poses.frame_count, len(poses), extracted=True)
+    return PosesReference(stored, poses.frame_count, len(poses), extracted=True, usage=usage)
 
 
 @task(name="track-people", **_quick)

@@ -39,7 +39,7 @@ def _plain(output_root: Path) -> Callable[[Any], None]:
         """Annotate one clip without Prefect."""
         original, room.steps = room.steps, plain  # type: ignore[assignment]
         try:
-            room._annotate(job.clip, output_root, job.settings.resolve(entry.thresholds), entry)
+            room._annotate(job.clip, output_root, job.settings.resolve(entry.thresholds), entry, lambda: None)
         finally:
             room.steps = original
 
