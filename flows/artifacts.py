@@ -19,7 +19,7 @@ from prefect.artifacts import (
 )
 
 from flows.results import ClipResult, DatasetSummary, Outcome
-from tasks.clip_card import literal
+from tasks.clip_card import cell
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def _rows(results: Sequence[ClipResult]) -> list[dict[str, Any]]:
         found, usage = result.summary, result.summary.usage if result.summary else None
         rows.append(
             {
-                "clip": literal(result.clip),
+                "clip": cell(result.clip),
                 "outcome": str(result.outcome),
                 "frames": found.frames if found else None,
                 "people": found.people if found else None,
@@ -91,7 +91,7 @@ def _rows(results: Sequence[ClipResult]) -> list[dict[str, Any]]:
                 "cores": round(usage.cores, 1) if usage else None,
                 "memory MB": round(usage.memory_bytes / 1e6) if usage else None,
                 "GPU %": round(usage.gpu_percent) if usage and usage.gpu_percent is not None else None,
-                "reason": literal(f"{result.error.reason}: {result.error.info}") if result.error else "",
+                "reason": cell(f"{result.error.reason}: {result.error.info}") if result.error else "",
             }
         )
     return rows

@@ -30,6 +30,8 @@ from prefect.exceptions import Abort, PrefectHTTPStatusError
 from prefect.states import AwaitingRetry
 from prefect.utilities import engine
 
+from flows.requeue import requeue
+
 logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = float(os.environ.get("FIGHTPOSE_GRACE_SECONDS", "90"))
@@ -98,7 +100,7 @@ class _Request:
         self._known.wait(GRACE_SECONDS)
         logger.info("ended by SIGTERM after the step under way; the run goes on elsewhere")
         with get_client(sync_client=True) as client:
-            client.set_flow_run_state(self._run_id, _back(0, "ended by SIGTERM after the step under way"), force=True)
+            requeue(client, client.read_flow_run(self._run_id), "ended by SIGTERM after the step under way")
         raise Abort("ended by SIGTERM")
 
     def close(self) -> None:
@@ -126,17 +128,15 @@ class _Request:
                 state = client.read_flow_run(self._run_id).state
                 if state is not None and (state.is_cancelling() or state.is_cancelled()):
                     return True
-                held = _back(GRACE_SECONDS + HOLD_SECONDS, "SIGTERM: the step under way still goes on")
+                until = datetime.now(UTC) + timedelta(seconds=GRACE_SECONDS + HOLD_SECONDS)
+                held: State[Any] = AwaitingRetry(
+                    scheduled_time=until, message="SIGTERM: the step under way still goes on"
+                )
                 client.set_flow_run_state(self._run_id, held, force=True)
         except (httpx.HTTPError, PrefectHTTPStatusError) as error:
             logger.warning("SIGTERM came while the server does not answer (%s)", type(error).__name__)
         logger.info("SIGTERM: the run ends after the step under way, within %.0f s", GRACE_SECONDS)
         return False
-
-
-def _back(seconds: float, why: str) -> State[Any]:
-    """Return the state of a run that waits in the queue for its next try."""
-    return AwaitingRetry(scheduled_time=datetime.now(UTC) + timedelta(seconds=seconds), message=why)
 
 
 # Prefect tells a run of its cancellation, or of a container's end, only while its own handler is in place, and knows

@@ -25,9 +25,10 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.states import AwaitingRetry, Cancelling
+from prefect.states import Cancelling
 
 from flows.local import ClipJob
+from flows.requeue import requeue
 from flows.results import ClipResult, Outcome
 from tasks.errors import ClipError, FailureReason, FightposeError
 from tasks.failures import current_failures, log_failure
@@ -182,13 +183,8 @@ def _start(client: SyncPrefectClient, job: ClipJob) -> Child:
     """Start a clip's run; one that ended in an earlier try of this parent is run again."""
     run = start_clip(job, key_of(runtime.flow_run.id, job.clip.frame_dir))
     if run.state is not None and run.state.is_final():
-        _reschedule(client, run.id, "the run over the folder was started again")
+        requeue(client, run, "the run over the folder was started again")
     return Child(job, run.id)
-
-
-def _reschedule(client: SyncPrefectClient, run_id: UUID, why: str) -> None:
-    """Put a run that ended back into the queue."""
-    client.set_flow_run_state(run_id, AwaitingRetry(message=why), force=True)
 
 
 def _read(client: SyncPrefectClient, ids: list[UUID]) -> list[FlowRun]:
@@ -241,7 +237,7 @@ def _given_up(client: SyncPrefectClient, child: Child, run: FlowRun) -> bool:
         return True
     if child.ended_for() >= CRASH_PATIENCE_SECONDS:
         child.restarts, child.ended = child.restarts + 1, None
-        _reschedule(client, run.id, f"rescheduled after a crash, {child.restarts} of {MAX_RESTARTS}")
+        requeue(client, run, f"rescheduled after a crash, {child.restarts} of {MAX_RESTARTS}")
     return False
 
 

@@ -1,13 +1,16 @@
 """What the Prefect UI shows of a clip: a picture, the people, where the time went, and where the files are.
 
-File names are foreign text in a page. Every character of them that is neither letter nor digit is written as a numeric
-character reference, which markdown takes for text and never for markup (CommonMark 0.31, section 2.5).
+File names are foreign text in a page. Every punctuation character of them is written with a backslash, which markdown
+takes for text and never for markup (CommonMark 0.31, section 2.4); that also keeps bare addresses from becoming links.
+Character references would do as well, but Prefect's UI shows them as they are written.
 """
 
 from __future__ import annotations
 
 import base64
 import logging
+import re
+import string
 from pathlib import Path
 
 from tasks.errors import ClipError, FightposeError
@@ -59,7 +62,20 @@ def failure_card(clip: Clip, error: ClipError) -> str:
 
 def literal(text: str) -> str:
     """Return text as markdown that shows it letter for letter; what is not printable stands as an escape."""
-    return "".join(char if char.isalnum() or char == " " else f"&#{ord(char)};" for char in escaped(text))
+    return "".join(f"\\{char}" if char in string.punctuation else char for char in escaped(text))
+
+
+def cell(text: str) -> str:
+    r"""Return text for a cell of a table artifact: what could be markup stands as an escape such as `\x3c`.
+
+    One of Prefect's two UIs takes cells for markdown, links that run scripts included; the other shows them as they
+    are. Common names look the same in both.
+    """
+    return _MARKUP.sub(lambda found: f"\\x{ord(found[0]):02x}", escaped(text))
+
+
+_MARKUP = re.compile(r"[\[\]<>`*&@~]|^[^\w\s\\]|(?<!\w)_|_(?!\w)|(?<=www)\.")
+"""Brackets of links and tags, code, emphasis, references, addresses, and what starts a heading or a list."""
 
 
 def _picture(clip: Clip, poster: int) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
-from tasks.clip_card import PICTURE_SIZE, clip_card, failure_card, literal
+from tasks.clip_card import PICTURE_SIZE, cell, clip_card, failure_card, literal
 from tasks.errors import ClipError, FailureReason
 from tasks.outputs import find_clip
 from tasks.receipts import ClipSummary
@@ -26,6 +26,10 @@ HOSTILE = [
     "\n\n# heading\n- item",
     "http://example.com www.example.com a@example.com",
     "mov.\u202egnp",
+    "# heading",
+    "- item",
+    "__strong__ _em_ ~~gone~~",
+    "\\[x\\](http://example.com)",
     "싸움 영상",
 ]
 
@@ -39,11 +43,12 @@ def rendered(markdown: str) -> str:
     return MarkdownIt("commonmark", {"html": True, "linkify": False}).enable("table").render(markdown)
 
 
+@pytest.mark.parametrize("written", [literal, cell])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_name_is_ever_more_than_text(name):
-    """In a paragraph and in a table: one piece of text, nothing else."""
-    for frame in ("before {} after", "| a |\n|---|\n| {} |"):
-        html = rendered(frame.format(literal(name)))
+def test_no_name_is_ever_more_than_text(name, written):
+    """In a paragraph, in a table and alone: one piece of text, nothing else."""
+    for frame in ("before {} after", "| a |\n|---|\n| {} |", "{}"):
+        html = rendered(frame.format(written(name)))
         plain = rendered(frame.format("X"))
         assert re.findall(r"<[^>]*>", html) == re.findall(r"<[^>]*>", plain), html
 
@@ -52,6 +57,8 @@ def test_letters_and_digits_of_every_script_stay_readable():
     """A person searches for the name."""
     assert literal("싸움 영상 2") == "싸움 영상 2"
     assert rendered(literal("a_b-(1).mp4")) == "<p>a_b-(1).mp4</p>\n"
+    assert cell("Fight/싸움_2 (1)-a.mp4") == "Fight/싸움_2 (1)-a.mp4"
+    assert cell("[x](y) <b>") == "\\x5bx\\x5d(y) \\x3cb\\x3e"
 
 
 def test_the_card_shows_picture_people_times_usage_and_files(tmp_path):
