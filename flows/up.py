@@ -222,6 +222,9 @@ class _Worker:
         # Runs are imported from here, installed or not; asked for every 5 s instead of 15.
         path = os.pathsep.join([str(Path(__file__).parents[1]), environment.get("PYTHONPATH", "")])
         self._environment = {"PREFECT_WORKER_QUERY_SECONDS": "5", **environment, "PYTHONPATH": path}
+        # The pool's command is `python`: this one, whether its environment is activated or not.
+        here = str(Path(sys.executable).parent)
+        self._environment["PATH"] = os.pathsep.join([here, environment.get("PATH", os.defpath)])
         self._stack = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -207,6 +207,8 @@ def test_the_process_pool_gives_runs_their_environment(content):
     made = resolved("process", content["deployments"][0]["work_pool"]["job_variables"])
     assert made.env["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
     assert made.working_dir is None
+    # One process per run: without a command the worker starts two more to prepare a workspace that nobody needs.
+    assert made.command == "python -m prefect.engine"
 
 
 def test_the_window_of_the_zombie_automation_holds_three_heartbeats(content):

@@ -103,7 +103,7 @@ def test_a_value_out_of_range_is_refused_with_its_reason_and_choices_are_offered
     page.get_by_role("button", name="Submit").click()
     page.wait_for_selector("text=500 is greater than the maximum of 200")
     picture(page, "refused")
-    page.get_by_text("pool", exact=True).last.click()
+    page.locator("form button.p-select-button__control").first.click()
     for choice in ("single", "parallel", "demo"):
         page.wait_for_selector(f"text='{choice}'")
     with client() as api:
@@ -123,7 +123,7 @@ def test_a_run_that_is_started_from_the_form_annotates_the_folder_and_shows_what
 
     with client() as api:
         (run,) = [found for found in api.read_flow_runs() if found.deployment_id and not found.parent_task_run_id]
-    ended = cluster.wait(run, 600)
+    ended = cluster.wait(run, 1800)
     assert ended.state is not None
     assert ended.state.is_completed()
     assert len(cluster.extractions()) == 3
