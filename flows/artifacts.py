@@ -82,8 +82,9 @@ def _rows(results: Sequence[ClipResult]) -> list[dict[str, Any]]:
         found, usage = result.summary, result.summary.usage if result.summary else None
         rows.append(
             {
-                "clip": cell(result.clip),
+                # First: a long name pushes everything after it out of sight.
                 "outcome": str(result.outcome),
+                "clip": cell(result.clip),
                 "frames": found.frames if found else None,
                 "people": found.people if found else None,
                 "best score": round(found.top[0][1], 3) if found and found.top else None,
