@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENT := .venv-client
 # Quiet and offline, in tests too.
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
-# Which torch `install-mmpose` takes: on Linux plain `torch` brings CUDA (several GB).
+# Which torch `install-mmpose` and `test-client` take: on Linux plain `torch` brings CUDA (several GB).
 TORCH ?= torch
 
-.PHONY: help install install-mmpose demo up test test-browser test-mmpose test-integration lint format clean
+.PHONY: help install install-mmpose demo up test test-browser test-client test-mmpose test-integration lint format clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -50,6 +51,18 @@ test: $(VENV)/.installed-dev ## Run the tests
 test-mmpose: $(VENV)/.installed-dev $(VENV)/.installed-mmpose ## Run the tests that need mmpose
 	$(BIN)/python -m pytest -m mmpose
 
+# mmaction2 in an environment of its own, as on a training machine; nothing of this project is in it, nothing is compiled.
+# It is installed without its requirements, of which STGCN++ needs only those that are named here.
+$(CLIENT)/.installed:
+	$(PYTHON) -m venv $(CLIENT)
+	$(CLIENT)/bin/python -m pip install --quiet --disable-pip-version-check '$(TORCH)' mmengine==0.10.7 mmcv-lite==2.1.0 \
+		'setuptools<81' einops 'importlib_metadata<9' scipy
+	$(CLIENT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps mmaction2==1.2.0
+	@touch $@
+
+test-client: $(VENV)/.installed-dev $(CLIENT)/.installed ## Annotate real clips and train and test mmaction2 on them
+	$(BIN)/python -m pytest -m client tests/client
+
 test-browser: $(VENV)/.installed-dev ## Run the tests of the review page in Chromium
 	$(BIN)/python -m pytest -m browser tests/browser
 
@@ -63,4 +76,4 @@ format: $(VENV)/.installed-dev ## Format the code
 	$(BIN)/ruff format .
 
 clean: ## Remove what the targets made, the cache of models and demo clips excepted
-	rm -rf $(VENV) demo-output .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info build dist
+	rm -rf $(VENV) $(CLIENT) demo-output .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info build dist

@@ -17,7 +17,7 @@ def analyze(output_root: Path) -> str:
     """Write the analysis below an output root and return its text."""
     # The review page then opens with everything known.
     refresh_index(output_root)
-    return write_report(output_root)
+    return write_report(output_root).text
 
 
 @flow(name="analyze-dataset", flow_run_name="analyze {output_root.name}")

@@ -23,10 +23,11 @@ from flows.artifacts import ProgressBar, show_table
 from flows.fan_out import cancel_children, run_on_pool
 from flows.local import ClipJob, run_in_order, run_in_workers
 from flows.results import ClipResult, DatasetSummary, Outcome
-from flows.verify_mapping import verify
-from tasks.annotation import merge_dataset
+from tasks import steps
+from tasks.annotation import merge_dataset, read_split
 from tasks.failures import current_failures
 from tasks.inbox import still_growing
+from tasks.labels import group_rule, label_clips
 from tasks.manifest import read_manifests, write_manifest
 from tasks.mapping import DATASET_NAME
 from tasks.outputs import Clip, discover_clips
@@ -34,7 +35,7 @@ from tasks.poses import entry_of, model_of
 from tasks.receipts import finished, record_settings, settings_key
 from tasks.resources import ResourceMonitor, allowed_workers
 from tasks.run_lock import sole_run
-from tasks.settings import Settings
+from tasks.settings import DatasetSettings, Settings
 from tasks.storage import require_writable
 
 logger = logging.getLogger(__name__)
@@ -114,16 +115,23 @@ def annotate_dataset(
             # A model that is unknown, absent or broken is told before any clip is touched.
             model_of(settings.poses)
         found = discover_clips(input, output_root)
+        # A file of labels or groups that cannot be read is told now, too.
+        group_rule(settings.dataset)
+        labelled, unnamed = label_clips(found.clips, settings.dataset)
         key = settings_key(settings.resolve(entry.thresholds), entry.sha256)
-        clips = _settled(found.clips[:demo_count] if mode == Mode.DEMO else found.clips, settle_seconds)
-        write_manifest(output_root, found.root, clips)
+        clips = _settled(labelled[:demo_count] if mode == Mode.DEMO else labelled, settle_seconds)
+        write_manifest(output_root, found.root, clips, key)
         record_settings(output_root, settings)
 
         results = list(_unchanged(clips, output_root, key, len(clips)))
         done = {result.clip for result in results}
         jobs = [ClipJob(clip, found.root, output_root, settings) for clip in clips if clip.relative not in done]
         results += run_jobs(jobs, mode, num_workers, in_flight, total=len(clips))
-        summary = conclude(results, [f"{problem.path}: {problem.info}" for problem in found.problems], output_root)
+        summary = conclude(results, output_root, settings.dataset)
+        summary.problems = [f"{problem.path}: {problem.info}" for problem in found.problems]
+        if unnamed:
+            named = f"{len(unnamed)} clips are named by no rule for labels and keep that of their folder Fight"
+            summary.warnings.insert(0, f"{named}; the first: {unnamed[0]}")
     return judged(summary, fail_on, fail_share)
 
 
@@ -151,15 +159,18 @@ def run_jobs(
     return results
 
 
-def conclude(results: Sequence[ClipResult], problems: list[str], output_root: Path) -> DatasetSummary:
-    """Merge, verify and analyse what stands below an output root, and publish the results of a run."""
+def conclude(results: Sequence[ClipResult], output_root: Path, splitting: DatasetSettings) -> DatasetSummary:
+    """Merge, verify and analyse what stands below an output root, and publish the results of a run.
+
+    No clip changes its side: the splits of an earlier merge are kept, and clips that are new are added to them.
+    """
     summary = DatasetSummary(sorted(results, key=lambda result: result.clip))
-    summary.problems = problems
     # A clip that fails now may have an annotation of an earlier run under other settings: it stays, but is not merged.
     failed = {failure.frame_dir for failure in current_failures(output_root)}
     annotated = [clip for clip in read_manifests(output_root) if clip.frame_dir not in failed]
-    merge_dataset(annotated, output_root / DATASET_NAME)
-    report = verify(output_root)
+    dataset = output_root / DATASET_NAME
+    summary.warnings = merge_dataset(annotated, dataset, group_rule(splitting), read_split(dataset)).warnings
+    report = steps.verify(output_root)
     summary.mapping_ok, summary.mapping_lines = report.ok, report.lines()
     analyze(output_root)
     show_table(summary)

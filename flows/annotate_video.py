@@ -10,12 +10,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
+from pydantic import Field
 
 from flows.artifacts import show_card
 from flows.drain import ends_between_steps
@@ -24,6 +27,7 @@ from tasks import steps
 from tasks.clip_card import clip_card, failure_card
 from tasks.errors import ClipError, FailureReason
 from tasks.failures import log_failure, resolve_failures
+from tasks.labels import label_clips
 from tasks.outputs import Clip, find_clip
 from tasks.poses import entry_of
 from tasks.poses.models import ModelEntry
@@ -33,10 +37,16 @@ from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+Label = Annotated[int, Field(ge=0)]
+
 
 @flow(name="annotate-video", flow_run_name="annotate {video.name}")
 def annotate_video(
-    video: Path, output_root: Path, input_root: Path | None = None, settings: Settings | None = None
+    video: Path,
+    output_root: Path,
+    input_root: Path | None = None,
+    settings: Settings | None = None,
+    label: Label | None = None,
 ) -> ClipSummary | State[ClipSummary]:
     """Annotate one clip: poses, tracks, ranking, annotation and overlay.
 
@@ -48,16 +58,25 @@ def annotate_video(
         output_root: Folder below which the outputs are written.
         input_root: Folder whose tree the outputs mirror; the clip's own folder if empty.
         settings: Settings of the run; what is left empty follows the model.
+        label: Class number; empty follows the settings, and then 1 below a folder Fight and 0 elsewhere.
     """
     clip = find_clip(video, input_root, output_root)
     entry = entry_of((settings or Settings()).poses)
     resolved = (settings or Settings()).resolve(entry.thresholds)
     try:
+        clip = _labelled(clip, label, resolved)
         # The whole run and not the extraction alone: the model stays on the GPU until the process ends.
         with device_lease(resolved.poses.device), ends_between_steps() as between:
             return _annotate(clip, output_root, resolved, entry, between)
     except Exception as error:
         return _recorded(error, clip, output_root)
+
+
+def _labelled(clip: Clip, label: int | None, settings: Settings) -> Clip:
+    """Return a clip with the label that was given, or else what the settings' rules say."""
+    if label is not None:
+        return replace(clip, label=label)
+    return label_clips([clip], settings.dataset)[0][0]
 
 
 def _annotate(

@@ -20,6 +20,7 @@ from prefect.artifacts import (
 
 from flows.results import ClipResult, DatasetSummary, Outcome
 from tasks.clip_card import cell
+from tasks.mapping import MappingReport
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,16 @@ def show_table(summary: DatasetSummary) -> None:
             key="annotate-dataset",
             description=f"{len(ordered)} clips: {counts}; pose model run for {summary.extracted}.{shown}",
         )
+
+
+def show_findings(report: MappingReport) -> None:
+    """Put the table of what a verification found into the run's artifacts."""
+    rows = [
+        {"finding": str(finding.kind), "clip": cell(finding.clip), "details": cell(finding.info)}
+        for finding in report.findings[:MOST_ROWS]
+    ]
+    with _of_no_consequence("the table of findings"):
+        create_table_artifact(rows, key="verify-mapping", description=report.headline())
 
 
 def _rows(results: Sequence[ClipResult]) -> list[dict[str, Any]]:

@@ -1,14 +1,15 @@
 """The command line.
 
 Exit codes: 0 everything is well; 1 some clips failed, or a check found something (all of it is listed); 2 the request
-itself cannot be carried out. `fightpose --help` answers at once: Prefect, OpenVINO and OpenCV are imported by the
-commands that need them.
+itself cannot be carried out; 130 ended by Ctrl-C. Every command takes `--json` and `--quiet` (`flows.cli_output`).
+`fightpose --help` answers at once: Prefect, OpenVINO and OpenCV are imported by the commands that need them.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -16,10 +17,15 @@ import typer
 
 from flows import cli_files, cli_review
 from flows.cli_options import (
+    Classes,
     FailOnName,
     FailOnOption,
     FailShare,
+    GroupPattern,
+    Groups,
     InFlight,
+    LabelPattern,
+    Labels,
     NumWorkers,
     OutputRoot,
     RetryMode,
@@ -29,6 +35,7 @@ from flows.cli_options import (
     Share,
     TrackerName,
 )
+from flows.cli_output import AsJson, Output, Quiet
 from tasks.errors import FightposeError
 
 if TYPE_CHECKING:
@@ -93,17 +100,24 @@ def annotate(
     ] = None,
     save_overlayfile: Annotated[bool, typer.Option(help="Write an overlay video per clip.")] = True,
     overlay_regions: Annotated[bool, typer.Option(help="Show the five regions in the overlay.")] = False,
+    classes: Classes = None,
+    labels: Labels = None,
+    label_pattern: LabelPattern = None,
+    groups: Groups = None,
+    group_pattern: GroupPattern = None,
     num_workers: NumWorkers = None,
     in_flight: InFlight = 20,
     fail_on: FailOnOption = FailOnName.ANY,
     fail_share: FailShare = 0.1,
     demo_count: Annotated[int, typer.Option(min=1, help="Clips in mode demo.")] = 10,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show failures only.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     settings_file: Annotated[
         Path | None, typer.Option("--settings", help="TOML or JSON file of settings; options that are typed win.")
     ] = None,
 ) -> None:
     """Annotate every clip: poses, tracks, ranking, annotation PKL, overlay video, verified mapping."""
+    from flows.options import classes_of, with_settings_file
     from tasks import settings as s
     from tasks.camera_weights import CameraWeights
 
@@ -111,7 +125,7 @@ def annotate(
         # By the environment, so that worker processes look there, too.
         os.environ["FIGHTPOSE_MODEL_DIR"] = str(model_dir)
     if mode == RunMode.ANALYZE:
-        analyze(output_root)
+        analyze(output_root, as_json=as_json, quiet=quiet)
         return
     chosen = s.Settings(
         poses=s.PoseSettings(
@@ -139,13 +153,18 @@ def annotate(
             camera_weights=CameraWeights.load(camera_weights) if camera_weights else None,
         ),
         overlay=s.OverlaySettings(save_overlayfile=save_overlayfile, overlay_regions=overlay_regions),
+        dataset=s.DatasetSettings(
+            classes=classes_of(classes),
+            labels=labels and labels.absolute(),
+            label_pattern=label_pattern,
+            groups=groups and groups.absolute(),
+            group_pattern=group_pattern,
+        ),
     )
     if settings_file is not None:
-        from flows.options import with_settings_file
-
         chosen = with_settings_file(context, settings_file, chosen)
     summary = _run_dataset(input, output_root, chosen, str(mode), num_workers, demo_count, quiet, in_flight)
-    _print_outcome(summary, output_root)
+    _tell_outcome(summary, output_root, Output(as_json, quiet))
     raise typer.Exit(_exit_code(summary, fail_on, fail_share))
 
 
@@ -162,28 +181,21 @@ def retry_failed(
     in_flight: InFlight = 20,
     fail_on: FailOnOption = FailOnName.ANY,
     fail_share: FailShare = 0.1,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show failures only.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Annotate again every clip of the failure log that has no valid annotation."""
     from tasks.settings import Settings
 
-    settings = Settings() if default_settings else None
-
-    def run() -> DatasetSummary:
-        """Run the flow; imported here, because it takes Prefect with it."""
-        from flows.annotate_dataset import Mode
-        from flows.retry_failed import retry_failed
-
-        return cast("DatasetSummary", retry_failed(output_root, Mode(mode), settings, num_workers, in_flight))
-
     _require_input(output_root)
-    summary = _with_server(run, quiet, needs_server=mode == RetryMode.POOL)
-    _print_outcome(summary, output_root)
+    settings = Settings() if default_settings else None
+    summary = _run_again(output_root, mode, settings, num_workers, in_flight, quiet)
+    _tell_outcome(summary, output_root, Output(as_json, quiet))
     raise typer.Exit(_exit_code(summary, fail_on, fail_share))
 
 
 @app.command()
-def up() -> None:
+def up(as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Start a Prefect server with pools, deployments, automations and workers; ends with Ctrl-C."""
     from flows.server import prepare_environment
 
@@ -191,12 +203,14 @@ def up() -> None:
     prepare_environment(console_level="ERROR")
     from flows.up import run_until_stopped
 
-    raise typer.Exit(run_until_stopped())
+    raise typer.Exit(run_until_stopped(Output(as_json, quiet)))
 
 
 @app.command()
 def demo(
     output_root: Annotated[Path, typer.Option(help="Where clips and outputs go.")] = Path("demo-output"),
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fetch four demo clips and the embedded model, annotate them and show what came out."""
     from flows.tables import print_demo_table
@@ -210,33 +224,55 @@ def demo(
     settings = Settings(poses=PoseSettings(second_look=SecondLook.OFF))
     clips = fetch_demo_clips(output_root / "clips")
     outputs = output_root / "annotated"
-    summary = _run_dataset(clips, outputs, settings, "single", None, 10, quiet=False)
+    summary = _run_dataset(clips, outputs, settings, "single", None, 10, quiet)
     overlays = [clip.overlay_path for clip in discover_clips(clips, outputs).clips if clip.overlay_path.is_file()]
     picture = contact_sheet(overlays, output_root / "demo.png")
-    print_demo_table(summary)
-    _print_outcome(summary, outputs)
-    typer.echo(f"Picture: {picture}")
+    output = Output(as_json, quiet)
+    if not (as_json or quiet):
+        print_demo_table(summary)
+    _tell_outcome(summary, outputs, output, picture)
     raise typer.Exit(0 if summary.ok else 1)
 
 
 @app.command()
 def verify(
     output_root: OutputRoot,
-    deep: Annotated[bool, typer.Option("--deep", help="Check every rule of the annotation contract, too.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Check every rule of the annotation contract and every input's content, too.")
+    ] = False,
     quarantine: Annotated[bool, typer.Option("--quarantine", help="Move corrupt outputs out of the way.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Annotate again what is missing, stale or corrupt, under the last settings.")
+    ] = False,
+    mode: Annotated[RetryMode, typer.Option(help="Where --fix runs the clips.")] = RetryMode.SINGLE,
+    num_workers: NumWorkers = None,
+    in_flight: InFlight = 20,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Check that every input has its annotation and overlay, or a recorded failure."""
     from tasks.mapping import verify_mapping
 
+    output = Output(as_json, quiet)
     report = verify_mapping(output_root, deep=deep)
     if quarantine:
         from tasks.quarantine import quarantine as move_away
 
         for source, target in move_away(report):
-            typer.echo(f"moved {source} to {target}", err=as_json)
-    for line in [report.to_json()] if as_json else [*report.lines(), report.headline()]:
-        typer.echo(line)
+            output.progress(f"moved {source} to {target}")
+    if fix and not report.ok:
+        from tasks.manifest import read_manifests
+        from tasks.quarantine import clips_to_repair
+
+        clips = [clip.frame_dir for clip in clips_to_repair(report, read_manifests(output_root))]
+        output.progress(f"{report.headline()}; {len(clips)} clips are annotated again")
+        _run_again(output_root, mode, None, num_workers, in_flight, quiet=quiet or as_json, clips=clips)
+        report = verify_mapping(output_root, deep=deep)
+    if not (as_json or quiet):
+        from flows.tables import print_findings
+
+        print_findings(report)
+    output.tell(report.to_value(), [report.headline()], report.lines() if quiet else [])
     raise typer.Exit(0 if report.ok else 1)
 
 
@@ -244,40 +280,57 @@ def verify(
 def analyze(
     output_root: OutputRoot,
     against: Annotated[Path | None, typer.Option(help="Output folder of another run, to compare with.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Summarise the annotations of an output folder as text, CSV, charts and an HTML page."""
     from tasks.report import write_report
 
-    typer.echo(write_report(output_root, against))
+    report = write_report(output_root, against)
+    Output(as_json, quiet).tell(report.value, [report.text])
 
 
 @app.command()
 def doctor(
     output_root: Annotated[Path, typer.Option(help="Output folder to be checked.")] = Path(),
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Check that this machine can do the job; exit code 1 if it cannot."""
     from flows.doctor import run_checks
     from flows.tables import print_checks
 
     checks = run_checks(output_root)
-    print_checks(checks)
+    if as_json:
+        Output(as_json).tell([asdict(check) for check in checks], [])
+    else:
+        print_checks([check for check in checks if not (quiet and check.ok)])
     raise typer.Exit(0 if all(check.ok for check in checks) else 1)
 
 
 @models_app.command("list")
-def models_list() -> None:
-    """List the models that `--model` takes."""
-    from flows.tables import print_models
+def models_list(as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """List the models that `--model` takes; if quiet, their names alone."""
+    from flows.tables import model_rows, print_models
 
-    print_models()
+    rows = model_rows()
+    if as_json or quiet:
+        Output(as_json).tell(rows, [row["name"] for row in rows])
+    else:
+        print_models(rows)
 
 
 @models_app.command("fetch")
-def models_fetch(name: Annotated[str, typer.Argument(help="Name in the model table.")] = "movenet-multipose") -> None:
+def models_fetch(
+    name: Annotated[str, typer.Argument(help="Name in the model table.")] = "movenet-multipose",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
     """Fetch a model into the cache, for machines that will have no network."""
     from tasks.poses.models import model_file, resolve_model
 
-    typer.echo(str(model_file(resolve_model(name))))
+    path = model_file(resolve_model(name))
+    Output(as_json, quiet).tell({"name": name, "file": path}, [str(path)])
 
 
 def _run_dataset(
@@ -305,6 +358,28 @@ def _run_dataset(
         return cast("DatasetSummary", summary)
 
     return _with_server(run, quiet, needs_server=mode == "pool")
+
+
+def _run_again(
+    output_root: Path,
+    mode: RetryMode,
+    settings: Settings | None,
+    num_workers: int | None,
+    in_flight: int,
+    quiet: bool,
+    clips: list[str] | None = None,
+) -> DatasetSummary:
+    """Run the flow over failed clips, or over those named, and show its progress."""
+
+    def run() -> DatasetSummary:
+        """Run the flow; imported here, because it takes Prefect with it."""
+        from flows.annotate_dataset import Mode
+        from flows.retry_failed import retry_failed
+
+        summary = retry_failed(output_root, Mode(mode), settings, num_workers, in_flight, clips=clips)
+        return cast("DatasetSummary", summary)
+
+    return _with_server(run, quiet, needs_server=mode == RetryMode.POOL)
 
 
 def _with_server(run: Callable[[], DatasetSummary], quiet: bool, needs_server: bool) -> DatasetSummary:
@@ -349,22 +424,28 @@ def _exit_code(summary: DatasetSummary, fail_on: FailOnName, fail_share: float) 
     return int(bool(summary.problems) or not summary.mapping_ok or failed > most)
 
 
-def _print_outcome(summary: DatasetSummary, output_root: Path) -> None:
-    """Print what became of a run, and where things are."""
+def _tell_outcome(summary: DatasetSummary, output_root: Path, output: Output, picture: Path | None = None) -> None:
+    """Tell what became of a run, and where things are."""
     from flows.results import Outcome
     from tasks.review_folder import waiting_corrections
 
-    for line in [*summary.problems, *summary.mapping_lines]:
-        typer.echo(line)
-    counts = ", ".join(f"{summary.count(outcome)} {outcome}" for outcome in Outcome)
-    typer.echo(f"{len(summary.results)} clips: {counts}; pose extraction run for {summary.extracted}.")
-    if not summary.extracted and summary.results:
-        typer.echo("No pose extraction was needed: nothing is done twice.")
     waiting = waiting_corrections(output_root)
+    wrong = [*summary.problems, *summary.mapping_lines, *(f"warning: {line}" for line in summary.warnings)]
+    counts = ", ".join(f"{summary.count(outcome)} {outcome}" for outcome in Outcome)
+    lines = [f"{len(summary.results)} clips: {counts}; pose extraction run for {summary.extracted}."]
+    if not summary.extracted and summary.results:
+        lines.append("No pose extraction was needed: nothing is done twice.")
     if waiting:
-        typer.echo(f"{len(waiting)} clips have corrections that are not applied: fightpose apply-review {output_root}")
-    typer.echo(f"Mapping: {'verified' if summary.mapping_ok else 'NOT in order, see above'}")
-    typer.echo(f"Outputs: {output_root}")
+        lines.append(
+            f"{len(waiting)} clips have corrections that are not applied: fightpose apply-review {output_root}"
+        )
+    lines.append(f"Mapping: {'verified' if summary.mapping_ok else 'NOT in order, see above'}")
+    lines.append(f"Outputs: {output_root}")
+    value = summary.to_value() | {"waiting_corrections": waiting, "output_root": output_root}
+    if picture is not None:
+        lines.append(f"Picture: {picture}")
+        value["picture"] = picture
+    output.tell(value, lines, wrong)
 
 
 def main() -> None:
@@ -378,5 +459,6 @@ def main() -> None:
         sys.exit(2)
     except ValidationError as error:
         first = error.errors()[0]
-        typer.echo(f"error: {'.'.join(map(str, first['loc']))}: {first['msg']}", err=True)
+        where = "".join(f"{part}." for part in first["loc"]).removesuffix(".")
+        typer.echo(f"error: {where}{': ' if where else ''}{first['msg'].removeprefix('Value error, ')}", err=True)
         sys.exit(2)

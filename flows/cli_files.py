@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from flows.cli_output import AsJson, Output, Quiet
 
 
 class LayoutName(StrEnum):
@@ -35,25 +38,27 @@ def register(app: typer.Typer) -> None:
     app.command("learn-region-weights")(learn_region_weights)
 
 
-def explain(annotations: Annotations) -> None:
-    """Show why the people of a clip are ranked as they are."""
+def explain(annotations: Annotations, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Show why the people of a clip are ranked as they are (docs/scores.md)."""
     from tasks.annotation import read_annotation
-    from tasks.explain import explain_text
+    from tasks.explain import explain, explain_text
 
-    for annotation in read_annotation(annotations)["annotations"]:
-        typer.echo(explain_text(annotation))
+    read = read_annotation(annotations)["annotations"]
+    value = [{"clip": one.get("frame_dir"), "label": one.get("label"), "people": explain(one)} for one in read]
+    Output(as_json, quiet).tell(value, map(explain_text, read))
 
 
 def convert(
     annotations: Annotations,
     destination: Annotated[Path, typer.Argument(help="File for stgcn and pyskl, else a folder.")],
     to: Annotated[LayoutName, typer.Option(help="What to convert to.")] = LayoutName.STGCN,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Convert annotations to another layout, or export their tracks."""
     from tasks.convert.files import Layout, convert_file
 
-    for path in convert_file(annotations, destination, Layout(to)):
-        typer.echo(str(path))
+    _tell_files(convert_file(annotations, destination, Layout(to)), Output(as_json, quiet))
 
 
 def windows(
@@ -64,13 +69,15 @@ def windows(
     intervals: Annotated[
         Path | None, typer.Option(help="CSV of labelled intervals; else labels follow involvement.")
     ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Cut long clips into windows, each labelled by itself."""
     from tasks.convert.files import window_file
     from tasks.convert.windows import label_by_intervals
 
     rule = label_by_intervals(intervals) if intervals else None
-    typer.echo(str(window_file(annotations, destination, window, stride, rule)))
+    _tell_files([window_file(annotations, destination, window, stride, rule)], Output(as_json, quiet))
 
 
 def export_model(
@@ -80,6 +87,8 @@ def export_model(
     frames_of: Annotated[
         Path | None, typer.Option(help="A clip with people, to compare the export with mmpose on; else a demo clip.")
     ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Export RTMO to ONNX, and keep the file only if it finds mmpose's people."""
     from tasks.demo import DEMO_CLIPS
@@ -88,7 +97,7 @@ def export_model(
     from tasks.poses.export import export_model as export
 
     frames = check_frames(frames_of or fetch(DEMO_CLIPS[:1])[0])
-    typer.echo(str(export(config, checkpoint, out, frames)))
+    _tell_files([export(config, checkpoint, out, frames)], Output(as_json, quiet))
 
 
 def learn_region_weights(
@@ -97,6 +106,8 @@ def learn_region_weights(
     camera_pattern: Annotated[
         str | None, typer.Option(help="Regular expression that finds the camera in a clip's path; else its folder.")
     ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Learn from finished annotations where each camera sees its fights."""
     from tasks.annotation import read_annotation
@@ -107,6 +118,14 @@ def learn_region_weights(
     annotations = (annotation for path in clips for annotation in read_annotation(path)["annotations"])
     learned = learn_camera_weights(annotations, camera_pattern)
     learned.save(out)
-    for camera, count in sorted(learned.clips.items()):
-        weights = " ".join(f"{weight:.2f}" for weight in learned.weights[camera])
-        typer.echo(f"{camera or 'all clips'}: {weights} ({count} clips)")
+    lines = [
+        f"{camera or 'all clips'}: {' '.join(f'{weight:.2f}' for weight in learned.weights[camera])} ({count} clips)"
+        for camera, count in sorted(learned.clips.items())
+    ]
+    Output(as_json, quiet).tell(learned.model_dump(mode="json"), lines)
+
+
+def _tell_files(paths: Iterable[object], output: Output) -> None:
+    """Tell which files were written."""
+    written = [str(path) for path in paths]
+    output.tell({"files": written}, written)

@@ -70,3 +70,18 @@ FailOnOption = Annotated[
 FailShare = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of failed clips for --fail-on share.")]
 NumWorkers = Annotated[int | None, typer.Option(min=1, show_default="what the machine carries")]
 InFlight = Annotated[int, typer.Option(min=1, max=200, help="Most clips queued or running at once in mode pool.")]
+Classes = Annotated[
+    str | None,
+    typer.Option(help="Class numbers of folders, or of what --label-pattern finds: Fight=1,NonFight=0,Fall=2."),
+]
+Labels = Annotated[Path | None, typer.Option(help="CSV file with the columns clip and label.")]
+LabelPattern = Annotated[
+    str | None, typer.Option(help="Regular expression on a clip's path that finds the name of its class.")
+]
+Groups = Annotated[
+    Path | None, typer.Option(help="CSV file with the columns clip and group: a group is in one split only.")
+]
+GroupPattern = Annotated[
+    str | None,
+    typer.Option(help="Regular expression on a clip's path that finds its camera or source: it is in one split only."),
+]

@@ -103,6 +103,7 @@ def start_clip(job: ClipJob, idempotency_key: str) -> FlowRun:
             "output_root": str(job.output_root.absolute()),
             "input_root": str(job.input_root),
             "settings": job.settings.model_dump(mode="json"),
+            "label": job.clip.label,
         },
         timeout=0,
         idempotency_key=idempotency_key,

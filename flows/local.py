@@ -48,7 +48,8 @@ class ClipJob:
 def run_clip(job: ClipJob) -> ClipResult:
     """Annotate one clip in this process and return what became of it; never raises for the clip's sake."""
     start = time.perf_counter()
-    state = annotate_video(job.clip.path, job.output_root, job.input_root, job.settings, return_state=True)
+    clip = job.clip
+    state = annotate_video(clip.path, job.output_root, job.input_root, job.settings, clip.label, return_state=True)
     seconds = time.perf_counter() - start
     if state.is_completed():
         return ClipResult(job.clip.relative, Outcome.ANNOTATED, seconds, summary=cast(ClipSummary, state.result()))

@@ -1,4 +1,4 @@
-"""Settings from a file and options of the command line together: what is typed wins."""
+"""Options of the command line as settings, alone or together with a settings file: what is typed wins."""
 
 from __future__ import annotations
 
@@ -7,8 +7,29 @@ from typing import Any
 
 import typer
 
+from tasks.errors import FightposeError
 from tasks.settings import Settings
 from tasks.settings_file import merged, read_settings
+
+
+def classes_of(text: str | None) -> dict[str, int]:
+    """Return the class numbers that `--classes` names.
+
+    >>> classes_of("Fight=1, NonFight=0")
+    {'Fight': 1, 'NonFight': 0}
+
+    Raises
+    ------
+    FightposeError
+        If a part is no pair of name and number.
+    """
+    classes: dict[str, int] = {}
+    for part in (text or "").split(",") if text else ():
+        name, _, number = part.rpartition("=")
+        if not name.strip() or not number.strip().isdecimal():
+            raise FightposeError(f"--classes: {part.strip()!r} is not name=number; write it as Fight=1,NonFight=0")
+        classes[name.strip()] = int(number)
+    return classes
 
 
 def with_settings_file(context: typer.Context, path: Path, options: Settings) -> Settings:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from tasks.errors import ClipError
 from tasks.receipts import ClipSummary
@@ -56,12 +57,15 @@ class DatasetSummary:
         Whether every clip has its annotation and overlay, or a recorded failure.
     mapping_lines
         What the verification found wrong, as lines.
+    warnings
+        What will not do for training, as lines: classes of too few clips, clips that no rule labels.
     """
 
     results: list[ClipResult] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     mapping_ok: bool = True
     mapping_lines: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def count(self, outcome: Outcome) -> int:
         """Return how many clips ended in one way."""
@@ -79,3 +83,25 @@ class DatasetSummary:
     def ok(self) -> bool:
         """Whether every clip was annotated and verified."""
         return self.mapping_ok and not self.problems and not self.count(Outcome.FAILED)
+
+    def to_value(self) -> dict[str, Any]:
+        """Return all of it as plain values, for JSON."""
+        return {
+            "ok": self.ok,
+            "counts": {str(outcome): self.count(outcome) for outcome in Outcome},
+            "extracted": self.extracted,
+            "mapping_ok": self.mapping_ok,
+            "problems": [*self.problems, *self.mapping_lines],
+            "warnings": list(self.warnings),
+            "clips": [
+                {
+                    "clip": result.clip,
+                    "outcome": str(result.outcome),
+                    "seconds": round(result.seconds, 3),
+                    "found": asdict(result.summary) if result.summary else None,
+                    "reason": str(result.error.reason) if result.error else None,
+                    "info": result.error.info if result.error else None,
+                }
+                for result in self.results
+            ],
+        }

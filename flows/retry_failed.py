@@ -1,13 +1,15 @@
-"""Annotate again what failed.
+"""Annotate again what failed, or what a check found wrong.
 
 Problem: after days of work some clips have no annotation, and doing everything again would cost days. Solution: the
 failure log names them; each that has no valid annotation is run again, alone. Poses that were extracted before are
-found by content, so that only the steps are repeated that did not end.
+found by content, so that only the steps are repeated that did not end. The same way is open to clips that are named:
+those whose outputs `verify-mapping` finds missing, stale or corrupt.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import flow
@@ -20,11 +22,13 @@ from flows.results import DatasetSummary
 from tasks.annotation import AnnotationError, read_annotation
 from tasks.errors import FightposeError
 from tasks.failures import Failure, read_failures
+from tasks.labels import group_rule, label_clips
 from tasks.manifest import read_manifests
+from tasks.output_pairs import normal
 from tasks.outputs import Clip, find_clip
 from tasks.receipts import recorded_settings
 from tasks.run_lock import sole_run
-from tasks.settings import Settings
+from tasks.settings import DatasetSettings, Settings
 from tasks.storage import require_writable
 from tasks.validate import validate_annotation
 
@@ -40,8 +44,11 @@ def retry_failed(
     in_flight: InFlight = 20,
     fail_on: FailOn = FailOn.NONE,
     fail_share: FailShare = 0.1,
+    clips: list[str] | None = None,
 ) -> DatasetSummary | State[DatasetSummary]:
     """Annotate again every clip of the failure log that has no valid annotation.
+
+    Labels and splits are those of the last run, unless the settings name others.
 
     Args:
         output_root: Folder of an earlier run.
@@ -51,16 +58,19 @@ def retry_failed(
         in_flight: Most clips queued or running at once in mode pool.
         fail_on: When failed clips make this run a failed one: never, with any, or above a share of them.
         fail_share: The share for fail_on.
+        clips: Identifiers of clips to annotate again, whatever the failure log says; empty follows the log.
     """
     if not output_root.is_dir():
         raise FightposeError(f"{output_root} is no folder; name the output folder of an earlier run")
     require_writable(output_root)
     with sole_run(output_root):
-        settings = settings or recorded_settings(output_root)
-        jobs = failed_jobs(output_root, settings)
-        logger.info("%d clips of the failure log have no valid annotation", len(jobs))
+        settings = _with_recorded_labels(settings, recorded_settings(output_root))
+        # A file of groups that is gone is told before any work.
+        group_rule(settings.dataset)
+        jobs = failed_jobs(output_root, settings) if clips is None else named_jobs(clips, output_root, settings)
+        logger.info("%d clips are to be annotated again", len(jobs))
         results = run_jobs(jobs, mode, num_workers, in_flight, total=len(jobs))
-        summary = conclude(results, [], output_root)
+        summary = conclude(results, output_root, settings.dataset)
     return judged(summary, fail_on, fail_share)
 
 
@@ -76,14 +86,40 @@ def failed_jobs(output_root: Path, settings: Settings) -> list[ClipJob]:
     """
     listed = {clip.frame_dir: clip for clip in read_manifests(output_root)}
     last = {failure.frame_dir: failure for failure in read_failures(output_root)}
-    jobs = []
-    for frame_dir, failure in sorted(last.items()):
-        clip = listed.get(frame_dir) or _unlisted(failure, output_root)
-        if clip is not None and not _has_valid_annotation(clip):
-            # The root is what remains of the path without the clip's relative part.
-            root = clip.path.parents[clip.relative.count("/")]
-            jobs.append(ClipJob(clip, root, output_root, settings))
-    return jobs
+    found = (listed.get(frame_dir) or _unlisted(failure, output_root) for frame_dir, failure in sorted(last.items()))
+    clips = [clip for clip in found if clip is not None and not _has_valid_annotation(clip)]
+    return _jobs(clips, output_root, settings)
+
+
+def named_jobs(names: Sequence[str], output_root: Path, settings: Settings) -> list[ClipJob]:
+    """Return the clips that are named by their identifiers.
+
+    Raises
+    ------
+    FightposeError
+        If there is no such clip in the lists of inputs.
+    """
+    listed = {normal(clip.frame_dir): clip for clip in read_manifests(output_root)}
+    unknown = [name for name in names if normal(name) not in listed]
+    if unknown:
+        raise FightposeError(f"{output_root} lists no input {unknown[0]!r}; run `fightpose annotate` over its folder")
+    return _jobs([listed[normal(name)] for name in names], output_root, settings)
+
+
+def _jobs(clips: Sequence[Clip], output_root: Path, settings: Settings) -> list[ClipJob]:
+    """Return the jobs of clips, labelled as the settings say."""
+    labelled, _ = label_clips(clips, settings.dataset)
+    # The root is what remains of the path without the clip's relative part.
+    return [ClipJob(clip, clip.path.parents[clip.relative.count("/")], output_root, settings) for clip in labelled]
+
+
+def _with_recorded_labels(settings: Settings | None, recorded: Settings) -> Settings:
+    """Return the settings of a run: those given, with labels and splits as before unless they name others."""
+    if settings is None:
+        return recorded
+    if settings.dataset != DatasetSettings():
+        return settings
+    return settings.model_copy(update={"dataset": recorded.dataset})
 
 
 def _unlisted(failure: Failure, output_root: Path) -> Clip | None:

@@ -21,6 +21,7 @@ from tasks.review_gallery import NO_VERDICT, Verdict, card, find_clips, is_waiti
 from tasks.review_index import open_index, read_rows, unread
 from tasks.review_log import LOG_NAME, Change, Entry, Undo, append_change, read_review, standing_changes, standing_undos
 from tasks.review_media import playable, thumbnail
+from tasks.review_overlay import outdated_overlays, redraw_overlay
 
 REFRESH_SECONDS = 30.0
 """How often it is looked for annotations that a run writes while the page is open."""
@@ -61,19 +62,26 @@ class ReviewDesk:
         self._writing = threading.Lock()
         self._wake = threading.Event()
         self._stopped = threading.Event()
+        self._drawing: list[Clip] = []
+        self._draw_errors: list[str] = []
+        self._draw_now = threading.Event()
+        self._painter = threading.Thread(target=self._draw, name="review-overlays", daemon=True)
         self._reader = threading.Thread(target=self._read, name="review-index", daemon=True)
 
     def start(self) -> None:
         """Start reading in the background what the index lacks."""
         self._wake.set()
         self._reader.start()
+        self._painter.start()
 
     def stop(self) -> None:
         """End the background work; what was read is kept."""
         self._stopped.set()
         self._wake.set()
-        if self._reader.is_alive():
-            self._reader.join()
+        self._draw_now.set()
+        for thread in (self._reader, self._painter):
+            if thread.is_alive():
+                thread.join()
 
     def find(self, query: Mapping[str, str]) -> dict[str, Any]:
         """Return one page of the gallery (see `tasks.review_gallery.find_clips`)."""
@@ -86,6 +94,8 @@ class ReviewDesk:
             "who": self._who,
             "clip_count": len(rows),
             "unread": len(unread(rows)),
+            "drawing": len(self._drawing),
+            "draw_errors": list(self._draw_errors),
         }
 
     def view(self, key: str) -> dict[str, Any]:
@@ -93,7 +103,7 @@ class ReviewDesk:
         clip, row = self._clip(key), self._rows[key]
         entries, undos = self._log.of(clip.frame_dir)
         verdict = verdict_of(entries) if entries else NO_VERDICT
-        shown = card((row, verdict)) | {"video": clip.overlay_path.is_file()}
+        shown = card((row, verdict)) | {"video": _version(clip.overlay_path)}
         try:
             shown |= clip_view(automatic_annotation(clip, self.output_root), entries, undos)
         except (AnnotationError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -139,7 +149,7 @@ class ReviewDesk:
         return self.view(key)
 
     def apply(self) -> dict[str, Any]:
-        """Put all corrections into effect and return what came of it."""
+        """Put all corrections into effect and return what came of it; overlays are drawn anew in the background."""
         with self._writing:
             report = apply_review(self.output_root)
             self._rows, self._clips = open_index(self.output_root)
@@ -148,7 +158,11 @@ class ReviewDesk:
             wanted = [key for key, clip in self._clips.items() if clip.frame_dir in written]
             read_rows(self.output_root, self._rows, self._clips, wanted)
         self._wake.set()
-        return {"lines": [printable(line) for line in report.lines()], "problems": len(report.problems)}
+        self._drawing = outdated_overlays(self.output_root)
+        self._draw_now.set()
+        problems = [f"{clip}: {problem}" for clip, problem in report.problems]
+        lines = [printable(line) for line in [*problems, *report.lines()]]
+        return {"lines": lines, "problems": len(report.problems), "drawing": len(self._drawing)}
 
     def thumbnail(self, key: str) -> Path:
         """Return the thumbnail of a clip."""
@@ -199,6 +213,23 @@ class ReviewDesk:
                 f"the name {printable(clip.frame_dir)} is not UTF-8; rename the clip and annotate it again"
             ) from error
 
+    def _draw(self) -> None:
+        """Draw the overlays that were found outdated, whenever told so; runs in the background."""
+        while True:
+            self._draw_now.wait()
+            self._draw_now.clear()
+            self._draw_errors = []
+            # The list is exchanged as a whole by `apply`: what it found is drawn next.
+            while (clips := self._drawing) and not self._stopped.is_set():
+                try:
+                    redraw_overlay(clips[0], self.output_root)
+                except FightposeError as error:
+                    self._draw_errors.append(printable(f"{clips[0].frame_dir}: {error}"))
+                if self._drawing is clips:
+                    self._drawing = clips[1:]
+            if self._stopped.is_set():
+                return
+
     def _read(self) -> None:
         """Read rows that are missing, whenever woken; runs in the background."""
         while True:
@@ -210,6 +241,14 @@ class ReviewDesk:
                 self._rows, self._clips = open_index(self.output_root)
                 self._opened = time.monotonic()
             read_rows(self.output_root, self._rows, self._clips, stopped=self._stopped.is_set)
+
+
+def _version(overlay: Path) -> str:
+    """Return what tells an overlay from one drawn later, so that no browser shows the old one; "" without a video."""
+    try:
+        return f"{overlay.stat().st_mtime_ns:x}"
+    except OSError:
+        return ""
 
 
 class _Log:

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
-import typer
-
+from flows.cli_output import Output
 from tasks.report import printable
 from tasks.review_stats import Calibration, ReviewStats, calibrate, read_stats
 from tasks.settings_file import write_weights
 
 
-def print_stats(output_root: Path, weights_file: Path | None, as_json: bool) -> None:
+def print_stats(output_root: Path, weights_file: Path | None, output: Output) -> None:
     """Print what the corrections say, and refit the composite weights to them where a file for them is named."""
     stats = read_stats(output_root)
     fitted = None
     if weights_file is not None:
         fitted = calibrate(stats.reviewed)
         write_weights(weights_file, fitted.weights)
-    if as_json:
-        typer.echo(json.dumps(_as_json(stats, fitted), indent=1))
-        return
     lines = stats.lines()
     if fitted is not None:
         lines += fitted.lines()
         lines.append(f"Written to {weights_file}; use it with: fightpose annotate ... --settings {weights_file}")
-    for line in lines:
-        typer.echo(printable(line))
+    output.tell(_as_json(stats, fitted), map(printable, lines))
 
 
 def _as_json(stats: ReviewStats, fitted: Calibration | None) -> dict[str, Any]:

@@ -7,15 +7,14 @@ import secrets
 import socket
 from pathlib import Path
 
-import typer
-
+from flows.cli_output import Output
 from tasks.errors import FightposeError
 
 HOST = "127.0.0.1"
 """Nothing but this machine: footage of people must not be shown to a network by mistake."""
 
 
-def serve(output_root: Path, port: int, who: str | None) -> None:
+def serve(output_root: Path, port: int, who: str | None, output: Output) -> None:
     """Serve the review page of an output root, and print its address.
 
     Parameters
@@ -26,6 +25,8 @@ def serve(output_root: Path, port: int, who: str | None) -> None:
         TCP port; 0 for any that is free.
     who
         Name that corrections are signed with; the login name if None.
+    output
+        How the address is printed.
 
     Raises
     ------
@@ -44,14 +45,16 @@ def serve(output_root: Path, port: int, who: str | None) -> None:
         app = create_app(desk, token, host)
         # Server and date tell nothing that anybody needs; requests are not logged, as they would fill the terminal.
         config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
-        typer.echo(f"Review page: {address(host, token)}")
-        typer.echo("Open it in a browser on this machine; Ctrl-C ends it.")
+        url = address(host, token)
+        # If quiet, too: without the address nobody gets in.
+        Output(output.as_json).tell({"url": url}, [f"Review page: {url}"])
+        output.progress("Open it in a browser on this machine; Ctrl-C ends it.")
         desk.start()
         try:
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:
             # The way to end it, not an accident; uvicorn has closed everything by now.
-            typer.echo("Closed. Corrections are kept; 'fightpose apply-review' puts them into effect.")
+            output.progress("Closed. Corrections are kept; 'fightpose apply-review' puts them into effect.")
         finally:
             desk.stop()
 

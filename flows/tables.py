@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -14,6 +14,7 @@ from flows.results import DatasetSummary
 
 if TYPE_CHECKING:
     from flows.doctor import Check
+    from tasks.mapping import MappingReport
 
 
 def _table(*columns: str) -> Table:
@@ -38,19 +39,45 @@ def print_demo_table(summary: DatasetSummary) -> None:
     Console().print(table)
 
 
-def print_models() -> None:
-    """Print the model table."""
+def model_rows() -> list[dict[str, Any]]:
+    """Return the model table as plain values."""
     from tasks.poses.models import MODELS
 
+    return [
+        {
+            "name": entry.name,
+            "licence": entry.licence,
+            "cached": entry.cached,
+            "score_thr": entry.thresholds.score_thr,
+            "long_side": entry.long_side,
+        }
+        for entry in MODELS.values()
+    ]
+
+
+def print_models(rows: Sequence[dict[str, Any]]) -> None:
+    """Print the model table."""
     table = _table("name", "licence", "on this machine", "score threshold", "input")
-    for entry in MODELS.values():
-        cached = "yes" if entry.cached else "fetched at first use"
-        table.add_row(entry.name, entry.licence, cached, f"{entry.thresholds.score_thr:g}", f"{entry.long_side} px")
+    for row in rows:
+        cached = "yes" if row["cached"] else "fetched at first use"
+        table.add_row(row["name"], row["licence"], cached, f"{row['score_thr']:g}", f"{row['long_side']} px")
+    Console().print(table)
+
+
+def print_findings(report: MappingReport) -> None:
+    """Print what a check of an output folder found, a row for each finding; nothing where all is well."""
+    if not report.findings:
+        return
+    table = _table("clip", "finding", "details")
+    for row in report.rows():
+        table.add_row(Text(row["clip"]), row["finding"], Text(row["details"]))
     Console().print(table)
 
 
 def print_checks(checks: Sequence[Check]) -> None:
-    """Print the results of the self-check."""
+    """Print results of the self-check; nothing if there is none."""
+    if not checks:
+        return
     table = _table("check", "result", "what was found")
     for check in checks:
         table.add_row(check.name, "ok" if check.ok else "FAILED", Text(check.found))

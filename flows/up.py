@@ -29,6 +29,7 @@ import httpx
 import psutil
 import typer
 
+from flows.cli_output import Output
 from flows.drain import GRACE_SECONDS
 from flows.server import require_reachable
 from tasks.errors import FightposeError
@@ -50,7 +51,7 @@ class _StoppedError(Exception):
     """The user ended `up` while it was still starting."""
 
 
-def run_until_stopped() -> int:
+def run_until_stopped(output: Output) -> int:
     """Start everything, wait for Ctrl-C or SIGTERM, end everything; return the exit code."""
     stop, hurry = threading.Event(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -58,7 +59,7 @@ def run_until_stopped() -> int:
     mark = uuid.uuid4().hex
     try:
         with _no_survivors(mark):
-            return _run(stop, hurry, {**os.environ, MARK: mark})
+            return _run(stop, hurry, {**os.environ, MARK: mark}, output)
     except _StoppedError:
         return 0
     except (FightposeError, httpx.HTTPError) as error:
@@ -70,7 +71,7 @@ def run_until_stopped() -> int:
         raise FightposeError(f"the Prefect server refused a request: {' '.join(str(error).split())}") from error
 
 
-def _run(stop: threading.Event, hurry: threading.Event, environment: dict[str, str]) -> int:
+def _run(stop: threading.Event, hurry: threading.Event, environment: dict[str, str], output: Output) -> int:
     """Start server, deployments and workers, and watch over them until the end; `hurry` cuts the end short."""
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
@@ -83,49 +84,54 @@ def _run(stop: threading.Event, hurry: threading.Event, environment: dict[str, s
             require_reachable(address)
         else:
             address, command = _server_command()
-            typer.echo(f"Starting a Prefect server (log: {logs / 'server.log'})")
+            output.progress(f"Starting a Prefect server (log: {logs / 'server.log'})")
             server = stack.enter_context(_process(command, logs / "server.log", environment))
             _wait_until_ready(address, server, stop)
         # Deploying and the workers find the server by their environment.
         environment["PREFECT_API_URL"] = os.environ["PREFECT_API_URL"] = address
         stack.enter_context(temporary_settings({PREFECT_API_URL: address}))
-        pools = _provision(stop)
+        pools = _provision(stop, output)
         with ExitStack() as inner:
             workers = {
                 pool: inner.enter_context(_Worker(pool, logs / f"worker-{pool}.log", environment)) for pool in pools
             }
-            typer.echo(f"Workers of the pools {' and '.join(pools)} run on {socket.gethostname()} (logs: {logs})")
-            typer.echo(f"Prefect: {address.removesuffix('/api')}   (export PREFECT_API_URL={address})")
-            typer.echo("Ready. Ctrl-C ends everything; runs under way go on at the next start.")
-            code = _watch(server, workers, stop)
+            output.progress(f"Workers of the pools {' and '.join(pools)} run on {socket.gethostname()} (logs: {logs})")
+            page = address.removesuffix("/api")
+            # If quiet, too: it is what the user needs to go on.
+            Output(output.as_json).tell(
+                {"ui": page, "api": address, "pools": pools, "logs": logs},
+                [f"Prefect: {page}   (export PREFECT_API_URL={address})"],
+            )
+            output.progress("Ready. Ctrl-C ends everything; runs under way go on at the next start.")
+            code = _watch(server, workers, stop, output)
             ended = datetime.now(UTC)
             if not code:
-                _end_runs(list(workers.values()), environment[MARK], hurry)
+                _end_runs(list(workers.values()), environment[MARK], hurry, output)
         if server is not None and not code:
-            _put_back(ended)
+            _put_back(ended, output)
         return code
 
 
-def _put_back(moment: datetime) -> None:
+def _put_back(moment: datetime, output: Output) -> None:
     """Put the runs that the end broke off back into the queue; a failure to do so must not stop the end."""
     from flows.provision import put_back
 
     try:
         if count := put_back(moment):
-            typer.echo(f"{count} runs that were under way wait for the next start")
+            output.progress(f"{count} runs that were under way wait for the next start")
     except httpx.HTTPError as error:
         typer.echo(f"runs that were under way could not be put back into the queue ({error})", err=True)
 
 
-def _provision(stop: threading.Event) -> list[str]:
+def _provision(stop: threading.Event, output: Output) -> list[str]:
     """Tell the server what it has to know, and return the names of the pools."""
     from flows.provision import POOLS, clip_runs, create_automations, create_pools, deploy
 
     if created := asyncio.run(create_pools()):
-        typer.echo(f"Created the work pools {', '.join(created)} ({clip_runs()} clips at once on gpu)")
+        output.progress(f"Created the work pools {', '.join(created)} ({clip_runs()} clips at once on gpu)")
     if stop.is_set():
         raise _StoppedError
-    typer.echo("Deploying the flows (some seconds)")
+    output.progress("Deploying the flows (some seconds)")
     deploy()
     create_automations()
     if stop.is_set():
@@ -170,7 +176,9 @@ def _wait_until_ready(address: str, server: subprocess.Popen[bytes], stop: threa
                 raise
 
 
-def _watch(server: subprocess.Popen[bytes] | None, workers: Mapping[str, _Worker], stop: threading.Event) -> int:
+def _watch(
+    server: subprocess.Popen[bytes] | None, workers: Mapping[str, _Worker], stop: threading.Event, output: Output
+) -> int:
     """Wait for the end; start workers again that die, give up if the server does."""
     while not stop.wait(1):
         if server is not None and server.poll() is not None:
@@ -184,13 +192,13 @@ def _watch(server: subprocess.Popen[bytes] | None, workers: Mapping[str, _Worker
     return 0
 
 
-def _end_runs(workers: Sequence[_Worker], mark: str, hurry: threading.Event) -> None:
+def _end_runs(workers: Sequence[_Worker], mark: str, hurry: threading.Event, output: Output) -> None:
     """Let the runs end the step under way.
 
     Workers are frozen meanwhile: one that ends kills its runs at once, and one that goes on takes those back that have
     just put themselves into the queue.
     """
-    typer.echo(f"Ending; runs finish the step under way, {GRACE_SECONDS:.0f} s at most (Ctrl-C again ends at once)")
+    output.progress(f"Ending; runs finish the step under way, in {GRACE_SECONDS:.0f} s at most (Ctrl-C: at once)")
     with ExitStack() as stack:
         for worker in workers:
             stack.enter_context(worker.frozen())

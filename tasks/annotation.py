@@ -47,6 +47,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import ClipError, FailureReason
+from tasks.labels import class_warnings
 from tasks.outputs import Clip
 from tasks.records import NUM_KEYPOINTS, REGIONS, Involvement, Tracks
 from tasks.safe_pickle import AnnotationError, safe_load
@@ -211,19 +212,20 @@ class MergeReport:
         Split name to number of clips.
     skipped
         Files that could not be taken, each with the reason.
+    warnings
+        Classes that have too few clips, in words.
     """
 
     path: Path
     counts: dict[str, int]
     skipped: list[tuple[Path, str]]
+    warnings: list[str]
 
 
 def merge_dataset(
     clips: Iterable[Clip],
     destination: Path,
     group_of: Callable[[str], str] | None = None,
-    seed: int = 0,
-    label_of: Callable[[str], int | None] | None = None,
     keep: Mapping[str, Sequence[str]] | None = None,
 ) -> MergeReport:
     """Merge the annotations of clips into one data set with train, val and test splits.
@@ -241,12 +243,8 @@ def merge_dataset(
         The clips, for example `tasks.manifest.read_manifests`.
     destination
         The merged file; written even if there is nothing to merge, so that no earlier one passes for this run's.
-    group_of, seed
-        See `tasks.splits.make_splits`.
-    label_of
-        Gives another label by identifier (see `tasks.labels`), None where the annotation's own stands.
-    keep
-        Splits of an earlier merge (`read_split`): clips that they name stay where they are.
+    group_of, keep
+        See `tasks.splits.make_splits`; `keep` is what `read_split` gives.
     """
     merged: dict[str, Annotation] = {}
     skipped: list[tuple[Path, str]] = []
@@ -256,18 +254,13 @@ def merge_dataset(
                 _take(read_annotation(path)["annotations"], path, merged)
         except AnnotationError as error:
             skipped.append((path, str(error)))
-    for name, annotation in merged.items():
-        label = label_of(name) if label_of else None
-        annotation["label"] = annotation["label"] if label is None else label
-    split = make_splits({name: annotation["label"] for name, annotation in merged.items()}, group_of, seed)
-    if keep:
-        kept = {name: part for part, members in keep.items() for name in members}
-        dealt = {name: part for part, members in split.items() for name in members}
-        split = {part: sorted(n for n in dealt if kept.get(n, dealt[n]) == part) for part in {**split, **keep}}
+    labels = {name: annotation["label"] for name, annotation in merged.items()}
+    split = make_splits(labels, group_of, keep=keep)
     write_annotation(destination, [merged[name] for name in sorted(merged)], split)
     # ASCII, because a file name may hold bytes that are no UTF-8.
     write_text(_split_path(destination), json.dumps(split, indent=1) + "\n")
-    return MergeReport(destination, {name: len(members) for name, members in split.items()}, skipped)
+    counts = {name: len(members) for name, members in split.items()}
+    return MergeReport(destination, counts, skipped, class_warnings(labels, split))
 
 
 def read_split(dataset: Path) -> dict[str, list[str]]:

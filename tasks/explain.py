@@ -55,8 +55,8 @@ def explain_text(annotation: Mapping[str, Any]) -> str:
     rows = explain(annotation)
     names = [name for name in rows[0] if name != "rank"] if rows else []
     lines = [f"{annotation.get('frame_dir', '')}  label {annotation.get('label', '?')}"]
-    lines.append(f"{'rank':22s}" + "".join(f"{row['rank']:>14d}" for row in rows))
-    lines += [f"{name:22s}" + "".join(f"{_cell(row[name]):>14s}" for row in rows) for name in names]
+    lines.append(f"{'rank':22s}" + "".join(f"{row['rank']:>16d}" for row in rows))
+    lines += [f"{name:22s}" + "".join(f"{_cell(row[name]):>16s}" for row in rows) for name in names]
     weights = annotation.get("region_weights")
     if weights:
         path = np.asarray(annotation.get("region_weights_path", [list(weights.values())]))

@@ -1,13 +1,16 @@
 """The list of inputs that stands beside the outputs, so that outputs can be checked without naming the input again.
 
 One file per input root, `<output root>/<name of root>/fightpose_inputs.json`: where the root is, and for each clip its
-path in it, the stem of its outputs, label and identifier. A run over part of a root adds to the list.
+path in it, the stem of its outputs, and when and under what settings (their key) a run over the root last asked for it.
+A run over part of a root adds to the list.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,7 +23,26 @@ MANIFEST_NAME = "fightpose_inputs.json"
 _VERSION = 1
 
 
-def write_manifest(output_root: Path, root: Path, clips: Sequence[Clip]) -> Path:
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the last run over a clip's root asked for.
+
+    Attributes
+    ----------
+    stem
+        Stem of the clip's outputs.
+    key
+        Of model and settings (`tasks.receipts.settings_key`); empty where it is not known.
+    time
+        When, seconds since 1970.
+    """
+
+    stem: str
+    key: str
+    time: float
+
+
+def write_manifest(output_root: Path, root: Path, clips: Sequence[Clip], key: str = "") -> Path:
     """Record the clips that a run is about to annotate, before it starts.
 
     Clips that an earlier run listed stay listed as long as their files exist.
@@ -33,6 +55,8 @@ def write_manifest(output_root: Path, root: Path, clips: Sequence[Clip]) -> Path
         The input root (`Discovery.root`).
     clips
         The clips of this run, all below `root`.
+    key
+        Of the run's model and settings.
 
     Returns
     -------
@@ -46,7 +70,8 @@ def write_manifest(output_root: Path, root: Path, clips: Sequence[Clip]) -> Path
         replace each other.
     """
     path = output_root / root_name(root) / MANIFEST_NAME
-    stems = {clip.relative: clip.stem for clip in clips}
+    now = time.time()
+    requests = {clip.relative: Request(clip.stem, key, now) for clip in clips}
     if path.exists():
         earlier_root, earlier = _parse(path)
         if earlier_root != root and earlier_root.exists() and not earlier_root.samefile(root):
@@ -54,12 +79,15 @@ def write_manifest(output_root: Path, root: Path, clips: Sequence[Clip]) -> Path
                 f"{path.parent} holds the outputs of {earlier_root}, which has the same name as {root}; "
                 "choose another --output-root"
             )
-        kept = {relative: stem for relative, stem in earlier.items() if (root / relative).exists()}
-        stems = kept | stems
+        kept = {relative: request for relative, request in earlier.items() if (root / relative).exists()}
+        requests = kept | requests
     value = {
         "version": _VERSION,
         "root": str(root.absolute()),
-        "clips": [{"path": relative, "stem": stem} for relative, stem in sorted(stems.items())],
+        "clips": [
+            {"path": relative, "stem": request.stem, "key": request.key, "time": request.time}
+            for relative, request in sorted(requests.items())
+        ],
     }
     # A name that is no UTF-8 holds lone surrogates, which have no UTF-8 form; `\udcff`, which this error handler makes
     # of them, happens to be their JSON escape, while Hangul stays readable.
@@ -77,28 +105,39 @@ def read_manifests(output_root: Path) -> list[Clip]:
     FightposeError
         If a manifest is damaged.
     """
-    clips = []
+    return sorted((clip for clip, _ in _requested(output_root)), key=lambda clip: clip.frame_dir)
+
+
+def read_requests(output_root: Path) -> dict[str, Request]:
+    """Return what was last asked for of each clip, by identifier; see `read_manifests`."""
+    return {clip.frame_dir: request for clip, request in _requested(output_root)}
+
+
+def _requested(output_root: Path) -> Iterator[tuple[Clip, Request]]:
+    """Yield every clip that is listed below an output root."""
     for path in sorted(output_root.glob(f"*/{MANIFEST_NAME}")):
-        root, stems = _parse(path)
-        clips += [
-            clip_record(root, relative, stem, output_root, mirrored=path.parent.name)
-            for relative, stem in stems.items()
-        ]
-    return sorted(clips, key=lambda clip: clip.frame_dir)
+        root, requests = _parse(path)
+        for relative, request in requests.items():
+            yield clip_record(root, relative, request.stem, output_root, mirrored=path.parent.name), request
 
 
-def _parse(path: Path) -> tuple[Path, dict[str, str]]:
-    """Return the root and the stem of each relative path that a manifest lists."""
+def _parse(path: Path) -> tuple[Path, dict[str, Request]]:
+    """Return the root, and what was asked for of each relative path that a manifest lists."""
     try:
         value: dict[str, Any] = json.loads(path.read_bytes())
         root = Path(value["root"])
-        stems = {str(clip["path"]): str(clip["stem"]) for clip in value["clips"]}
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        requests = {
+            # Lists of earlier versions know neither key nor time.
+            str(clip["path"]): Request(str(clip["stem"]), str(clip.get("key", "")), float(clip.get("time", 0)))
+            for clip in value["clips"]
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise FightposeError(
             f"cannot read the list of inputs {path}: {error}; delete it and run annotate again to have it written anew"
         ) from error
-    for relative, stem in stems.items():
+    for relative, request in requests.items():
+        stem = request.stem
         # Output paths are made of these: nothing in the file may lead out of the output root.
         if ".." in PurePosixPath(relative).parts or relative.startswith("/") or "/" in stem or stem in ("", "..", "."):
             raise FightposeError(f"the list of inputs {path} names a path outside its root: {relative!r}; delete it")
-    return root, stems
+    return root, requests

@@ -2,12 +2,13 @@
 
 The inputs are those that the runs listed beside their outputs (`tasks.manifest`); a clip that the failure log names is
 accounted for without outputs. Every annotation is read, through the safe reader, and every overlay is decoded to its
-end: both must have as many frames.
+end: both must have as many frames. An overlay that did not change since it was decoded is not decoded again, except by
+the deep check, which also decodes every input, once for each content.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -16,12 +17,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import av
+import numpy as np
 
 from tasks.annotation import Annotation, AnnotationError, is_excluded, read_annotation
+from tasks.decoded import DecodedVideos, input_problem
 from tasks.errors import FightposeError
 from tasks.failures import current_failures, escaped
-from tasks.manifest import read_manifests
+from tasks.labels import group_rule
+from tasks.manifest import Request, read_manifests, read_requests
 from tasks.output_pairs import (
     OutputKey,
     Pairs,
@@ -32,7 +35,8 @@ from tasks.output_pairs import (
     remove_postfix,
 )
 from tasks.outputs import Clip
-from tasks.validate import validate_annotation, validate_dataset
+from tasks.receipts import made_under, recorded_settings
+from tasks.validate import CONTRACT_KEYS, validate_annotation, validate_dataset
 
 __all__ = [
     "DATASET_NAME",
@@ -40,7 +44,6 @@ __all__ = [
     "FindingKind",
     "MappingReport",
     "check_avi_pkl_mapping",
-    "decode",
     "find_missing_files",
     "get_files_by_extension",
     "remove_postfix",
@@ -62,7 +65,7 @@ class FindingKind(StrEnum):
     MISSING_OVERLAY = "overlay missing"
     ORPHAN = "output without input"
     DUPLICATE = "duplicate output"
-    STALE = "input newer than its annotation"
+    STALE = "output out of date"
     UNREADABLE_ANNOTATION = "annotation unreadable"
     UNREADABLE_OVERLAY = "overlay unreadable"
     WRONG_CLIP = "annotation of another clip"
@@ -149,9 +152,9 @@ class MappingReport:
             for finding in self.findings
         ]
 
-    def to_json(self) -> str:
-        """Return the report as JSON."""
-        value: dict[str, Any] = {
+    def to_value(self) -> dict[str, Any]:
+        """Return the report as plain values, for JSON."""
+        return {
             "output_root": str(self.output_root),
             "ok": self.ok,
             "inputs": self.inputs,
@@ -168,8 +171,6 @@ class MappingReport:
                 for finding in self.findings
             ],
         }
-        # ASCII only: names may hold bytes that are no UTF-8.
-        return json.dumps(value, indent=1)
 
 
 def verify_mapping(output_root: Path, deep: bool = False) -> MappingReport:
@@ -180,7 +181,8 @@ def verify_mapping(output_root: Path, deep: bool = False) -> MappingReport:
     output_root
         Folder that runs wrote to.
     deep
-        Hold every annotation against every rule of the contract, and check the merged data set and the frame rates.
+        Hold every annotation against every rule of the contract and against its input's content, and check the merged
+        data set and the frame rates.
 
     Returns
     -------
@@ -194,137 +196,160 @@ def verify_mapping(output_root: Path, deep: bool = False) -> MappingReport:
     """
     if not output_root.is_dir():
         raise FightposeError(f"there is no output folder {output_root}; name the --output-root of an earlier run")
-    clips = {OutputKey(normal(clip.frame_dir)): clip for clip in read_manifests(output_root)}
-    pairs = check_avi_pkl_mapping(output_root)
-    keys = sorted({*clips, *pairs.annotations, *pairs.overlays})
+    check = _Check(output_root, deep)
+    keys = sorted({*check.clips, *check.pairs.annotations, *check.pairs.overlays})
     if not keys:
         raise FightposeError(f"nothing to verify in {output_root}: no outputs and no list of inputs are there")
     failed = {normal(failure.frame_dir) for failure in current_failures(output_root)}
     findings: list[Finding] = []
     matched = 0
-    for key in keys:
-        if key.stem in failed and not key.earlier:
-            continue
-        wrong = list(_check_clip(key, clips.get(key), pairs, deep))
-        # Earlier scripts left no list of inputs, so nothing can be said about theirs.
-        if clips and key not in clips and not key.earlier:
-            files = (*pairs.annotations.get(key, []), *pairs.overlays.get(key, []))
-            wrong.insert(0, Finding(FindingKind.ORPHAN, key.stem, files=files))
-        findings += wrong
-        matched += not wrong
+    try:
+        for key in keys:
+            if key.stem in failed and not key.earlier:
+                continue
+            wrong = list(check.clip(key))
+            findings += wrong
+            matched += not wrong
+    finally:
+        # Also where the check was broken off: what is decoded needs not be decoded again.
+        check.videos.save()
     if deep and (output_root / DATASET_NAME).exists():
-        findings += _check_dataset(output_root / DATASET_NAME, pairs)
-    return MappingReport(output_root, len(clips), matched, sorted(failed), findings)
+        findings += check.dataset(output_root / DATASET_NAME)
+    return MappingReport(output_root, len(check.clips), matched, sorted(failed), findings)
 
 
-def decode(path: Path) -> tuple[int, float]:
-    """Decode a video to its end and return the number of frames and the frames per second that its header states.
+class _Check:
+    """One check of an output root: what is known about it, and the rules.
 
-    Raises
-    ------
-    FightposeError
-        If it cannot be opened or decoded to the end.
+    Parameters
+    ----------
+    output_root, deep
+        As in `verify_mapping`.
     """
-    try:
-        with path.open("rb") as stream, av.open(stream, "r") as container:
-            video = container.streams.video[0]
-            video.thread_type = "AUTO"
-            return sum(1 for _ in container.decode(video)), float(video.average_rate or 0)
-    except OSError as error:
-        # PyAV's errors are OSErrors or ValueErrors too; none of them names the file.
-        raise FightposeError(f"{path}: cannot be decoded: {error.strerror or error}") from error
-    except (IndexError, ValueError) as error:
-        raise FightposeError(f"{path}: cannot be decoded: no video in it ({error})") from error
+
+    def __init__(self, output_root: Path, deep: bool) -> None:
+        self.root, self.deep = output_root, deep
+        self.clips = {OutputKey(normal(clip.frame_dir)): clip for clip in read_manifests(output_root)}
+        self.pairs: Pairs = check_avi_pkl_mapping(output_root)
+        self.videos = DecodedVideos(output_root, afresh=deep)
+        self._requests: dict[str, Request] = read_requests(output_root)
+        # Of each annotation that was read: what the merged data set must hold of it.
+        self._digests: dict[str, str] = {}
+
+    def clip(self, key: OutputKey) -> Iterator[Finding]:
+        """Yield what is wrong with the outputs of one clip."""
+        annotations, overlays = self.pairs.annotations.get(key, []), self.pairs.overlays.get(key, [])
+        # Earlier scripts left no list of inputs, so nothing can be said about theirs.
+        if self.clips and key not in self.clips and not key.earlier:
+            yield Finding(FindingKind.ORPHAN, key.stem, files=(*annotations, *overlays))
+        if not annotations and not overlays:
+            yield Finding(FindingKind.UNACCOUNTED, key.stem)
+            return
+        for files in (annotations, overlays):
+            if len(files) > 1:
+                names = ", ".join(path.name for path in files)
+                yield Finding(FindingKind.DUPLICATE, key.stem, names, tuple(files))
+        if not annotations:
+            yield Finding(FindingKind.MISSING_ANNOTATION, key.stem, overlays[0].name)
+        elif not key.earlier:
+            clip = self.clips.get(key)
+            yield from self._annotation(key, clip, _preferred(annotations, clip.annotation_path if clip else None))
+        elif not overlays:
+            # The content of earlier annotations is not ours to judge.
+            yield Finding(FindingKind.MISSING_OVERLAY, key.stem)
+
+    def _annotation(self, key: OutputKey, clip: Clip | None, path: Path) -> Iterator[Finding]:
+        """Yield what opening an annotation and its overlay brings to light."""
+        try:
+            annotation = _only_annotation(path)
+        except AnnotationError as error:
+            yield Finding(FindingKind.UNREADABLE_ANNOTATION, key.stem, str(error), (path,))
+            return
+        name = annotation.get("frame_dir")
+        if not isinstance(name, str) or normal(name) != key.stem:
+            info = f"it says {name!r:.200}" if isinstance(name, str) else ""
+            yield Finding(FindingKind.WRONG_CLIP, key.stem, info, (path,))
+        for problem in validate_annotation(annotation) if self.deep else []:
+            yield Finding(FindingKind.INVALID, key.stem, f"{problem.rule}: {problem.text}", (path,))
+        if clip is not None:
+            yield from self._against_input(key, clip, annotation, path)
+        overlays = self.pairs.overlays.get(key, [])
+        if overlays:
+            yield from self._overlay(key, annotation, path, _preferred(overlays, clip.overlay_path if clip else None))
+        elif _wants_overlay(annotation):
+            yield Finding(FindingKind.MISSING_OVERLAY, key.stem)
+        if self.deep and not is_excluded(annotation):
+            self._digests[key.stem] = _digest(annotation)
+
+    def _against_input(self, key: OutputKey, clip: Clip, annotation: Annotation, path: Path) -> Iterator[Finding]:
+        """Yield what makes an annotation stale: a newer or another input, or settings that changed since."""
+        if _newer(clip.path, path):
+            yield Finding(FindingKind.STALE, key.stem, "the input is newer; run annotate again", (path,))
+            return
+        made, asked = made_under(clip, self.root), self._requests.get(clip.frame_dir)
+        if made and asked and asked.key and made.key != asked.key and made.time < asked.time:
+            info = "it was made under other settings than the last run asked for; run annotate again"
+            yield Finding(FindingKind.STALE, key.stem, info, (path,))
+        if self.deep:
+            provenance = annotation.get("provenance")
+            sha256 = provenance.get("video_sha256") if isinstance(provenance, dict) else None
+            problem = input_problem(clip.path, sha256, annotation.get("total_frames"), self.videos)
+            if problem:
+                kind = FindingKind.STALE if problem[0] else FindingKind.FRAME_COUNT
+                yield Finding(kind, key.stem, problem[1], (path,))
+
+    def _overlay(self, key: OutputKey, annotation: Annotation, path: Path, overlay: Path) -> Iterator[Finding]:
+        """Yield what decoding an overlay brings to light."""
+        try:
+            frames, fps = self.videos.overlay(overlay)
+        except (FightposeError, OSError) as error:
+            yield Finding(FindingKind.UNREADABLE_OVERLAY, key.stem, str(error), (overlay,))
+            return
+        total = annotation.get("total_frames")
+        if type(total) is not int or frames != total:
+            info = f"overlay {frames}, annotation {total if isinstance(total, int) else 'none'}"
+            yield Finding(FindingKind.FRAME_COUNT, key.stem, info, (path, overlay))
+        expected = annotation.get("fps")
+        # One frame has no rate.
+        if not self.deep or frames <= 1 or not isinstance(expected, float):
+            return
+        if not math.isclose(fps, expected, rel_tol=RATE_TOLERANCE):
+            info = f"overlay {fps:.3f}, annotation {expected:.3f} frames per second"
+            yield Finding(FindingKind.FRAME_RATE, key.stem, info, (path, overlay))
+
+    def dataset(self, path: Path) -> Iterator[Finding]:
+        """Yield what is wrong with the merged data set: of itself, and against the annotations it was made of."""
+        try:
+            data = read_annotation(path)
+        except AnnotationError as error:
+            yield Finding(FindingKind.DATASET, path.name, str(error), (path,))
+            return
+        groups, wrong = None, []
+        try:
+            groups = group_rule(recorded_settings(self.root).dataset)
+        except FightposeError as error:
+            wrong.append(f"whether its splits part groups cannot be told: {error}")
+        wrong += [f"{problem.rule}: {problem.text}" for problem in validate_dataset(data, groups)]
+        merged = {normal(str(annotation.get("frame_dir"))): _digest(annotation) for annotation in data["annotations"]}
+        for stem in sorted(merged.keys() ^ self._digests.keys()):
+            side = "is in it, but has no annotation" if stem in merged else "has an annotation, but is not in it"
+            wrong.append(f"{stem} {side}; run annotate again")
+        wrong += [
+            f"{stem} is not in it as its own file has it; run annotate again"
+            for stem in sorted(merged.keys() & self._digests.keys())
+            if merged[stem] != self._digests[stem]
+        ]
+        for info in wrong:
+            yield Finding(FindingKind.DATASET, path.name, info, (path,))
 
 
-def _check_clip(key: OutputKey, clip: Clip | None, pairs: Pairs, deep: bool) -> Iterator[Finding]:
-    """Yield what is wrong with the outputs of one clip."""
-    annotations, overlays = pairs.annotations.get(key, []), pairs.overlays.get(key, [])
-    if not annotations and not overlays:
-        yield Finding(FindingKind.UNACCOUNTED, key.stem)
-        return
-    for files in (annotations, overlays):
-        if len(files) > 1:
-            names = ", ".join(path.name for path in files)
-            yield Finding(FindingKind.DUPLICATE, key.stem, names, tuple(files))
-    if not annotations:
-        yield Finding(FindingKind.MISSING_ANNOTATION, key.stem, overlays[0].name)
-    elif not key.earlier:
-        yield from _check_annotation(key, clip, annotations, overlays, deep)
-    elif not overlays:
-        # The content of earlier annotations is not ours to judge.
-        yield Finding(FindingKind.MISSING_OVERLAY, key.stem)
-
-
-def _check_annotation(
-    key: OutputKey, clip: Clip | None, annotations: list[Path], overlays: list[Path], deep: bool
-) -> Iterator[Finding]:
-    """Yield what opening an annotation and its overlay brings to light."""
-    path = _preferred(annotations, clip.annotation_path if clip else None)
-    if clip is not None and _newer(clip.path, path):
-        yield Finding(FindingKind.STALE, key.stem, "run annotate again", (path,))
-    try:
-        annotation = _only_annotation(path)
-    except AnnotationError as error:
-        yield Finding(FindingKind.UNREADABLE_ANNOTATION, key.stem, str(error), (path,))
-        return
-    name = annotation.get("frame_dir")
-    if not isinstance(name, str) or normal(name) != key.stem:
-        yield Finding(
-            FindingKind.WRONG_CLIP, key.stem, f"it says {name!r:.200}" if isinstance(name, str) else "", (path,)
-        )
-    for problem in validate_annotation(annotation) if deep else []:
-        yield Finding(FindingKind.INVALID, key.stem, f"{problem.rule}: {problem.text}", (path,))
-    if overlays:
-        overlay = _preferred(overlays, clip.overlay_path if clip else None)
-        yield from _check_overlay(key, annotation, path, overlay, deep)
-    elif _wants_overlay(annotation):
-        yield Finding(FindingKind.MISSING_OVERLAY, key.stem)
-
-
-def _check_overlay(key: OutputKey, annotation: Annotation, path: Path, overlay: Path, deep: bool) -> Iterator[Finding]:
-    """Yield what decoding an overlay brings to light."""
-    try:
-        frames, fps = decode(overlay)
-    except FightposeError as error:
-        yield Finding(FindingKind.UNREADABLE_OVERLAY, key.stem, str(error), (overlay,))
-        return
-    total = annotation.get("total_frames")
-    if type(total) is not int or frames != total:
-        info = f"overlay {frames}, annotation {total if isinstance(total, int) else 'none'}"
-        yield Finding(FindingKind.FRAME_COUNT, key.stem, info, (path, overlay))
-    expected = annotation.get("fps")
-    # One frame has no rate.
-    if deep and frames > 1 and isinstance(expected, float) and not math.isclose(fps, expected, rel_tol=RATE_TOLERANCE):
-        info = f"overlay {fps:.3f}, annotation {expected:.3f} frames per second"
-        yield Finding(FindingKind.FRAME_RATE, key.stem, info, (path, overlay))
-
-
-def _check_dataset(path: Path, pairs: Pairs) -> Iterator[Finding]:
-    """Yield what is wrong with the merged data set: of itself, and against the annotations it was made of."""
-    try:
-        data = read_annotation(path)
-    except AnnotationError as error:
-        yield Finding(FindingKind.DATASET, path.name, str(error), (path,))
-        return
-    for problem in validate_dataset(data):
-        yield Finding(FindingKind.DATASET, path.name, f"{problem.rule}: {problem.text}", (path,))
-    merged = {normal(str(annotation.get("frame_dir"))) for annotation in data["annotations"]}
-    single = {key.stem: files[0] for key, files in pairs.annotations.items() if not key.earlier}
-    for stem in sorted(merged ^ single.keys()):
-        if stem in single and _left_out(single[stem]):
-            continue
-        side = "is in it, but has no annotation" if stem in merged else "has an annotation, but is not in it"
-        yield Finding(FindingKind.DATASET, path.name, f"{stem} {side}; run annotate again", (path,))
-
-
-def _left_out(path: Path) -> bool:
-    """Tell whether a review excluded the clip of an annotation from the data set."""
-    try:
-        return all(is_excluded(annotation) for annotation in read_annotation(path)["annotations"])
-    except AnnotationError:
-        # Reported as unreadable elsewhere.
-        return False
+def _digest(annotation: Annotation) -> str:
+    """Return a hash of what consumers read: label, sizes, keypoints and scores."""
+    digest = hashlib.sha256()
+    for key in CONTRACT_KEYS:
+        value = annotation.get(key)
+        digest.update(np.ascontiguousarray(value).tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
+    return digest.hexdigest()
 
 
 def _only_annotation(path: Path) -> Annotation:

@@ -152,7 +152,7 @@ class OverlayPainter:
         self._grid: RegionGrid | None = None
         if settings.overlay_regions:
             weights = involvement.region_weights.weights
-            self._grid = RegionGrid(weights, size, self._sizes, self._timeline.height)
+            self._grid = RegionGrid(weights, size, self._sizes, self._timeline.height, (*self._corner, *panel))
 
     def _look(self, track_id: int, color: Color, row: Row | None, moment: BoolArray | None) -> _Look:
         """Prepare what a track looks like."""
@@ -237,6 +237,7 @@ class OverlayPainter:
         taken.append((0, self._size[1] - self._timeline.height, *self._size))
         gap = self._sizes.pad + self._sizes.joint
         placer = LabelPlacer(self._size, np.array(taken, np.int32), gap)
+        placed = []
         for i in by_rank:
             row, look = first + i, looks[i]
             label = look.moment_label if _at(look.moment, window) else look.label
@@ -247,6 +248,9 @@ class OverlayPainter:
                 foot = (x + width / 2, y + (height if y < anchor[1] else 0))
                 leader = fixed_point(np.array([[foot, anchor]]), self._size)
                 draw_segments(image, leader, look.colors[1], self._sizes.thin)
+            placed.append((label, x, y))
+        # After all leaders, which would else run through the labels of others.
+        for label, x, y in placed:
             paste(image, label, x, y)
 
 

@@ -6,6 +6,7 @@ Coordinates reach OpenCV as fixed-point numbers (`SHIFT` bits), so that skeleton
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -111,8 +112,9 @@ class Sizes:
     @classmethod
     def for_frame(cls, width: int, height: int) -> Sizes:
         """Return the sizes for a frame: in proportion to it, and never below what can be read."""
-        # 1 at 1280x720; the narrower side decides, so that portrait clips are not covered by their labels.
-        unit = min(width, height * 16 / 9) / 1280
+        # 1 at 1280x720. By the area: players fit a portrait clip by its height, and would show marks that were scaled
+        # by its width too small to read.
+        unit = math.sqrt(width * height / (1280 * 720))
         return cls(
             text=max(7, round(13 * unit)),
             small_text=max(6, round(10 * unit)),

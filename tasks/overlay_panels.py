@@ -156,9 +156,13 @@ class RegionGrid:
         Sizes of the marks.
     bottom
         Height in pixels of what covers the frame's bottom.
+    panel
+        Left, top, width and height in pixels of the scoreboard, which the weights stand clear of.
     """
 
-    def __init__(self, weights: FloatArray, size: tuple[int, int], sizes: Sizes, bottom: int) -> None:
+    def __init__(
+        self, weights: FloatArray, size: tuple[int, int], sizes: Sizes, bottom: int, panel: tuple[int, int, int, int]
+    ) -> None:
         width, height = size
         x1, x2, x3 = width // 4, width // 2, width * 3 // 4
         y1, y2, y3 = height // 4, height // 2, height * 3 // 4
@@ -174,6 +178,11 @@ class RegionGrid:
         for weight, (x, y) in zip(weights, middles, strict=True):
             picture = text_box(f"{float(weight):.2f}", sizes.small_text, sizes.pad, (200, 200, 200))
             left, top = x - picture.shape[1] // 2, y - picture.shape[0] // 2
+            board_left, board_top, board_width, board_height = panel
+            beside = left >= board_left + board_width or left + picture.shape[1] <= board_left
+            if not beside and board_top < top + picture.shape[0] and top < board_top + board_height:
+                # Towards the middle of the frame.
+                top = board_top + board_height if board_top == 0 else board_top - picture.shape[0]
             # Frames too small for the text go without it.
             if 0 <= left <= width - picture.shape[1] and 0 <= top <= height - picture.shape[0]:
                 self._labels.append((picture, left, top))

@@ -4,7 +4,8 @@ Below `<output root>/.fightpose/` stand
 
 - `poses/<key>.npz`: the poses of a clip's content under a model and pose settings, found again by that key;
 - `receipts/<frame_dir>.json`: written last, when the annotation and the overlay of a clip are complete. It names the
-  input (size, time of change, hash), the key of model and settings, and the sizes of the outputs;
+  input (size, time of change, hash), the key of model and settings, the label, and the sizes of the outputs; `shows`
+  in it is the key of the corrections from which the overlay was drawn anew;
 - `automatic/<frame_dir>.pkl` and `review/`: see `tasks.review_folder`.
 
 A clip whose receipt fits is finished: a rerun passes over it after three `stat` calls. Everything is named by content,
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,7 @@ NOT_DECISIVE = {"model", "config", "checkpoint", "device"}
 SETTINGS_NAME = "settings.json"
 """The settings of the last run over a folder, below the work folder."""
 
-OUTPUT_VERSION = 1
+OUTPUT_VERSION = 2
 """Raise it when a change alters annotations or overlays made from the same poses."""
 
 
@@ -76,8 +78,8 @@ def poses_path(output_root: Path, video: VideoInfo, model_sha256: str, settings:
 
 
 def settings_key(settings: Settings, model_sha256: str) -> str:
-    """Return the key of everything but the clip that decides what the outputs hold."""
-    decisive = settings.model_dump(mode="json", exclude={"poses": NOT_DECISIVE})
+    """Return the key of everything but the clip, its label included, that decides what the outputs hold."""
+    decisive = settings.model_dump(mode="json", exclude={"poses": NOT_DECISIVE, "dataset": True})
     return key_of(OUTPUT_VERSION, POSES_VERSION, model_sha256, decisive)
 
 
@@ -88,6 +90,8 @@ def write_receipt(clip: Clip, output_root: Path, sha256: str, key: str, overlay:
         {
             "input": {**_stat(clip.path), "sha256": sha256},
             "key": key,
+            "time": time.time(),
+            "label": clip.label,
             "annotation": _stat(clip.annotation_path),
             "overlay": _stat(clip.overlay_path) if overlay else None,
             "summary": asdict(summary),
@@ -98,7 +102,7 @@ def write_receipt(clip: Clip, output_root: Path, sha256: str, key: str, overlay:
 def finished(clip: Clip, output_root: Path, key: str) -> ClipSummary | None:
     """Return the summary of a clip whose outputs are complete and up to date, else None."""
     receipt = _read(_receipt_path(clip, output_root))
-    if receipt is None or receipt.get("key") != key:
+    if receipt is None or receipt.get("key") != key or receipt.get("label") != clip.label:
         return None
     try:
         source = _stat(clip.path)
@@ -110,6 +114,23 @@ def finished(clip: Clip, output_root: Path, key: str) -> ClipSummary | None:
         return _summary(receipt) if current else None
     except (OSError, KeyError, TypeError, ValueError):
         # An output was deleted, or the receipt is from another version: the clip is done again.
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """Under what key the outputs of a clip were made, and when, seconds since 1970."""
+
+    key: str
+    time: float
+
+
+def made_under(clip: Clip, output_root: Path) -> Making | None:
+    """Return how a clip's outputs came about; None where no receipt says so."""
+    receipt = _read(_receipt_path(clip, output_root))
+    try:
+        return Making(str(receipt["key"]), float(receipt["time"])) if receipt is not None else None
+    except (KeyError, TypeError, ValueError):
         return None
 
 
@@ -133,17 +154,38 @@ def renew_receipt(clip: Clip, output_root: Path) -> None:
 
 
 def overlay_is_current(clip: Clip, output_root: Path, sha256: str, key: str) -> bool:
-    """Tell whether the overlay on disk was made from this content under this key."""
+    """Tell whether the overlay on disk was made from this content under this key, and from no corrections."""
     receipt = _read(_receipt_path(clip, output_root))
     try:
         return (
             receipt is not None
+            and receipt.get("shows") is None
             and receipt["key"] == key
             and receipt["input"]["sha256"] == sha256
             and receipt["overlay"] == _stat(clip.overlay_path)
         )
     except (OSError, KeyError, TypeError):
         return False
+
+
+def overlay_shows(clip: Clip, output_root: Path) -> str | None:
+    """Return the key of the corrections that the overlay on disk shows, None where it shows the automatic people."""
+    receipt = _read(_receipt_path(clip, output_root))
+    try:
+        if receipt is None or receipt.get("shows") is None or receipt["overlay"] != _stat(clip.overlay_path):
+            return None
+    except (OSError, KeyError):
+        return None
+    return str(receipt["shows"])
+
+
+def record_overlay(clip: Clip, output_root: Path, shows: str | None) -> None:
+    """Record that an overlay was drawn anew, and from which corrections; None for none.
+
+    A clip that was not finished before does not become so: its receipt still lacks what it lacked.
+    """
+    receipt = _read(_receipt_path(clip, output_root)) or {}
+    write_json(_receipt_path(clip, output_root), receipt | {"overlay": _stat(clip.overlay_path), "shows": shows})
 
 
 def record_settings(output_root: Path, settings: Settings) -> None:

@@ -10,7 +10,11 @@ Written into the output root, each whole or not at all:
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,8 +35,26 @@ MOST_LISTED = 20
 _BAR = 30
 
 
-def write_report(output_root: Path, against: Path | None = None) -> str:
-    """Analyse the outputs below an output root, write the report's files into it, and return the text.
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an analysis found.
+
+    Attributes
+    ----------
+    text
+        The summary, as it stands in `analysis.txt`.
+    value
+        The same as plain values, for JSON; what is not known is None.
+    """
+
+    text: str
+    value: dict[str, Any]
+
+
+# Where pyarrow is installed pandas keeps text in it by default, which cannot hold file names that are no UTF-8.
+@pd.option_context("mode.string_storage", "python")
+def write_report(output_root: Path, against: Path | None = None) -> Report:
+    """Analyse the outputs below an output root, write the report's files into it, and return the summary.
 
     Parameters
     ----------
@@ -64,7 +86,7 @@ def write_report(output_root: Path, against: Path | None = None) -> str:
             f"cannot write the analysis to {output_root}: {error.strerror or error}; "
             "free disk space or fix the folder's permissions"
         ) from error
-    return text
+    return Report(text, _value(tables, charts, changes))
 
 
 def all_charts(tables: OutputTables) -> list[Chart]:
@@ -123,6 +145,33 @@ def summary_text(tables: OutputTables, changes: pd.DataFrame | None = None) -> s
     if changes is not None:
         lines += ["", *_change_lines(changes)]
     return "\n".join(lines)
+
+
+def _value(tables: OutputTables, charts: list[Chart], changes: pd.DataFrame | None) -> dict[str, Any]:
+    """Return the summary as plain values."""
+    clips = tables.clips
+    done, problems = clips[clips["status"] == "annotated"], clips[clips["status"] != "annotated"]
+    return {
+        "clips": dict(Counter(map(str, clips["status"]))),
+        "fight": int((done["label"] == 1).sum()),
+        "frames": int(done["frames"].sum()),
+        "people": int(done["people"].sum()),
+        "charts": {chart.key: {name: _by_label(chart, values) for name, values in chart.series} for chart in charts},
+        "uncertain": _records(by_uncertainty(done), "clip", "uncertain", "gap"),
+        "without_annotation": _records(problems, "clip", "status", "reason", "info"),
+        "changes": None if changes is None else _records(changes, *changes.columns),
+    }
+
+
+def _by_label(chart: Chart, values: Sequence[float]) -> dict[str, float]:
+    """Return one series of a chart by label."""
+    return dict(zip(chart.labels, values, strict=True))
+
+
+def _records(table: pd.DataFrame, *names: str) -> list[dict[str, Any]]:
+    """Return some columns of a table as plain rows, None for what is not known."""
+    rows = ({name: row[name] for name in names} for row in table.to_dict("records"))
+    return [{name: None if value != value else value for name, value in row.items()} for row in rows]
 
 
 def failure_counts(clips: pd.DataFrame) -> dict[str, int]:

@@ -67,6 +67,9 @@ def histogram(
 WIDTH, HEIGHT = 560, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 12, 12, 40, 28
 
+VALUED_WIDTH = 20
+"""Least width of bars that their values are written above; over narrower ones figures would run into one another."""
+
 
 def svg_chart(chart: Chart) -> str:
     """Return a chart as an SVG element; all text in it is escaped."""
@@ -83,7 +86,7 @@ def svg_chart(chart: Chart) -> str:
             f'<rect class="bar{number % 2}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}">'
             f"<title>{tip}</title></rect>"
         )
-        if value and len(chart.series) == 1:
+        if value and width >= VALUED_WIDTH:
             parts.append(
                 f'<text class="value" x="{x + width / 2:.1f}" y="{y - 4:.1f}">{value:.{chart.decimals}f}</text>'
             )
@@ -122,7 +125,7 @@ def png_chart(chart: Chart, zoom: int = 2) -> Image:
         corner = (round(x * zoom), round((baseline - height) * zoom))
         if height > 0:
             cv2.rectangle(image, corner, (round((x + width) * zoom) - 1, baseline * zoom), _BARS[number % 2], -1)
-        if value and len(chart.series) == 1:
+        if value and width >= VALUED_WIDTH:
             write(f"{value:.{chart.decimals}f}", x + width / 2, baseline - height - 5, 6, middle=True)
     cv2.line(image, (_LEFT * zoom, baseline * zoom), ((WIDTH - _RIGHT) * zoom, baseline * zoom), _INK, 1)
     slot = (WIDTH - _LEFT - _RIGHT) / max(len(chart.labels), 1)

@@ -199,11 +199,13 @@ def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Return the rows as a table with every column, numbers as numbers, also where there is no row at all."""
     # In the order in which the receipts hold them, which is that of the pipeline.
     steps = list(dict.fromkeys(name for row in rows for name in row if name.startswith("seconds_")))
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *steps]).sort_values(["clip", "status"], ignore_index=True)
-    for name in (*_NUMBERS, *_WEIGHTS, *steps):
-        table[name] = pd.to_numeric(table[name], errors="coerce").astype(np.float64)
-    for name in _TEXT:
-        table[name] = table[name].astype(object).where(table[name].notna(), "").astype(str)
+    # Where pyarrow is installed pandas keeps text in its arrays, which hold no name that is no UTF-8.
+    with pd.option_context("mode.string_storage", "python"):
+        table = pd.DataFrame(rows, columns=[*COLUMNS, *steps]).sort_values(["clip", "status"], ignore_index=True)
+        for name in (*_NUMBERS, *_WEIGHTS, *steps):
+            table[name] = pd.to_numeric(table[name], errors="coerce").astype(np.float64)
+        for name in _TEXT:
+            table[name] = table[name].astype(object).where(table[name].notna(), "").astype(str)
     return table
 
 

@@ -27,7 +27,7 @@ _STYLE = """
 @media (prefers-color-scheme: dark) { :root { --paper: #15181c; --card: #1d2126; --ink: #e3e6e9; --soft: #98a1ab;
   --line: #333a42; --bar0: #5ba3e6; --bar1: #f0a062; --warn: #f0b070; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2rem 1.5rem 4rem; max-width: 76rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; padding: 2rem 1.5rem 4rem; max-width: 84rem; background: var(--paper); color: var(--ink);
   font: 15px/1.5 system-ui, "Segoe UI", "Noto Sans KR", sans-serif; }
 h1 { font-size: 1.5rem; margin: 0 0 1.2rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.1rem; margin: 2.4rem 0 .8rem; }
@@ -45,7 +45,7 @@ svg .title, svg .legend { text-anchor: start; }
 svg .label, svg .value, svg .legend { fill: var(--soft); }
 svg .axis { stroke: var(--line); }
 svg .bar0 { fill: var(--bar0); } svg .bar1 { fill: var(--bar1); }
-.scroll { overflow: auto; max-height: 36rem; padding: 0; }
+.scroll { overflow: auto; max-height: 24rem; padding: 0; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; }
 th, td { padding: .35rem .8rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { position: sticky; top: 0; background: var(--card); color: var(--soft); font-weight: 600; }
@@ -56,7 +56,8 @@ a { color: var(--bar0); }
 .map { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .9rem; }
 .map svg { margin-top: .4rem; } .map .cell { stroke: var(--line); fill: var(--bar0); }
 .map div { overflow-wrap: anywhere; font-size: 13.5px; }
-.map .ground { fill: var(--card); } .map svg text { font-size: 11px; }
+.map .ground { fill: var(--card); }
+.map svg text { font-size: 11px; fill: var(--ink); paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
 """
 
 _Column = tuple[str, str, str]
@@ -101,7 +102,6 @@ def report_page(
     known = [chart for chart in charts if any(value for _, values in chart.series for value in values)]
     sections = [
         _tiles(done, failed, len(uncertain)),
-        f'<div class="charts">{"".join(f"<div class=card>{svg_chart(chart)}</div>" for chart in known)}</div>',
         _section("Uncertain clips", _legend(), _table(uncertain, _UNCERTAIN), len(uncertain)),
         _section("Clips without annotation", "", _table(failed, _FAILED), len(failed)),
     ]
@@ -111,6 +111,8 @@ def report_page(
                 "Different from the earlier run", "Clips whose outcome is not the same.", _table(changes, _CHANGES), 1
             )
         )
+    bars = "".join(f"<div class=card>{svg_chart(chart)}</div>" for chart in known)
+    sections.append(_section("Figures", "", f'<div class="charts">{bars}</div>', len(known)))
     sections.append(_section("Regions by folder", _REGION_TEXT, _region_maps(done), len(done)))
     sections.append(_section("All annotated clips", "", _table(done, _CLIPS), len(done)))
     return (

@@ -3,26 +3,27 @@
 The annotation that the run made is copied to `<output root>/.fightpose/automatic/<frame_dir>.pkl` before the corrected
 one takes its place, and corrected annotations are always made anew from that copy: corrections never add up, and a
 clip whose corrections are all taken back gets its automatic annotation again, byte for byte. An annotation without the
-key `review` is automatic, so one that a later run wrote becomes the new copy.
+key `review` is automatic, so one that a later run wrote becomes the new copy. Overlays follow in a second step, which
+takes seconds a clip: `tasks.review_overlay`.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tasks.annotation import Annotation, AnnotationError, merge_dataset, read_annotation, read_split, write_annotation
 from tasks.errors import FightposeError
+from tasks.labels import group_rule
 from tasks.manifest import read_manifests
 from tasks.mapping import DATASET_NAME
 from tasks.outputs import Clip
-from tasks.receipts import WORK_FOLDER, receipt_fits, renew_receipt
+from tasks.receipts import WORK_FOLDER, overlay_shows, receipt_fits, recorded_settings, renew_receipt
 from tasks.review_apply import apply_changes
 from tasks.review_log import Change, SetExcluded, read_review, standing_changes
 from tasks.storage import atomic_path
@@ -46,6 +47,8 @@ class ReviewReport:
         Clips whose corrections could not be applied, or not all of them, each with the reason.
     counts
         Split name to number of clips in the data set.
+    redrawn
+        Clips whose overlay was drawn anew; for whoever draws them to fill in.
     """
 
     corrected: list[str] = field(default_factory=list)
@@ -54,18 +57,16 @@ class ReviewReport:
     excluded: list[str] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        """Return the report as JSON; ASCII only, as a name may hold bytes that are no UTF-8."""
-        return json.dumps(asdict(self), indent=1)
+    redrawn: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """Return the report as lines of text."""
-        lines = [f"{clip}: {problem}" for clip, problem in self.problems]
-        lines.append(
+        """Return what was done as lines of text; the problems are not in them."""
+        lines = [
             f"{len(self.corrected)} annotations corrected, {len(self.restored)} restored, "
             f"{self.unchanged} as they were, {len(self.excluded)} clips excluded"
-        )
+        ]
+        if self.redrawn:
+            lines.append(f"{len(self.redrawn)} overlays drawn anew")
         lines.append("Data set: " + ", ".join(f"{count} {name}" for name, count in self.counts.items()))
         return lines
 
@@ -89,11 +90,11 @@ def automatic_annotation(clip: Clip, output_root: Path) -> Annotation:
     AnnotationError
         If it cannot be read.
     """
-    annotation = _only(clip.annotation_path)
+    annotation = only_annotation(clip.annotation_path)
     if not is_reviewed(annotation):
         return annotation
     try:
-        return _only(automatic_path(clip, output_root))
+        return only_annotation(automatic_path(clip, output_root))
     except AnnotationError as error:
         raise AnnotationError(
             f"{clip.annotation_path}: is a corrected annotation, and the automatic one cannot be read ({error}); "
@@ -106,7 +107,7 @@ def waiting_corrections(output_root: Path) -> list[str]:
     standing = standing_changes(read_review(output_root))
     return [
         clip.frame_dir
-        for clip in _concerned(output_root, standing.keys())
+        for clip in clips_under_review(output_root, standing.keys())
         if not in_effect(clip, [entry.change for entry in standing.get(clip.frame_dir, [])])
     ]
 
@@ -114,7 +115,7 @@ def waiting_corrections(output_root: Path) -> list[str]:
 def in_effect(clip: Clip, changes: Sequence[Change]) -> bool:
     """Tell whether the annotation on disk is what these corrections give; True where there is none to correct."""
     try:
-        return _applied_changes(_only(clip.annotation_path)) == _dumped(changes)
+        return _applied_changes(only_annotation(clip.annotation_path)) == _dumped(changes)
     except AnnotationError:
         return not clip.annotation_path.exists()
 
@@ -133,9 +134,9 @@ def apply_review(output_root: Path) -> ReviewReport:
     if not output_root.is_dir():
         raise FightposeError(f"there is no output folder {output_root}; name the --output-root of an earlier run")
     report = ReviewReport()
-    with _one_at_a_time(output_root):
+    with one_at_a_time(output_root):
         standing = standing_changes(read_review(output_root))
-        clips = _concerned(output_root, standing.keys())
+        clips = clips_under_review(output_root, standing.keys())
         for clip in clips:
             changes = [entry.change for entry in standing.get(clip.frame_dir, [])]
             try:
@@ -150,7 +151,8 @@ def apply_review(output_root: Path) -> ReviewReport:
         known = {clip.frame_dir for clip in clips}
         report.problems += [(name, "there is no such clip here") for name in sorted(standing.keys() - known)]
         dataset = output_root / DATASET_NAME
-        merged = merge_dataset(read_manifests(output_root), dataset, keep=read_split(dataset))
+        groups = group_rule(recorded_settings(output_root).dataset)
+        merged = merge_dataset(read_manifests(output_root), dataset, groups, read_split(dataset))
         report.counts = merged.counts
         report.problems += [(str(path), reason) for path, reason in merged.skipped]
     return report
@@ -161,18 +163,13 @@ def _apply(clip: Clip, output_root: Path, changes: list[Change], report: ReviewR
     if not clip.annotation_path.exists():
         report.problems.append((clip.frame_dir, "has no annotation to correct"))
         return
-    current = _only(clip.annotation_path)
+    current = only_annotation(clip.annotation_path)
     automatic = automatic_annotation(clip, output_root)
     kept = automatic_path(clip, output_root)
     # A rerun passes over a clip whose receipt fits; a clip that was outdated before stays so.
     fits = receipt_fits(clip, output_root)
     if not changes:
-        if is_reviewed(current):
-            _copy(kept, clip.annotation_path)
-            report.restored.append(clip.frame_dir)
-            if fits:
-                renew_receipt(clip, output_root)
-        kept.unlink(missing_ok=True)
+        _restore(clip, output_root, current, fits, report)
         return
     applied = apply_changes(automatic, changes)
     if _applied_changes(current) != _dumped(changes) and _outdated(clip, kept if is_reviewed(current) else None):
@@ -195,6 +192,19 @@ def _apply(clip: Clip, output_root: Path, changes: list[Change], report: ReviewR
     report.corrected.append(clip.frame_dir)
 
 
+def _restore(clip: Clip, output_root: Path, current: Annotation, fits: bool, report: ReviewReport) -> None:
+    """Give a clip without corrections its automatic annotation again."""
+    kept = automatic_path(clip, output_root)
+    if is_reviewed(current):
+        _copy(kept, clip.annotation_path)
+        report.restored.append(clip.frame_dir)
+        if fits:
+            renew_receipt(clip, output_root)
+    if overlay_shows(clip, output_root) is None:
+        # Else the copy says that the overlay is still to be drawn anew.
+        kept.unlink(missing_ok=True)
+
+
 def _outdated(clip: Clip, kept: Path | None) -> bool:
     """Tell whether a clip is newer than its automatic annotation; a clip that is gone is not."""
     try:
@@ -214,7 +224,7 @@ def _empty(automatic: Annotation, changes: list[Change]) -> Annotation:
     return annotation
 
 
-def _concerned(output_root: Path, named: Iterable[str]) -> list[Clip]:
+def clips_under_review(output_root: Path, named: Iterable[str]) -> list[Clip]:
     """Return the clips that have corrections, or had some when they were last applied."""
     wanted = set(named)
     clips = read_manifests(output_root)
@@ -232,7 +242,7 @@ def _dumped(changes: Sequence[Change]) -> list[dict[str, Any]]:
     return [change.model_dump(mode="json") for change in changes]
 
 
-def _only(path: Path) -> Annotation:
+def only_annotation(path: Path) -> Annotation:
     """Return the one annotation of a single clip's file."""
     annotations = read_annotation(path)["annotations"]
     if len(annotations) != 1:
@@ -249,8 +259,8 @@ def _copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def _one_at_a_time(output_root: Path) -> Iterator[None]:
-    """Keep two processes from applying corrections to one output root at the same time."""
+def one_at_a_time(output_root: Path) -> Iterator[None]:
+    """Keep two threads or processes from changing annotations and receipts of one output root at the same time."""
     path = output_root / WORK_FOLDER / "review" / "apply.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as stream:

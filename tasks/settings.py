@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
+from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tasks.camera_weights import CameraWeights
 
@@ -178,6 +179,55 @@ class OverlaySettings(_Group):
     overlay_regions: bool = Field(False, description="Show the five regions with their learned weights.")
 
 
+class DatasetSettings(_Group):
+    """Which class each clip is of, and which clips stay together in the splits of the merged data set.
+
+    None of it alters poses, ranking or overlay. A clip's label is the first that the CSV file, the pattern or the
+    folders give; else 1 below a folder `Fight` and 0 elsewhere.
+    """
+
+    classes: dict[str, int] = Field(
+        default_factory=dict,
+        description="Class number by name, such as Fall: 2, of folders (the innermost counts) or of what the pattern "
+        "finds; empty: Fight 1, all else 0.",
+    )
+    labels: Path | None = Field(None, description="CSV file with the columns clip and label; goes before all else.")
+    label_pattern: str | None = Field(
+        None, description="Regular expression on a clip's path whose first group, or whole match, names the class."
+    )
+    groups: Path | None = Field(
+        None, description="CSV file with the columns clip and group; a group is in one split only."
+    )
+    group_pattern: str | None = Field(
+        None,
+        description="Regular expression on a clip's path that finds its camera or source video, which is in one split "
+        "only.",
+    )
+
+    @field_validator("labels", "groups")
+    @classmethod
+    def _found_again(cls, path: Path | None) -> Path | None:
+        """Make paths absolute: a later retry, from another folder, reads the files again."""
+        return path and path.absolute()
+
+    @field_validator("classes")
+    @classmethod
+    def _class_numbers(cls, classes: dict[str, int]) -> dict[str, int]:
+        """Refuse what no network has an output for."""
+        if any(number < 0 for number in classes.values()):
+            raise ValueError("class numbers start at 0")
+        return classes
+
+    @model_validator(mode="after")
+    def _one_source_of_each(self) -> DatasetSettings:
+        """Refuse settings of which one could never have an effect."""
+        if self.label_pattern is not None and not self.classes:
+            raise ValueError("label_pattern needs classes: they give the numbers of the names that it finds")
+        if self.groups is not None and self.group_pattern is not None:
+            raise ValueError("groups and group_pattern exclude each other")
+        return self
+
+
 class Settings(_Group):
     """All settings of a run."""
 
@@ -186,6 +236,7 @@ class Settings(_Group):
     selection: SelectionSettings = SelectionSettings()
     scoring: ScoringSettings = ScoringSettings()
     overlay: OverlaySettings = OverlaySettings()
+    dataset: DatasetSettings = DatasetSettings()
 
     def resolve(self, model: Thresholds) -> Settings:
         """Return the settings with every open threshold taken from the model's entry."""

@@ -63,7 +63,7 @@ def write_weights(path: Path, weights: Mapping[str, float]) -> None:
         raise FightposeError(f"cannot write {path}: {error.strerror or error}; choose another file") from error
 
 
-WHOLE = ("weights", "camera_weights")
+WHOLE = ("weights", "camera_weights", "classes")
 """Settings that are dicts themselves: half of one and half of another would be neither."""
 
 

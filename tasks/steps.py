@@ -24,10 +24,12 @@ from prefect.tasks import Task, exponential_backoff
 from tasks.annotation import build_annotation, write_annotation
 from tasks.errors import FightposeError
 from tasks.involvement import rank_involvement, select_people
+from tasks.mapping import MappingReport, verify_mapping
 from tasks.outputs import Clip
 from tasks.overlay import write_overlay
 from tasks.poses import entry_of, extract_poses, model_of
 from tasks.progress import Progress, report
+from tasks.quarantine import quarantine
 from tasks.receipts import poses_path
 from tasks.records import Involvement, Poses, RegionScores, RegionWeights, Tracks, VideoInfo
 from tasks.region_weights import learn_region_weights
@@ -173,3 +175,15 @@ def overlay(clip: Clip, video: VideoInfo, tracks: Tracks, people: Involvement, s
     """Write the clip's overlay video in a second pass over its frames."""
     write_overlay(decode_frames(video), video, tracks, people, clip.overlay_path, settings)
     return clip.overlay_path
+
+
+@task(name="verify-mapping", **_quick)
+def verify(output_root: Path, deep: bool = False) -> MappingReport:
+    """Compare annotations, overlays, inputs and recorded failures below an output root."""
+    return verify_mapping(output_root, deep)
+
+
+@task(name="quarantine", **_quick)
+def set_aside(report: MappingReport) -> list[tuple[Path, Path]]:
+    """Move corrupt outputs out of the way."""
+    return quarantine(report)

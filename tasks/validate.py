@@ -93,13 +93,15 @@ def validate_annotation(annotation: Annotation) -> list[Problem]:
     return problems
 
 
-def validate_dataset(data: dict[str, Any]) -> list[Problem]:
+def validate_dataset(data: dict[str, Any], group_of: Callable[[str], str] | None = None) -> list[Problem]:
     """Check a merged data set: its annotations, and that each is in exactly one split.
 
     Parameters
     ----------
     data
         As `tasks.annotation.read_annotation` gives it.
+    group_of
+        Gives the group of an identifier: no group may stand in two splits.
     """
     names = [str(annotation.get("frame_dir")) for annotation in data["annotations"]]
     dealt = Counter(name for members in data["split"].values() for name in members)
@@ -107,9 +109,21 @@ def validate_dataset(data: dict[str, Any]) -> list[Problem]:
     problems += [Problem("split-leak", f"{name} stands in the splits {n} times") for name, n in dealt.items() if n > 1]
     problems += [Problem("split-incomplete", f"{name} is in no split") for name in sorted({*names} - {*dealt})]
     problems += [Problem("split-unknown", f"{name} is in a split only") for name in sorted({*dealt} - {*names})]
+    problems += _group_leaks(data["split"], group_of) if group_of else []
     for name, annotation in zip(names, data["annotations"], strict=True):
         problems += [Problem(problem.rule, f"{name}: {problem.text}") for problem in validate_annotation(annotation)]
     return problems
+
+
+def _group_leaks(split: dict[str, list[str]], group_of: Callable[[str], str]) -> Iterator[Problem]:
+    """Yield groups whose clips stand in more than one split."""
+    sides: dict[str, set[str]] = {}
+    for name, members in split.items():
+        for member in members:
+            sides.setdefault(group_of(member), set()).add(name)
+    for group, names in sorted(sides.items()):
+        if len(names) > 1:
+            yield Problem("group-leak", f"the group {group} stands in the splits {', '.join(sorted(names))}")
 
 
 def _keys(annotation: Annotation) -> Iterator[Problem]:
@@ -258,6 +272,9 @@ def _missing_is_zero(annotation: Annotation) -> Iterator[Problem]:
         yield Problem("person-missing", f"person {int(np.argmin(seen.any(-1))) + 1} is in no frame")
     if (seen & ~keypoints.any((-1, -2))).any():
         yield Problem("person-at-origin", "a person has scores, but all joints are at 0, 0")
+    elif "schema_version" in annotation and ((scores > 0) & ~keypoints.any(-1)).any():
+        # Other programs may mean the corner of the frame; ours writes fractions of pixels.
+        yield Problem("joint-at-origin", "a joint has a score, but is at 0, 0, as missing ones are")
     if "bbox" in annotation:
         boxed = annotation["bbox"].any(-1)
         if (seen & ~boxed).any():

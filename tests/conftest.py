@@ -19,11 +19,11 @@ from tests.tasks.people import STANDING
 prepare_environment(console_level="CRITICAL")
 
 
-SET_APART = ("integration", "browser")
+SET_APART = ("integration", "browser", "client")
 """Markers of tests that run only when they are asked for by name, whatever other markers are.
 
-Integration tests take minutes. Playwright keeps an event loop running in the process that it was used in, which
-Prefect's tests cannot have.
+Integration tests take minutes; the client's need an environment of its own. Playwright keeps an event loop running in
+the process that it was used in, which Prefect's tests cannot have.
 """
 
 

@@ -55,7 +55,11 @@ def make_outputs(folder: Path, count: int, names: Sequence[str] = (), overlays: 
         name = names[number] if number < len(names) else f"clip{number}.mp4"
         path = source / ("Fight" if number < (count + 1) // 2 else "Walk") / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"clip")
+        if overlays:
+            # A real clip, from which the overlay can be drawn anew.
+            write_video(path, plain_frames(20, 128, 96))
+        else:
+            path.write_bytes(b"clip")
         paths.append(path)
     clips = [find_clip(path, source, root) for path in paths]
     write_manifest(root, source, clips)

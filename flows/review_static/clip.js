@@ -169,6 +169,15 @@ export class ClipView {
     if (ids.length) this.choose(ids[Math.min(Math.max(ids.indexOf(this.selected) + step, 0), ids.length - 1)]);
   }
 
+  /** Show the clip as the server has it now; what is being written is not lost. */
+  async refresh() {
+    const clip = await attempt(() => getClip(this.clip.id));
+    if (clip) {
+      this.clip = clip;
+      this.paint();
+    }
+  }
+
   /** Send something to the server and show the clip as it is then. */
   async send(action, body = {}) {
     const clip = await attempt(() => post(`/api/clips/${this.clip.id}/${action}`, body));

@@ -83,7 +83,7 @@ async function neighbour(step) {
 async function recount() {
   const data = await attempt(() => getClips(state.query));
   if (!data || !state.data) return;
-  state.data.counts = data.counts;
+  Object.assign(state.data, { counts: data.counts, drawing: data.drawing, draw_errors: data.draw_errors });
   paintFrame();
 }
 
@@ -93,12 +93,13 @@ function paintFrame() {
   const waiting = data.counts.state.waiting;
   document.title = state.clip ? `${state.clip.clip.name} | fightpose review` : "fightpose review";
   const reading = data.unread ? `${counted(data.unread, "clip")} still being read` : "";
+  const drawing = data.drawing ? `${counted(data.drawing, "overlay")} being drawn anew` : "";
   document.getElementById("top").replaceChildren(
     el("a", { href: "#/", class: "brand" }, "fightpose ", el("span", {}, "review")),
     el("span", { class: "root" }, data.root),
     el("span", { class: "soft", id: "totals" }, [counted(data.clip_count, "clip"),
       `${data.counts.state.checked.toLocaleString("en")} checked`,
-      `${data.counts.state.corrected.toLocaleString("en")} corrected`, reading].filter(Boolean).join("  |  ")),
+      `${data.counts.state.corrected.toLocaleString("en")} corrected`, reading, drawing].filter(Boolean).join("  |  ")),
     el("span", { class: "spring" }),
     el("span", { class: "soft" }, `signed ${data.who}`),
     el("button", { type: "button", onclick: switchTheme }, "Light / dark"),
@@ -129,8 +130,8 @@ function showHelp() {
 
 /** Say what applying does and offer to do it. */
 function askToApply() {
-  const text = "Annotations and dataset.pkl are written anew from the corrections. The automatic annotations are kept, "
-    + "and every correction can still be taken back.";
+  const text = "Annotations and dataset.pkl are written anew from the corrections, then the overlays of clips that look "
+    + "different now. The automatic annotations are kept, and every correction can still be taken back.";
   const start = el("button", { type: "button", id: "apply-now", class: "strong", onclick: applyNow }, "Apply corrections");
   openDialog("Apply corrections", [el("p", {}, text)], start);
   start.focus();
@@ -146,9 +147,15 @@ async function applyNow() {
     document.getElementById("dialog").close();
     return;
   }
+  const lines = [...result.lines];
+  if (result.drawing) lines.push(`${counted(result.drawing, "overlay")} being drawn anew; go on meanwhile`);
   openDialog(result.problems ? "Applied, with problems" : "Applied",
-    [el("ul", { id: "applied" }, result.lines.map((line) => el("li", {}, line)))]);
-  await attempt(route);
+    [el("ul", { id: "applied" }, lines.map((line) => el("li", {}, line)))]);
+  if (state.clip) {
+    // Not opened anew: the video stays at its frame.
+    await state.clip.refresh();
+    await recount();
+  } else await attempt(route);
 }
 
 /** Change between light and dark, whatever the system prefers. */
@@ -187,9 +194,16 @@ function galleryKey(event) {
   return Boolean(action) || moveAmongCards(event.key);
 }
 
-/** Look again while rows are missing, without disturbing someone who looks at a clip or writes. */
+/** Look again while rows are missing or overlays are drawn, without disturbing someone who looks at a clip or writes. */
 async function poll() {
-  if (state.data?.unread && !state.clip && document.activeElement?.id !== "search") await attempt(route);
+  const { data, clip } = state;
+  const before = data?.drawing;
+  if (before && clip) {
+    await recount();
+    if (clip === state.clip && state.data.drawing !== before) await clip.refresh();
+  } else if ((data?.unread || before) && !clip && document.activeElement?.id !== "search") await attempt(route);
+  const errors = state.data?.draw_errors || [];
+  if (before && !state.data.drawing && errors.length) say(`${counted(errors.length, "overlay")} not drawn anew: ${errors[0]}`, "error");
   setTimeout(poll, POLL_MS);
 }
 

@@ -2,6 +2,11 @@
 
 import { el } from "./api.js";
 
+/** Return the address of a clip's overlay video, another one for each time that it was drawn; null without one. */
+function addressOf(clip) {
+  return clip.video ? `/videos/${clip.id}?v=${clip.video}` : null;
+}
+
 /**
  * Return the player of a clip.
  *
@@ -15,7 +20,7 @@ export class Player {
     this.showAll = false;
     this.selected = null;
     this.onframe = onframe;
-    this.video = el("video", { src: clip.video ? `/videos/${clip.id}` : null, muted: true, playsinline: true,
+    this.video = el("video", { src: addressOf(clip), muted: true, playsinline: true,
       preload: "auto", "aria-label": "Overlay video" });
     // Attribute alone is not enough: a browser refuses to play a video that might sound without a press.
     this.video.muted = true;
@@ -103,9 +108,15 @@ export class Player {
     this.video.playbackRate = Number(this.speed.value);
   }
 
-  /** Take over the clip as corrected. */
+  /** Take over the clip as corrected, and its video where that was drawn anew. */
   update(clip, selected) {
+    const redrawn = clip.video && clip.video !== this.clip.video;
     this.clip = clip;
+    if (redrawn) {
+      const { frame } = this;
+      this.video.addEventListener("loadedmetadata", () => this.seek(frame), { once: true });
+      this.video.src = addressOf(clip);
+    }
     this.selected = selected;
     this.draw();
   }

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.annotation import ALL_SPLIT, Annotation, AnnotationError
-from tasks.records import NUM_KEYPOINTS
+from tasks.records import NUM_KEYPOINTS, REGIONS
 from tasks.safe_pickle import safe_load
 from tasks.validate import CONTRACT_KEYS, validate_annotation
 
@@ -142,11 +142,22 @@ def _from_persons(value: dict[str, Any], frame_dir: str | None) -> Annotation:
         "track_ids": np.array([person["track_id"] for person in persons], np.int32),
         "composite_scores": _column(persons, "composite_score"),
         "track_quality": _column(persons, "track_quality"),
-        **{
-            key: {name: _column([person[key] for person in persons], name) for name in persons[0][key]}
-            for key in ("score_breakdown", "region_breakdown")
-        },
+        **_breakdowns(persons),
     }
+
+
+def _breakdowns(persons: list[dict[str, Any]]) -> dict[str, dict[str, npt.NDArray[np.float32]]]:
+    """Return what people's scores are made of, as far as all of them have it and the regions are those that we know."""
+    found = {}
+    for key in ("score_breakdown", "region_breakdown"):
+        names = tuple(persons[0].get(key) or ())
+        if key == "region_breakdown" and set(names) == set(REGIONS):
+            names = REGIONS
+        elif key == "region_breakdown":
+            continue
+        if names:
+            found[key] = {name: _column([person[key] for person in persons], name) for name in names}
+    return found
 
 
 def _from_pyskl(item: dict[str, Any]) -> Annotation:

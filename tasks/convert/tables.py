@@ -44,8 +44,8 @@ def ids_of(annotation: Annotation) -> list[int]:
 def pose_table(annotation: Annotation) -> pd.DataFrame:
     """Return the poses as a table: a row for each person and frame in which the person is.
 
-    Columns: frame_dir, frame (from 0), rank (from 1), track_id, filled, x1, y1, x2, y2 in pixels, and for each joint
-    `<name>_x`, `<name>_y`, `<name>_score`. Rows are sorted by frame and rank.
+    Columns: frame_dir (bytes that are no UTF-8 escaped), frame (from 0), rank (from 1), track_id, filled, x1, y1, x2,
+    y2 in pixels, and for each joint `<name>_x`, `<name>_y`, `<name>_score`. Rows are sorted by frame and rank.
     """
     import pandas as pd
 
@@ -55,7 +55,8 @@ def pose_table(annotation: Annotation) -> pd.DataFrame:
     scores = annotation["keypoint_score"][people, frames]
     filled = annotation.get("filled", np.zeros(annotation["keypoint"].shape[:2], np.bool_))
     table = {
-        "frame_dir": annotation["frame_dir"],
+        # A name that is no UTF-8 holds lone surrogates, which neither files nor Arrow's strings can hold.
+        "frame_dir": annotation["frame_dir"].encode("utf-8", "backslashreplace").decode("utf-8"),
         "frame": frames,
         "rank": people + 1,
         "track_id": np.array(ids_of(annotation))[people],
@@ -73,9 +74,7 @@ def pose_table(annotation: Annotation) -> pd.DataFrame:
 
 def write_csv(path: Path, annotation: Annotation) -> None:
     """Write the table of poses as CSV, in UTF-8."""
-    text = pose_table(annotation).to_csv(index=False, float_format="%.3f")
-    # A name that is no UTF-8 holds lone surrogates, which cannot be written as they are.
-    write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    write_text(path, pose_table(annotation).to_csv(index=False, float_format="%.3f"))
 
 
 def write_parquet(path: Path, annotation: Annotation) -> None:

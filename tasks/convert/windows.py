@@ -14,6 +14,8 @@ import numpy as np
 
 from tasks.annotation import Annotation
 from tasks.errors import FightposeError
+from tasks.labels import lookup
+from tasks.output_pairs import normal
 
 WindowLabel = Callable[[Annotation, int, int], int]
 """Gives the label of the frames from one number up to another, the latter excluded."""
@@ -82,7 +84,8 @@ def label_by_intervals(path: Path) -> WindowLabel:
     Parameters
     ----------
     path
-        UTF-8. `clip` is the identifier; `start` and `stop` are frame numbers from 0, `stop` excluded.
+        UTF-8. `clip` is the identifier or its last part, with or without ending, as in `tasks.labels.labels_by_csv`;
+        `start` and `stop` are frame numbers from 0, `stop` excluded.
 
     Raises
     ------
@@ -94,8 +97,10 @@ def label_by_intervals(path: Path) -> WindowLabel:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             for row in csv.DictReader(stream):
                 interval = (int(row["start"]), int(row["stop"]), int(row["label"]))
-                intervals.setdefault(row["clip"], []).append(interval)
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+                if not 0 <= interval[0] < interval[1] or interval[2] < 0:
+                    raise ValueError(f"{row['clip']} has no such interval or label: {interval}")
+                intervals.setdefault(normal(row["clip"].strip()), []).append(interval)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise FightposeError(
             f"cannot read {path}: {error}; it needs the columns clip, start, stop and label, with whole numbers"
         ) from error
@@ -104,7 +109,7 @@ def label_by_intervals(path: Path) -> WindowLabel:
         """Look for the interval that covers most of the window."""
         covered = [
             (min(stop, end) - max(start, begin), label)
-            for begin, end, label in intervals.get(annotation["frame_dir"], [])
+            for begin, end, label in lookup(intervals, annotation["frame_dir"]) or []
         ]
         most, label = max(covered, default=(0, 0))
         return label if most > 0 and 2 * most >= stop - start else 0

@@ -42,8 +42,8 @@ def track_people(poses: Poses, settings: TrackingSettings) -> Tracks:
     -------
     The people seen in at least `track_min_hits` frames, sorted by frame, then by track ID; IDs count from 1 in the
     order of first appearance. Our own tracker also fills short gaps (`Tracks.filled`), smooths the boxes over time and
-    leaves out tracks with fewer than 3 x `track_min_hits` detections of at least `track_high_thresh`; the others have
-    their own rules.
+    leaves out tracks with fewer than 3 x `track_min_hits` detections (in shorter clips: one in each frame) of at least
+    `track_high_thresh`; the others have their own rules.
 
     Raises
     ------
@@ -60,7 +60,9 @@ def track_people(poses: Poses, settings: TrackingSettings) -> Tracks:
         patience = round(settings.track_max_disappeared * poses.fps / 30)
         track_id = Follower(poses, find_doubles(poses), high, low, patience).run()
         track_id = link_fragments(poses, merge_doubles(poses, track_id))
-        track_id = drop_ghosts(poses, track_id, high, STRONG_PER_HIT * settings.track_min_hits)
+        # Nobody is seen more often than the clip has frames.
+        strong = min(STRONG_PER_HIT * settings.track_min_hits, poses.frame_count)
+        track_id = drop_ghosts(poses, track_id, high, strong)
         tracks = smooth_boxes(fill_gaps(poses, _without_short(track_id, settings.track_min_hits)))
     else:
         track_id = follow_published(poses, settings.tracker, settings.track_max_disappeared)

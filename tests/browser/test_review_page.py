@@ -135,6 +135,40 @@ def test_the_keyboard_alone_reviews_a_clip(open_page, outputs):
     assert page.inner_text("#apply") == "Apply"
 
 
+def test_a_wrong_order_is_corrected_from_the_page_to_the_data_set(open_page, outputs):
+    """The whole loop: seen, put right, applied; annotation, data set and overlay are the corrected ones."""
+    clip = outputs.clips[0]
+    before = clip.overlay_path.read_bytes()
+    page = open_page(outputs.root)
+    open_clip(page, "one")
+    page.wait_for_function("() => document.querySelector('video').readyState >= 2")
+    old = page.get_attribute("video", "src")
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    assert order_shown(page) == [3, 2, 1]
+    page.click("li[data-person='3']")
+    page.keyboard.press("b")
+    page.wait_for_selector("li[data-person='3'] button[aria-pressed=true]")
+    wait_for_order(page, 2, 1, 3)
+    page.click("#apply")
+    page.click("#apply-now")
+    page.wait_for_selector("#applied")
+    assert "1 overlay being drawn anew" in page.inner_text("#applied")
+    page.keyboard.press("Escape")
+    # The page shows the new video by itself, without a reload, at the frame where the old one stood.
+    page.wait_for_function("old => document.querySelector('video').getAttribute('src') !== old", arg=old)
+    page.wait_for_function("() => document.querySelector('video').readyState >= 2")
+    page.wait_for_function("() => document.querySelector('video').currentTime > 5 / 25")
+    assert page.inner_text(".counter") == "frame 5 of 20"
+    assert "being drawn" not in page.inner_text("#totals")
+    for path in (clip.annotation_path, outputs.root / "dataset.pkl"):
+        annotations = {one["frame_dir"]: one for one in read_annotation(path)["annotations"]}
+        corrected = annotations[clip.frame_dir]
+        assert corrected["track_ids"].tolist() == [2, 1, 3]
+        assert corrected["automatic"]["track_ids"].tolist() == [3, 2, 1]
+    assert clip.overlay_path.read_bytes() != before
+
+
 @pytest.mark.parametrize("name", ["one", "three", "four"])
 def test_the_video_plays_and_the_chart_keeps_step(open_page, outputs, name):
     """In every container that overlays have; frames are stepped exactly."""

@@ -1,123 +1,118 @@
 """Annotations in mmaction2 itself: its PoseDataset, its STGCN++ pipelines, one training step and one prediction.
 
-Runs only where mmaction2 is installed, which needs an environment of its own. What it takes there: torch, mmengine,
-mmcv-lite, `setuptools<81`, einops, `importlib_metadata<9`, and mmaction2 1.2.0 without its dependencies. With the
-environment variable FIGHTPOSE_ANNOTATIONS set to an output folder, the files in it are loaded as well.
+mmaction2 stands in an environment of its own (`make test-client`), as on a training machine: it reads the files with
+its own pickle and its own numpy, and nothing of this program is importable there.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tasks.annotation import merge_dataset, write_annotation
-from tasks.convert.files import Layout, convert_file
-from tests.tasks.samples import sample_annotation, sample_clip
+from tasks.annotation import read_annotation, write_annotation
+from tasks.convert.files import Layout, convert_file, window_file
+from tests.client.conftest import LENGTHS, MOST_PEOPLE
+from tests.client.mmaction_runs import PIPELINES
+from tests.tasks.samples import sample_annotation
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("mmaction")
+pytestmark = pytest.mark.client
 
-CONFIG = "skeleton/stgcnpp/stgcnpp_8xb16-joint-u100-80e_ntu60-xsub-keypoint-2d.py"
-PIPELINES = ("train_pipeline", "val_pipeline", "test_pipeline")
-
-
-@pytest.fixture(scope="module")
-def mmaction():
-    """Return the registries and the STGCN++ configuration for two classes."""
-    # The wheel lacks this subpackage, which nothing of STGCN++ uses but its import does.
-    for name in ("mmaction.models.localizers.drn", "mmaction.models.localizers.drn.drn"):
-        module = types.ModuleType(name)
-        module.DRN = type("DRN", (), {})
-        module.__path__ = []
-        sys.modules.setdefault(name, module)
-    import mmaction
-    from mmaction.registry import DATASETS, MODELS
-    from mmaction.utils import register_all_modules
-    from mmengine.config import Config
-
-    register_all_modules(True)
-    config = Config.fromfile(str(Path(mmaction.__file__).parent / ".mim/configs" / CONFIG))
-    config.model.cls_head.num_classes = 2
-    for name in PIPELINES:
-        for step in config[name]:
-            if step["type"] == "UniformSampleFrames":
-                step["num_clips"] = 1
-    return types.SimpleNamespace(datasets=DATASETS, models=MODELS, config=config)
+INPUT = "(1, 2, 100, 17, 3)"
+"""One clip, two people, 100 sampled frames, 17 joints, x, y and score."""
 
 
-def dataset(mmaction, path: Path, split: str, pipeline: str):
-    """Open a file as mmaction2 does for training or testing."""
-    return mmaction.datasets.build(
-        {
-            "type": "PoseDataset",
-            "ann_file": str(path),
-            "pipeline": mmaction.config[pipeline],
-            "split": split,
-            "test_mode": pipeline != "train_pipeline",
+def require_sound(answer: dict) -> None:
+    """Hold every pass of an answer against what the network takes."""
+    assert answer["passes"]
+    for passed in answer["passes"]:
+        assert passed["labels"], passed
+        assert passed["shapes"] == [INPUT], passed
+        assert passed["finite"], passed
+
+
+def test_files_of_real_clips_of_any_length_pass_every_pipeline(mmaction, outputs_by_length):
+    """What `fightpose annotate` wrote, one frame to a thousand: the file of each video, with its label."""
+    files = sorted(outputs_by_length.rglob("*_enhanced_stgcn_annotation.pkl"))
+    found = {read_annotation(path)["annotations"][0]["total_frames"] for path in files}
+    assert found == set(LENGTHS)
+    answer = mmaction([(path, "all") for path in files])
+    require_sound(answer)
+    assert len(answer["passes"]) == len(files) * len(PIPELINES)
+    for passed in answer["passes"]:
+        assert passed["labels"] == [int("/Fight/" in passed["file"])]
+
+
+def test_the_merged_data_set_of_real_clips_trains_and_predicts(mmaction, outputs_by_length):
+    """Every split passes every pipeline; one step changes the network, and predictions are probabilities."""
+    dataset = outputs_by_length / "dataset.pkl"
+    split = read_annotation(dataset)["split"]
+    answer = mmaction([(dataset, name) for name, members in split.items() if members], training=dataset)
+    require_sound(answer)
+    for passed in answer["passes"]:
+        assert sorted(passed["names"]) == split[passed["split"]]
+    training = answer["training"]
+    assert np.isfinite(training["loss"])
+    assert training["loss"] > 0
+    assert training["moved"]
+    assert len(training["scores"]) == len(split["val"])
+    np.testing.assert_allclose(np.sum(training["scores"], axis=1), 1, atol=1e-5)
+
+
+def test_any_number_of_real_people_passes_and_the_first_two_reach_the_network(mmaction, outputs_by_people, tmp_path):
+    """One person up to as many as the model finds; a file cut to its first two ranks gives the same input."""
+    counts = [len(read_annotation(path)["annotations"][0]["keypoint"]) for path in outputs_by_people]
+    assert counts == list(range(1, MOST_PEOPLE + 1))
+    pairs = []
+    for path in outputs_by_people[1:]:
+        (annotation,) = read_annotation(path)["annotations"]
+        first_two = {
+            key: annotation[key] for key in ("frame_dir", "total_frames", "img_shape", "original_shape", "label")
         }
+        first_two |= {key: annotation[key][:2] for key in ("keypoint", "keypoint_score")}
+        write_annotation(tmp_path / path.name, [first_two])
+        pairs.append((path, tmp_path / path.name))
+    answer = mmaction([(path, "all") for path in outputs_by_people], pairs)
+    require_sound(answer)
+    assert answer["pairs"] == [0.0] * len(pairs)
+
+
+def test_every_size_passes_every_pipeline(mmaction, tmp_path):
+    """People and lengths in every combination, from synthetic scenes; and more people than any model finds here."""
+    files = []
+    for people in (1, 2, 3, 9):
+        for frames in (1, 2, 17, 99, 100, 101, 1000):
+            files.append(tmp_path / f"{people}-{frames}.pkl")
+            write_annotation(files[-1], [sample_annotation(people, frames)])
+    answer = mmaction([(path, "all") for path in files])
+    require_sound(answer)
+    assert len(answer["passes"]) == len(files) * len(PIPELINES)
+
+
+def test_converted_files_and_windows_pass_too(mmaction, outputs_by_length, tmp_path):
+    """Without our extra keys the inputs are the same, in float16 nearly; a long clip's windows are clips."""
+    source = next(outputs_by_length.rglob("Fight/100_enhanced_stgcn_annotation.pkl"))
+    for layout in (Layout.PYSKL, Layout.PYSKL_HALF):
+        convert_file(source, tmp_path / f"{layout}.pkl", layout)
+    long = next(outputs_by_length.rglob("Fight/1000_enhanced_stgcn_annotation.pkl"))
+    window_file(long, tmp_path / "windows.pkl", 100, 50)
+    answer = mmaction(
+        [(tmp_path / "windows.pkl", "all")], [(source, tmp_path / f"{name}.pkl") for name in ("pyskl", "pyskl-float16")]
     )
-
-
-@pytest.mark.parametrize("pipeline", PIPELINES)
-@pytest.mark.parametrize("frames", [1, 2, 17, 99, 100, 101, 1000])
-@pytest.mark.parametrize("people", [1, 2, 3, 9])
-def test_every_size_passes_every_pipeline(mmaction, tmp_path, people, frames, pipeline):
-    """From one person in one frame to nine in a thousand; the first two people reach the network."""
-    write_annotation(tmp_path / "a.pkl", [sample_annotation(people, frames)])
-    found = dataset(mmaction, tmp_path / "a.pkl", "all", pipeline)
-    assert len(found) == 1
-    inputs = found[0]["inputs"]
-    assert inputs.shape == (1, 2, 100, 17, 3)
-    assert torch.isfinite(inputs).all()
-    assert found[0]["data_samples"].gt_label.tolist() == [1]
-
-
-def test_a_merged_data_set_trains_and_predicts(mmaction, tmp_path):
-    """One step down and one prediction, without a NaN."""
-    from mmengine.dataset import pseudo_collate
-
-    clips = [
-        sample_clip(f"{folder}/{i}.mp4", output_root=tmp_path) for folder in ("Fight", "NonFight") for i in range(6)
-    ]
-    for clip in clips:
-        write_annotation(clip.annotation_path, [sample_annotation(2, 40, clip.relative)])
-    merge_dataset(clips, tmp_path / "dataset.pkl")
-    parts = {split: dataset(mmaction, tmp_path / "dataset.pkl", split, "train_pipeline") for split in ("train", "val")}
-    assert (len(parts["train"]), len(parts["val"])) == (8, 2)
-    model = mmaction.models.build(mmaction.config.model)
-    data = model.data_preprocessor(pseudo_collate([parts["train"][0], parts["train"][1]]), True)
-    losses = model.loss(**data)
-    losses["loss_cls"].backward()
-    assert torch.isfinite(losses["loss_cls"])
-    model.eval()
-    with torch.no_grad():
-        scores = torch.stack([result.pred_score for result in model.predict(**data)])
-    assert torch.isfinite(scores).all()
-
-
-@pytest.mark.parametrize("layout", [Layout.PYSKL, Layout.PYSKL_HALF])
-def test_converted_files_pass_too(mmaction, tmp_path, layout):
-    """Without our extra keys, and in float16."""
-    write_annotation(tmp_path / "a.pkl", [sample_annotation(3, 50)])
-    convert_file(tmp_path / "a.pkl", tmp_path / "b.pkl", layout)
-    first, second = (dataset(mmaction, tmp_path / name, "all", "val_pipeline")[0] for name in ("a.pkl", "b.pkl"))
-    np.testing.assert_allclose(first["inputs"], second["inputs"], atol=5e-3)
+    require_sound(answer)
+    assert all(len(passed["labels"]) == 19 for passed in answer["passes"])
+    assert answer["pairs"][0] == 0
+    assert 0 < answer["pairs"][1] < 5e-3
 
 
 @pytest.mark.skipif("FIGHTPOSE_ANNOTATIONS" not in os.environ, reason="needs FIGHTPOSE_ANNOTATIONS, an output folder")
-@pytest.mark.parametrize("pipeline", PIPELINES)
-def test_real_outputs_pass_every_pipeline(mmaction, pipeline):
-    """The files of a run over real clips, single ones and the merged one."""
+def test_outputs_of_an_earlier_run_pass_every_pipeline(mmaction):
+    """The files of your own run, single ones and the merged one."""
     root = Path(os.environ["FIGHTPOSE_ANNOTATIONS"])
-    files = [(path, "all") for path in root.rglob("*_enhanced_stgcn_annotation.pkl")]
-    files += [(root / "dataset.pkl", "train")]
-    assert len(files) > 1
-    for path, split in files:
-        found = dataset(mmaction, path, split, pipeline)
-        for index in range(len(found)):
-            assert torch.isfinite(found[index]["inputs"]).all(), path
+    files = [(path, "all") for path in sorted(root.rglob("*_enhanced_stgcn_annotation.pkl"))]
+    assert files
+    split = read_annotation(root / "dataset.pkl")["split"]
+    files += [(root / "dataset.pkl", name) for name, members in split.items() if members]
+    require_sound(mmaction(files))

@@ -77,6 +77,12 @@ def test_a_threshold_out_of_range_is_refused(tmp_path):
     assert "--score-thr" in _run("annotate", tmp_path, "--output-root", tmp_path, "--score-thr", "3", expect=2)
 
 
+def test_settings_that_contradict_each_other_are_one_line(tmp_path):
+    """In plain words, without the validator's own."""
+    error = _run("annotate", tmp_path, "--output-root", tmp_path / "out", "--label-pattern", "a", expect=2)
+    assert error == "error: label_pattern needs classes: they give the numbers of the names that it finds\n"
+
+
 def test_verify_of_a_folder_without_outputs_is_one_line(tmp_path):
     """A folder that holds nothing of ours is no success."""
     assert "error:" in _run("verify", tmp_path / "nowhere", expect=2)

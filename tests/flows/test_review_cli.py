@@ -16,6 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from flows import cli
+from flows.cli_output import Output
 from flows.options import with_settings_file
 from flows.review_serve import serve
 from tasks.errors import FightposeError
@@ -101,4 +102,4 @@ def test_a_port_that_is_taken_is_one_line(tmp_path):
         other.bind(("127.0.0.1", 0))
         other.listen()
         with pytest.raises(FightposeError, match="cannot be used"):
-            serve(outputs.root, other.getsockname()[1], "tester")
+            serve(outputs.root, other.getsockname()[1], "tester", Output())

@@ -11,6 +11,7 @@ from tasks.annotation import (
     build_annotation,
     merge_dataset,
     read_annotation,
+    read_split,
     write_annotation,
 )
 from tasks.errors import ClipError, FailureReason
@@ -220,9 +221,14 @@ def test_a_data_set_of_nothing_is_empty(tmp_path):
     }
 
 
-def test_labels_can_come_from_elsewhere(tmp_path):
-    """A rule relabels at merging; where it says nothing the annotation's label stands."""
-    clips = annotate_many(tmp_path, ["Fight/a.mp4", "Fight/b.mp4"])
-    merge_dataset(clips, tmp_path / "dataset.pkl", label_of={"set/Fight/a": 3}.get)
-    data = read_annotation(tmp_path / "dataset.pkl")
-    assert [item["label"] for item in data["annotations"]] == [3, 1]
+def test_the_splits_of_an_earlier_merge_are_kept(tmp_path):
+    """Clips come, and one goes; the others stay where they are, and small classes are told."""
+    clips = annotate_many(tmp_path, [f"{folder}/{i}.mp4" for folder in ("Fight", "NonFight") for i in range(10)])
+    dataset = tmp_path / "dataset.pkl"
+    assert merge_dataset(clips[:12], dataset).warnings == ["class 0 has 2 clips: too few to train and test on"]
+    first = read_split(dataset)
+    report = merge_dataset(clips[1:], dataset, keep=first)
+    second = read_split(dataset)
+    assert report.warnings == ["class 1 has 9 clips: too few to train and test on"]
+    assert sum(map(len, second.values())) == 19
+    assert all(set(first[name]) - {clips[0].frame_dir} <= set(second[name]) for name in first)

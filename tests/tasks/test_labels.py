@@ -1,16 +1,23 @@
 """Labels and groups from folders, patterns and CSV files."""
 
+import unicodedata
+
 import pytest
 
 from tasks.errors import FightposeError
 from tasks.labels import (
     class_warnings,
+    group_rule,
     groups_by_csv,
     groups_by_pattern,
+    label_clips,
     labels_by_csv,
     labels_by_folder,
     labels_by_pattern,
 )
+from tasks.settings import DatasetSettings
+from tasks.splits import make_splits
+from tests.tasks.samples import sample_clip
 
 
 def test_the_innermost_named_folder_decides():
@@ -46,7 +53,7 @@ def test_a_csv_names_clips_by_any_end_of_their_path(tmp_path):
     [
         ("name,label\na,1\n", "has no column clip"),
         ("clip,label\na,one\n", "line 2: the label 'one'"),
-        ("clip,label\na,-1\n", "not a whole number"),
+        ("clip,label\na,-1\n", "neither a whole number nor a class"),
         ("clip,label\na,1\na,2\n", "line 3: a has two labels"),
         ("clip,label\na\n", "line 2"),
         ("", "has no column clip, label"),
@@ -81,11 +88,57 @@ def test_groups_keep_what_belongs_together(tmp_path):
     assert by_csv("set/c") == "set/c"
 
 
+def clips_of(*names):
+    """Return clips of a folder `set`, labelled by their folder `Fight`."""
+    return [sample_clip(name) for name in names]
+
+
+def test_the_file_goes_before_the_pattern_and_that_before_folders(tmp_path):
+    """Each gives way to the next where it says nothing; what no rule names keeps its label and is told."""
+    (tmp_path / "labels.csv").write_text("clip,label\nx_1,Fall\ny_2.mp4,7\n")
+    settings = DatasetSettings(
+        classes={"Fight": 1, "Fall": 2, "Push": 3, "Calm": 0}, labels=tmp_path / "labels.csv", label_pattern="Push|Fall"
+    )
+    clips = clips_of("Fight/x_1.mp4", "Calm/y_2.mp4", "Fight/Push_3.mp4", "Fight/z.mp4", "other/z.mp4")
+    labelled, unnamed = label_clips(clips, settings)
+    assert [clip.label for clip in labelled] == [2, 7, 3, 1, 0]
+    assert unnamed == ["set/other/z"]
+    assert [clip.path for clip in labelled] == [clip.path for clip in clips]
+
+
+def test_without_rules_the_folder_fight_decides():
+    """And nothing is told."""
+    clips = clips_of("Fight/a.mp4", "Walk/a.mp4")
+    assert label_clips(clips, DatasetSettings()) == (clips, [])
+
+
+def test_korean_names_are_equal_in_either_form(tmp_path):
+    """A list typed on a keyboard names files that a system decomposed, for labels and groups alike."""
+    composed, decomposed = (unicodedata.normalize(form, "싸움/복도 1") for form in ("NFC", "NFD"))
+    clip = f"set/{decomposed}"
+    assert labels_by_folder({"싸움": 4})(clip) == 4
+    assert labels_by_pattern("싸움", {"싸움": 4})(clip) == 4
+    (tmp_path / "a.csv").write_text(f"clip,label,group\n{composed}.mp4,싸움,복도\n", encoding="utf-8")
+    assert labels_by_csv(tmp_path / "a.csv", {unicodedata.normalize("NFD", "싸움"): 4})(clip) == 4
+    assert groups_by_csv(tmp_path / "a.csv")(clip) == "복도"
+
+
+def test_the_rule_for_groups_is_the_one_that_is_set(tmp_path):
+    """A pattern, a file, or none."""
+    assert group_rule(DatasetSettings()) is None
+    assert group_rule(DatasetSettings(group_pattern="cam[0-9]+"))("set/cam7_a") == "cam7"
+    (tmp_path / "groups.csv").write_text("clip,group\na,video 1\n")
+    assert group_rule(DatasetSettings(groups=tmp_path / "groups.csv"))("set/a") == "video 1"
+
+
 def test_classes_too_small_to_learn_are_named():
-    """And a data set of one class."""
+    """A data set of one class, and a class whose groups left no clip for a split."""
     labels = {f"a{i}": 0 for i in range(20)} | {"b": 1}
-    assert class_warnings(labels) == ["class 1 has 1 clips: too few to train and test on"]
-    assert class_warnings(dict.fromkeys(map(str, range(20)), 0)) == [
-        "all clips are of class 0: nothing can be learned from them"
-    ]
-    assert class_warnings({}) == []
+    assert class_warnings(labels, make_splits(labels)) == ["class 1 has 1 clips: too few to train and test on"]
+    one = dict.fromkeys(map(str, range(20)), 0)
+    assert class_warnings(one, make_splits(one)) == ["all clips are of class 0: nothing can be learned from them"]
+    labels = {f"a{i}": 0 for i in range(20)} | {f"b{i}": 1 for i in range(20)}
+    found = class_warnings(labels, make_splits(labels, lambda name: "b" if name[0] == "b" else name))
+    assert len(found) == 2
+    assert found[0].startswith("class 1 has no clip in the split")
+    assert class_warnings({}, make_splits({})) == []

@@ -1,6 +1,5 @@
 """The check of outputs against inputs and against each other."""
 
-import json
 import os
 import pickle
 import unicodedata
@@ -9,24 +8,28 @@ from pathlib import Path
 import pytest
 
 from tasks.annotation import merge_dataset, read_annotation, write_annotation
+from tasks.decoded import decode
 from tasks.errors import FailureReason, FightposeError
 from tasks.failures import log_failure
 from tasks.manifest import write_manifest
 from tasks.mapping import (
     FindingKind,
     check_avi_pkl_mapping,
-    decode,
     find_missing_files,
     get_files_by_extension,
     remove_postfix,
     verify_mapping,
 )
 from tasks.outputs import Clip, discover_clips
+from tasks.receipts import ClipSummary, record_settings, write_receipt
+from tasks.settings import DatasetSettings, Settings
+from tasks.storage import file_sha256
 from tests.tasks.samples import sample_annotation
 from tests.video_factory import plain_frames, write_video
 
 NAMES = ("Fight/a.mp4", "Fight/b.avi", "NonFight/a.mov")
 FRAMES = 6
+SUMMARY = ClipSummary(frames=FRAMES, people=1, top=[], seconds={}, extracted=True)
 
 
 def annotated(clip: Clip, frames: int = FRAMES, **changes) -> None:
@@ -36,17 +39,18 @@ def annotated(clip: Clip, frames: int = FRAMES, **changes) -> None:
     write_video(clip.overlay_path, plain_frames(frames))
 
 
-def run(tmp_path: Path, names=NAMES) -> dict[str, Clip]:
+def run(tmp_path: Path, names=NAMES, key: str = "key") -> dict[str, Clip]:
     """Stand in for a run: inputs, their list, and sound outputs of all."""
     for name in names:
         path = tmp_path / "set" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        write_video(path, plain_frames(FRAMES))
         os.utime(path, (1, 1))
     found = discover_clips(tmp_path / "set", tmp_path / "out")
-    write_manifest(tmp_path / "out", found.root, found.clips)
+    write_manifest(tmp_path / "out", found.root, found.clips, key)
     for clip in found.clips:
         annotated(clip)
+        write_receipt(clip, tmp_path / "out", "hash", key, True, SUMMARY)
     return {clip.relative: clip for clip in found.clips}
 
 
@@ -57,13 +61,16 @@ def kinds(tmp_path: Path) -> list[tuple[FindingKind, str]]:
 
 def test_a_sound_run_has_no_findings(tmp_path):
     """All containers, and one stem in two folders."""
-    run(tmp_path, (*NAMES, "Fight/c.mkv"))
+    others = [
+        f"Fight/{number}{ending}" for number, ending in enumerate((".mkv", ".m4v", ".ts", ".mpg", ".MP4", ".AVI"))
+    ]
+    run(tmp_path, (*NAMES, *others))
     report = verify_mapping(tmp_path / "out")
     assert report.findings == []
     assert report.ok
-    assert (report.inputs, report.matched, report.failed) == (4, 4, [])
-    assert json.loads(report.to_json())["ok"] is True
-    assert report.headline() == "4 inputs: 4 with annotation and overlay, 0 recorded failures, 0 findings"
+    assert (report.inputs, report.matched, report.failed) == (9, 9, [])
+    assert report.to_value()["ok"] is True
+    assert report.headline() == "9 inputs: 9 with annotation and overlay, 0 recorded failures, 0 findings"
 
 
 def test_missing_outputs_are_found_on_either_side(tmp_path):
@@ -162,6 +169,25 @@ def test_an_input_that_changed_makes_its_annotation_stale(tmp_path):
     assert kinds(tmp_path) == [(FindingKind.STALE, "set/Fight/a")]
 
 
+def test_outputs_of_other_settings_are_stale_until_they_are_made_again(tmp_path):
+    """A run that asked for other settings was broken off; a later one of single clips under their own is meant."""
+    clips = run(tmp_path)
+    write_manifest(tmp_path / "out", tmp_path / "set", list(clips.values())[:2], "other key")
+    again = clips["Fight/b.avi"]
+    write_receipt(again, tmp_path / "out", "hash", "a third key", True, SUMMARY)
+    assert kinds(tmp_path) == [(FindingKind.STALE, "set/Fight/a")]
+    assert "other settings" in verify_mapping(tmp_path / "out").lines()[0]
+
+
+def test_lists_and_receipts_without_settings_make_nothing_stale(tmp_path):
+    """What wrote them knew none."""
+    clips = run(tmp_path)
+    for path in (tmp_path / "out/.fightpose/receipts").rglob("a.json"):
+        path.write_text('{"annotation": {}}')
+    write_manifest(tmp_path / "out", tmp_path / "set", [clips["Fight/b.avi"]])
+    assert verify_mapping(tmp_path / "out").ok
+
+
 def test_one_stem_in_two_containers_is_kept_apart(tmp_path):
     """Regression: design.md 2, defect 12; both clips have outputs of their own, under the rule of `tasks.outputs`."""
     clips = run(tmp_path, ("Fight/x.mp4", "Fight/x.avi", "NonFight/x.mp4"))
@@ -198,12 +224,17 @@ def test_earlier_outputs_are_recognised_and_paired_among_themselves(tmp_path):
     """Their postfixes and an output root without a list of inputs."""
     folder = tmp_path / "out/Fight"
     folder.mkdir(parents=True)
-    for name in ("a_rtmo_bytetrack_pose.pkl", "a_rtmo_bytetrack_overlay.avi", "b_rtmo_bytetrack_pose.pkl"):
+    for name in (
+        *("a_rtmo_bytetrack_pose.pkl", "a_rtmo_bytetrack_overlay.avi", "b_rtmo_bytetrack_pose.pkl"),
+        *("c_rtmo_bytetrack_overlay.mp4", "d_rtmo_bytetrack_pose.PKL", "d_rtmo_bytetrack_overlay.MOV"),
+    ):
         (folder / name).touch()
     pairs = check_avi_pkl_mapping(tmp_path / "out")
-    assert [key.stem for key in pairs.matched] == ["Fight/a"]
+    assert [key.stem for key in pairs.matched] == ["Fight/a", "Fight/d"]
     assert [key.stem for key in pairs.without_overlay] == ["Fight/b"]
-    assert kinds(tmp_path) == [(FindingKind.MISSING_OVERLAY, "Fight/b")]
+    assert [key.stem for key in pairs.without_annotation] == ["Fight/c"]
+    assert pairs.duplicates == []
+    assert kinds(tmp_path) == [(FindingKind.MISSING_OVERLAY, "Fight/b"), (FindingKind.MISSING_ANNOTATION, "Fight/c")]
     assert verify_mapping(tmp_path / "out").headline().startswith("no list of inputs")
 
 
@@ -244,7 +275,7 @@ def test_lines_are_printable_whatever_the_names_are(tmp_path):
     assert report.of(FindingKind.MISSING_OVERLAY) == [clip.frame_dir]
     assert report.lines()[0].isprintable()
     assert report.rows()[0]["clip"].isprintable()
-    assert json.loads(report.to_json())["findings"][0]["clip"] == clip.frame_dir
+    assert report.to_value()["findings"][0]["clip"] == clip.frame_dir
 
 
 def test_an_empty_or_missing_folder_is_a_clear_error(tmp_path):
@@ -255,10 +286,29 @@ def test_an_empty_or_missing_folder_is_a_clear_error(tmp_path):
         verify_mapping(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("ending", [".mp4", ".avi", ".mov"])
-def test_frames_are_counted_by_decoding(tmp_path, ending):
-    """Headers are not trusted."""
-    assert decode(write_video(tmp_path / f"a{ending}", plain_frames(13))) == (13, 25.0)
+def test_an_overlay_is_decoded_once_as_long_as_it_stays_what_it_is(tmp_path, monkeypatch):
+    """The deep check decodes again: a file may rot without changing its size or its time."""
+    clip = run(tmp_path)["Fight/a.mp4"]
+    decoded: list[str] = []
+
+    def counted(path: Path) -> tuple[int, float]:
+        """Decode, and remember the name."""
+        decoded.append(path.name)
+        return decode(path)
+
+    monkeypatch.setattr("tasks.decoded.decode", counted)
+    assert verify_mapping(tmp_path / "out").ok
+    assert len(decoded) == 3
+    assert verify_mapping(tmp_path / "out").ok
+    assert len(decoded) == 3
+    write_video(clip.overlay_path, plain_frames(FRAMES - 1))
+    assert kinds(tmp_path) == [(FindingKind.FRAME_COUNT, "set/Fight/a")]
+    assert decoded[3:] == [clip.overlay_path.name]
+    verify_mapping(tmp_path / "out", deep=True)
+    assert len(decoded) == 7
+    (tmp_path / "out/.fightpose/decoded.json").write_text('{"set": 3}')
+    assert kinds(tmp_path) == [(FindingKind.FRAME_COUNT, "set/Fight/a")]
+    assert len(decoded) == 10
 
 
 def deep(tmp_path: Path) -> list[tuple[FindingKind, str]]:
@@ -286,6 +336,80 @@ def test_the_deep_check_compares_frame_rates(tmp_path):
     clip = run(tmp_path)["Fight/a.mp4"]
     write_video(clip.overlay_path, plain_frames(FRAMES), fps=12)
     assert [kind for kind, _ in deep(tmp_path)] == [FindingKind.FRAME_RATE]
+
+
+def test_the_deep_check_counts_the_input_s_frames(tmp_path):
+    """An annotation and its overlay that were cut alike agree with each other."""
+    clip = run(tmp_path)["Fight/a.mp4"]
+    annotated(clip, FRAMES - 2)
+    assert verify_mapping(tmp_path / "out").ok
+    assert deep(tmp_path) == [(FindingKind.FRAME_COUNT, f"input {FRAMES}, annotation {FRAMES - 2}")]
+
+
+def test_the_deep_check_finds_an_input_of_other_content(tmp_path):
+    """Whatever its time says; an input that is gone, or was never hashed, says nothing."""
+    clips = run(tmp_path)
+    clip, gone = clips["Fight/a.mp4"], clips["Fight/b.avi"]
+    for one in (clip, gone):
+        annotated(one, provenance={"video_sha256": file_sha256(one.path)})
+    assert deep(tmp_path) == []
+    gone.path.unlink()
+    write_video(clip.path, plain_frames(FRAMES, width=96))
+    os.utime(clip.path, (1, 1))
+    assert verify_mapping(tmp_path / "out").ok
+    assert deep(tmp_path) == [(FindingKind.STALE, "the input's content changed; run annotate again")]
+    clip.path.write_bytes(b"no video")
+    os.utime(clip.path, (1, 1))
+    ((kind, info),) = deep(tmp_path)
+    assert kind is FindingKind.STALE
+    assert "cannot be read any more" in info
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".avi", ".mov"])
+def test_an_overlay_cut_short_in_its_bytes_is_found(tmp_path, ending):
+    """As a copy that was broken off leaves it: it does not open, or has fewer frames."""
+    clip = run(tmp_path, (f"Fight/a{ending}",))[f"Fight/a{ending}"]
+    whole = clip.overlay_path.read_bytes()
+    clip.overlay_path.write_bytes(whole[: len(whole) // 2])
+    assert [kind in (FindingKind.UNREADABLE_OVERLAY, FindingKind.FRAME_COUNT) for kind, _ in deep(tmp_path)] == [True]
+
+
+def test_the_deep_check_finds_a_merged_data_set_that_is_older_than_an_annotation(tmp_path):
+    """Another label, or other joints, in the clip's own file."""
+    clips = run(tmp_path)
+    merge_dataset(clips.values(), tmp_path / "out/dataset.pkl")
+    annotated(clips["Fight/a.mp4"], label=2)
+    moved = sample_annotation(1, FRAMES)["keypoint"]
+    moved[moved > 0] += 1
+    annotated(clips["Fight/b.avi"], keypoint=moved)
+    found = deep(tmp_path)
+    assert [info.split(" ")[0] for kind, info in found if kind is FindingKind.DATASET] == ["set/Fight/a", "set/Fight/b"]
+    assert len(found) == 2
+
+
+def test_the_deep_check_finds_a_source_on_both_sides_of_a_split(tmp_path):
+    """By the rule for groups that the last run was given."""
+    clips = run(tmp_path, [f"Fight/cam1_{number}.mp4" for number in range(5)])
+    merge_dataset(clips.values(), tmp_path / "out/dataset.pkl")
+    assert deep(tmp_path) == []
+    record_settings(tmp_path / "out", Settings(dataset=DatasetSettings(group_pattern="cam[0-9]+")))
+    ((kind, info),) = deep(tmp_path)
+    assert kind is FindingKind.DATASET
+    assert info == "group-leak: the group cam1 stands in the splits test, train, val"
+    record_settings(tmp_path / "out", Settings(dataset=DatasetSettings(groups=tmp_path / "gone.csv")))
+    ((kind, info),) = deep(tmp_path)
+    assert kind is FindingKind.DATASET
+    assert "gone.csv" in info
+
+
+def test_a_failed_clip_s_earlier_annotation_is_not_missed_in_the_data_set(tmp_path):
+    """It is left out of it on purpose."""
+    clips = run(tmp_path)
+    failed = clips.pop("Fight/a.mp4")
+    os.utime(failed.annotation_path, (1, 1))
+    log_failure(tmp_path / "out", failed.path, failed.frame_dir, FailureReason.NO_TRACKS)
+    merge_dataset(clips.values(), tmp_path / "out/dataset.pkl")
+    assert deep(tmp_path) == []
 
 
 def test_the_deep_check_finds_a_split_leak_and_a_clip_left_out(tmp_path):

@@ -8,10 +8,11 @@ import av
 import numpy as np
 import pytest
 
+from tasks import overlay
 from tasks.overlay import OverlayPainter, fighters_of_the_moment, track_colors, write_overlay
 from tasks.overlay_canvas import Sizes, dashes, text_box
 from tasks.overlay_labels import LabelPlacer, label_anchor
-from tasks.overlay_panels import quiet_corner
+from tasks.overlay_panels import RegionGrid, quiet_corner
 from tasks.records import Involvement, Tracks, VideoInfo
 from tasks.settings import OverlaySettings
 from tests.scenes import ranked_by_id, standing_people
@@ -266,3 +267,39 @@ def test_error_while_decoding_leaves_no_half_video(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="damaged"):
         write_overlay(breaking(), clip((64, 48)), tracks, ranked_by_id(tracks), tmp_path / "o.mp4", PLAIN)
     assert not list(tmp_path.iterdir())
+
+
+def test_leaders_do_not_run_through_labels() -> None:
+    """In a heap of people, a line from a label to its person passes behind the labels of others."""
+    size = (640, 360)
+    tracks = standing_people(size, people=6)
+    # All in one place: every label but the first has to go elsewhere, past those that are there.
+    poses = tracks.poses
+    shift = (poses.bbox[:1, :1] - poses.bbox[:, :1]) + 5 * tracks.track_id[:, None]
+    moved = poses.bbox + np.concatenate([shift, 0 * shift], axis=1)[:, [0, 1, 0, 1]] + np.array([200, 60, 200, 60])
+    heap = dataclasses.replace(
+        tracks,
+        poses=dataclasses.replace(
+            poses, bbox=moved.astype(np.float32), keypoint_scores=np.full_like(poses.keypoint_scores, 0.4)
+        ),
+    )
+    pasted: list[tuple[np.ndarray, int, int]] = []
+    original = overlay.paste
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlay, "paste", lambda image, *label: (pasted.append(label), original(image, *label)))
+        picture = OverlayPainter(heap, ranked_by_id(heap), size, PLAIN).draw(0, grey(size))
+    assert len(pasted) == 6
+    for label, x, y in pasted:
+        np.testing.assert_array_equal(picture[y : y + label.shape[0], x : x + label.shape[1]], label)
+
+
+@pytest.mark.parametrize("corner", [0, 1, 2, 3])
+def test_region_weights_stand_clear_of_the_board(corner: int) -> None:
+    """Regression: in small frames the board covered the weight of the region beside it."""
+    size, panel = (320, 240), (90, 48)
+    left, top = (0 if corner % 2 == 0 else size[0] - panel[0]), (0 if corner < 2 else size[1] - 20 - panel[1])
+    grid = RegionGrid(np.full(5, 0.5, np.float32), size, Sizes.for_frame(*size), 20, (left, top, *panel))
+    assert len(grid._labels) == 5
+    for picture, x, y in grid._labels:
+        apart_x = x >= left + panel[0] or x + picture.shape[1] <= left
+        assert apart_x or y >= top + panel[1] or y + picture.shape[0] <= top

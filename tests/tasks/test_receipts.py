@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tasks.outputs import Clip, find_clip
 from tasks.receipts import ClipSummary, finished, overlay_is_current, poses_path, settings_key, write_receipt
 from tasks.records import VideoInfo
-from tasks.settings import PoseSettings, Settings, TrackingSettings
+from tasks.settings import DatasetSettings, PoseSettings, Settings, TrackingSettings
 
 SUMMARY = ClipSummary(frames=10, people=2, top=[(3, 0.75), (1, 0.5)], seconds={"poses": 1.5}, extracted=True)
 
@@ -32,6 +33,13 @@ def test_an_untouched_clip_is_finished_with_its_summary(clip, tmp_path):
     """The summary comes back as it was."""
     assert finished(clip, tmp_path / "out", "key") == SUMMARY
     assert finished(clip, tmp_path / "out", "other settings") is None
+
+
+def test_another_label_makes_it_unfinished_but_keeps_its_overlay(clip, tmp_path):
+    """The annotation holds the label; neither poses nor pictures do."""
+    relabelled = replace(clip, label=clip.label + 1)
+    assert finished(relabelled, tmp_path / "out", "key") is None
+    assert overlay_is_current(relabelled, tmp_path / "out", "hash", "key")
 
 
 @pytest.mark.parametrize("name", ["path", "annotation_path", "overlay_path"])
@@ -81,3 +89,4 @@ def test_the_key_of_settings_follows_tracking_and_not_the_device():
     assert settings_key(Settings(poses=PoseSettings(device="cuda:1")), "model") == key
     assert settings_key(Settings(tracking=TrackingSettings(track_min_hits=4)), "model") != key
     assert settings_key(Settings(), "another model") != key
+    assert settings_key(Settings(dataset=DatasetSettings(classes={"Fall": 2})), "model") == key

@@ -64,7 +64,7 @@ class Tags(html.parser.HTMLParser):
 
 def test_empty_output_folder_has_a_report(tmp_path: Path) -> None:
     """No annotation, no failure: a report of zeros."""
-    text = write_report(tmp_path)
+    text = write_report(tmp_path).text
     assert "Clips: 0 annotated (0 Fight, 0 other), 0 failed, 0 unreadable" in text
     assert len(pd.read_csv(tmp_path / CSV_NAME)) == 0
     assert (tmp_path / PAGE_NAME).read_text(encoding="utf-8").startswith("<!doctype html>")
@@ -75,7 +75,7 @@ def test_only_failures_have_a_report(tmp_path: Path) -> None:
     fail(tmp_path, "Fight/a.mp4", FailureReason.NO_TRACKS)
     fail(tmp_path, "Fight/b.mp4", FailureReason.NO_TRACKS)
     fail(tmp_path, "Fight/c.mp4", FailureReason.EMPTY_VIDEO)
-    text = write_report(tmp_path)
+    text = write_report(tmp_path).text
     assert "0 annotated (0 Fight, 0 other), 3 failed" in text
     rows = pd.read_csv(tmp_path / CSV_NAME)
     assert rows["reason"].value_counts().to_dict() == {"NO_TRACKS": 2, "EMPTY_VIDEO": 1}
@@ -86,7 +86,7 @@ def test_report_counts_what_is_there(tmp_path: Path) -> None:
     put(tmp_path, "Fight/a.mp4")
     put(tmp_path, "NonFight/b.avi", scores=(0.5,))
     fail(tmp_path, "Fight/c.mp4", FailureReason.LOW_QUALITY)
-    text = write_report(tmp_path)
+    text = write_report(tmp_path).text
     assert "Clips: 2 annotated (1 Fight, 1 other), 1 failed, 0 unreadable" in text
     assert "Frames: 40, people: 4" in text
     assert (tmp_path / TEXT_NAME).read_text(encoding="utf-8") == text + "\n"
@@ -107,7 +107,7 @@ def test_a_failure_that_is_over_is_not_counted(tmp_path: Path) -> None:
     """A clip that failed once and has its annotation now is annotated."""
     fail(tmp_path, "Fight/a.mp4", FailureReason.PROCESSING_ERROR)
     put(tmp_path, "Fight/a.mp4")
-    assert "1 annotated (1 Fight, 0 other), 0 failed" in write_report(tmp_path)
+    assert "1 annotated (1 Fight, 0 other), 0 failed" in write_report(tmp_path).text
 
 
 def test_a_damaged_annotation_costs_only_itself(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_damaged_annotation_costs_only_itself(tmp_path: Path) -> None:
     (folder / "bad_enhanced_stgcn_annotation.pkl").write_bytes(b"no pickle")
     broken: list[Annotation] = [{"frame_dir": "set/Fight/broken"}]
     write_annotation(folder / "broken_enhanced_stgcn_annotation.pkl", broken)
-    text = write_report(tmp_path)
+    text = write_report(tmp_path).text
     assert "1 annotated (1 Fight, 0 other), 0 failed, 2 unreadable" in text
     assert "set/Fight/bad: unreadable" in text
 
@@ -147,7 +147,7 @@ def test_no_name_can_do_harm_on_the_page(tmp_path: Path) -> None:
     for name in HOSTILE:
         put(tmp_path, name)
     fail(tmp_path, "Fight/<img src=x onerror=alert(1)>.mp4", FailureReason.NO_TRACKS)
-    text = write_report(tmp_path)
+    text = write_report(tmp_path).text
     tags = Tags()
     tags.feed((tmp_path / PAGE_NAME).read_text(encoding="utf-8"))
     assert not tags.tags & {"script", "img", "iframe", "link", "object"}
@@ -174,7 +174,7 @@ def test_page_fetches_nothing(tmp_path: Path) -> None:
 def test_a_name_that_is_no_utf8_does_not_stop_the_report(tmp_path: Path) -> None:
     """Recorders with a legacy encoding leave such names."""
     fail(tmp_path, os.fsdecode(b"Fight/\xb1\xb9.mp4"), FailureReason.NO_TRACKS)
-    assert "\\udcb1" in write_report(tmp_path)
+    assert "\\udcb1" in write_report(tmp_path).text
 
 
 def test_uncertain_clips_say_why() -> None:
@@ -226,7 +226,7 @@ def test_comparison_shows_what_changed(tmp_path: Path) -> None:
     assert list(changes.index) == ["set/Fight/gone", "set/Fight/new", "set/Fight/other"]
     assert changes.loc["set/Fight/gone", "status_after"] == "absent"
     assert changes.loc["set/Fight/new", "status_before"] == "absent"
-    text = write_report(after, against=before)
+    text = write_report(after, against=before).text
     assert "score 0.90 -> 0.40" in text
     assert "Different from the earlier run" in (after / PAGE_NAME).read_text(encoding="utf-8")
 

@@ -35,7 +35,15 @@ def test_open_thresholds_follow_the_model_and_given_ones_win():
 
 @pytest.mark.parametrize(
     "value",
-    [{"poses": {"score_thr": 1.5}}, {"poses": {"scorethr": 0.1}}, {"selection": {"max_persons": 0}}, {"pose": {}}],
+    [
+        {"poses": {"score_thr": 1.5}},
+        {"poses": {"scorethr": 0.1}},
+        {"selection": {"max_persons": 0}},
+        {"pose": {}},
+        {"dataset": {"classes": {"Fall": -1}}},
+        {"dataset": {"label_pattern": "a"}},
+        {"dataset": {"groups": "a.csv", "group_pattern": "a"}},
+    ],
 )
 def test_values_out_of_range_and_misspelt_names_are_refused(value):
     """A typo must not pass for the default."""
@@ -47,3 +55,10 @@ def test_settings_survive_json():
     """Prefect stores them so."""
     settings = Settings(poses=PoseSettings(score_thr=0.25))
     assert Settings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_files_of_labels_and_groups_are_found_from_any_folder(tmp_path, monkeypatch):
+    """A retry reads them again, wherever it is started."""
+    monkeypatch.chdir(tmp_path)
+    settings = Settings.model_validate({"dataset": {"labels": "a.csv", "groups": "b.csv"}}).dataset
+    assert (settings.labels, settings.groups) == (tmp_path / "a.csv", tmp_path / "b.csv")

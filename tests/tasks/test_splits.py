@@ -51,6 +51,53 @@ def test_a_group_never_stands_in_two_splits():
     assert all(splits.values())
 
 
+def test_an_earlier_split_is_kept_and_new_clips_fill_what_is_lacking():
+    """No clip changes its side when others come, whatever its label is by now."""
+    labels = {f"clip {i}": i % 2 for i in range(40)}
+    first = make_splits(labels)
+    more = {f"new {i}": i % 2 for i in range(40)} | labels | {"clip 3": 0}
+    second = make_splits(more, keep=first)
+    assert members(second) == sorted(more)
+    assert all(set(first[name]) <= set(second[name]) for name in first)
+    assert [len(second[name]) for name in ("train", "val", "test")] == [56, 16, 8]
+    gone = make_splits({name: label for name, label in labels.items() if name != "clip 1"}, keep=first)
+    assert "clip 1" not in members(gone)
+
+
+def test_new_clips_of_a_known_group_follow_it():
+    """One source stays on its side, however many clips of it come."""
+
+    def source(name):
+        """Return what stands before the slash."""
+        return name.split("/")[0]
+
+    labels = {f"{group}/{i}": 1 for group in "abcdefghij" for i in range(3)}
+    first = make_splits(labels, source)
+    more = labels | {f"{group}/new{i}": 1 for group in "abck" for i in range(9)}
+    second = make_splits(more, source, keep=first)
+    assert all(set(first[name]) <= set(second[name]) for name in first)
+    sides = [{source(name) for name in names} for names in second.values()]
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 11
+
+
+def test_an_earlier_split_that_parts_a_group_is_not_kept():
+    """The rule for groups came later: to keep sides would keep the leak."""
+    labels = {f"{group}/{i}": 1 for group in "abcdefghij" for i in range(3)}
+    second = make_splits(labels, lambda name: name.split("/")[0], keep=make_splits(labels))
+    assert second == make_splits(labels, lambda name: name.split("/")[0])
+
+
+def test_splits_of_other_names_are_kept():
+    """Folds that somebody wrote into the file of splits."""
+    labels = dict.fromkeys(("a", "b", "c"), 1)
+    assert make_splits(labels, keep={"fold": ["a", "gone"]}) == {
+        "train": ["c"],
+        "val": ["b"],
+        "test": [],
+        "fold": ["a"],
+    }
+
+
 def test_names_that_are_no_utf8_are_split_too():
     """File names may hold any bytes."""
     assert members(make_splits({"\udcff": 1, "a": 1})) == ["a", "\udcff"]

@@ -99,6 +99,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Annotation], None]]] = {
     "a missing joint that has a place": ("joint-missing", change("keypoint", (0, 0, 3), 5.0)),
     "a missing person who has a place": ("joint-missing", change("keypoint", (0, 3), 5.0)),
     "a person in no frame": ("person-missing", change("keypoint_score", 0, 0.0)),
+    "a joint at the origin": ("joint-at-origin", change("keypoint", (0, 0, 5), 0.0)),
     "a person at the origin": ("person-at-origin", change("keypoint", (0, 0), 0.0)),
     "a person without box": ("box-missing", change("bbox", (0, 0), 0.0)),
     "a box without person": ("box-without-person", change("bbox", (0, 3), (10.0, 10.0, 20.0, 20.0))),
@@ -216,6 +217,13 @@ def test_damage_of_a_data_set_is_found(rule, damage):
         data["split"]["train"].append("x")
         swap_ranks(data["annotations"][-1])
     assert {problem.rule for problem in validate_dataset(data)} == {rule}
+
+
+def test_a_group_on_two_sides_is_found():
+    """Only where a rule says what a group is."""
+    data = data_of(12)
+    assert {problem.rule for problem in validate_dataset(data, lambda name: "one camera")} == {"group-leak"}
+    assert validate_dataset(data, lambda name: name) == []
 
 
 def test_a_thousand_annotations_are_checked_in_seconds():

@@ -59,6 +59,8 @@ def test_parquet_is_written(annotation, tmp_path):
     pytest.importorskip("pyarrow")
     write_parquet(tmp_path / "a.parquet", annotation)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a.parquet"), pose_table(annotation))
+    write_parquet(tmp_path / "b.parquet", annotation | {"frame_dir": "set/\udcff"})
+    assert set(pd.read_parquet(tmp_path / "b.parquet")["frame_dir"]) == {"set/\\udcff"}
 
 
 def test_mot_text_counts_frames_from_one(annotation):

@@ -7,6 +7,7 @@ import pytest
 
 from tasks.annotation import AnnotationError
 from tasks.convert.layouts import read_any, to_persons, to_pyskl
+from tasks.records import REGIONS
 from tasks.validate import CONTRACT_KEYS, validate_annotation
 from tests.tasks.samples import sample_annotation
 
@@ -72,6 +73,22 @@ def test_a_damaged_earlier_file_is_a_clear_error(tmp_path, damage, message):
     with pytest.raises(AnnotationError, match=message) as caught:
         read_any(save(tmp_path / "a.pkl", value))
     assert "a.pkl" in str(caught.value)
+
+
+@pytest.mark.parametrize("regions", [{}, {"left": 0.5}, None])
+def test_breakdowns_that_nobody_knows_are_left_out(tmp_path, regions):
+    """Regions of other names, or none at all: the poses are what matters. Known ones may stand in any order."""
+    value = persons_of(sample_annotation())
+    for person in value["persons"].values():
+        person["region_breakdown"] = regions
+        person["score_breakdown"] = dict(reversed(person["score_breakdown"].items()))
+    found = read_any(save(tmp_path / "a.pkl", value))["annotations"][0]
+    assert "region_breakdown" not in found
+    assert set(found["score_breakdown"]) == {"movement", "position"}
+    for person in value["persons"].values():
+        person["region_breakdown"] = dict.fromkeys(reversed(REGIONS), 0.5)
+    found = read_any(save(tmp_path / "a.pkl", value))["annotations"][0]
+    assert tuple(found["region_breakdown"]) == REGIONS
 
 
 def test_pyskl_files_come_into_the_contract(tmp_path):

@@ -56,13 +56,22 @@ def test_a_window_is_labelled_by_involvement():
 def test_a_window_is_labelled_by_intervals(tmp_path):
     """By the interval that covers at least half of it."""
     path = tmp_path / "intervals.csv"
-    path.write_text("clip,start,stop,label\nset/Fight/a,0,30,2\nset/Fight/a,60,70,3\nother,0,100,5\n")
-    windows = cut_windows(sample_annotation(1, 100), 50, 50, label_by_intervals(path))
-    assert [window["label"] for window in windows] == [2, 0]
+    for name in ("set/Fight/a", "a", "Fight/a.mp4"):
+        path.write_text(f"clip,start,stop,label\n{name},0,30,2\n{name},60,70,3\nother,0,100,5\n")
+        windows = cut_windows(sample_annotation(1, 100), 50, 50, label_by_intervals(path))
+        assert [window["label"] for window in windows] == [2, 0]
 
 
 @pytest.mark.parametrize(
-    "text", ["clip,start\na,1\n", "clip,start,stop,label\na,x,2,1\n", "clip,start,stop,label\na\n"]
+    "text",
+    [
+        "clip,start\na,1\n",
+        "clip,start,stop,label\na,x,2,1\n",
+        "clip,start,stop,label\na\n",
+        "clip,start,stop,label\na,5,5,1\n",
+        "clip,start,stop,label\na,-1,5,1\n",
+        "clip,start,stop,label\na,1,5,-1\n",
+    ],
 )
 def test_damaged_intervals_are_clear_errors(tmp_path, text):
     """They name the file and what it needs."""

@@ -101,6 +101,14 @@ def test_a_single_frame_shows_nobody_for_long_enough() -> None:
     assert len(track_people(clip([[(standing(50, 100), 0.9)]]), SETTINGS)) == 0
 
 
+def test_in_a_clip_of_few_frames_being_seen_in_each_is_enough() -> None:
+    """Whoever lowers the minimum gets people out of a single frame, too; of two frames, those who are in both."""
+    few = SETTINGS.model_copy(update={"track_min_hits": 1})
+    person, ghost = (standing(50, 50), 0.9), (standing(300, 50), 0.9)
+    assert track_people(clip([[person]]), few).ids.tolist() == [1]
+    assert len(track_people(clip([[person, ghost], [person]]), few).ids) == 1
+
+
 def test_a_person_seen_less_often_than_the_minimum_is_left_out() -> None:
     """Two detections are fewer than three."""
     assert len(track_people(clip([[(standing(50, 100), 0.9)]] * 2 + [[]] * 5), SETTINGS)) == 0
