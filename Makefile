@@ -9,7 +9,8 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # Which torch `install-mmpose` and `test-client` take: on Linux plain `torch` brings CUDA (several GB).
 TORCH ?= torch
 
-.PHONY: help install install-mmpose demo up test test-browser test-client test-mmpose test-integration lint format clean
+.PHONY: help install install-locked install-mmpose lock licences audit fuzz demo up test test-browser test-client test-mmpose \
+	test-integration lint format clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -28,6 +29,23 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 install: $(VENV)/.installed ## Create .venv and install fightpose into it
 
+install-locked: | $(BIN)/python ## Install exactly the locked versions, each checked by its hash
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(VENV)/.installed
+
+lock: $(VENV)/.installed ## Renew requirements.lock (network)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile pyproject.toml --universal --upgrade --generate-hashes --no-header --no-annotate --quiet \
+		--output-file requirements.lock
+
+licences: $(VENV)/.installed-dev ## Renew docs/licences.md
+	$(BIN)/python -m tests.supply_chain > docs/licences.md
+
+audit: $(VENV)/.installed ## Ask for known weaknesses of the locked versions (network)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements.lock
+
 $(VENV)/.installed-mmpose: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mmpose]'
@@ -45,8 +63,11 @@ up: $(VENV)/.installed ## Start a Prefect server, pools, deployments and workers
 test-integration: $(VENV)/.installed-dev ## Kill, flood and schedule real servers and workers (minutes; PostgreSQL)
 	$(BIN)/python -m pytest -m integration tests/integration
 
-test: $(VENV)/.installed-dev ## Run the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-dev ## Run the tests and show how much of tasks/ and flows/ they cover
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+fuzz: $(VENV)/.installed-dev ## Feed thousands of damaged clips and files (minutes)
+	$(BIN)/python -m tests.fuzz
 
 test-mmpose: $(VENV)/.installed-dev $(VENV)/.installed-mmpose ## Run the tests that need mmpose
 	$(BIN)/python -m pytest -m mmpose
@@ -70,6 +91,9 @@ lint: $(VENV)/.installed-dev ## Check style, types and file formats
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	# mmpose is installed without the packages that it asks for and does not need here, which pip would report.
+	test -e $(VENV)/.installed-mmpose || $(BIN)/python -m pip check
+	$(BIN)/python -m pytest -q --no-header tests/test_supply_chain.py
 
 format: $(VENV)/.installed-dev ## Format the code
 	$(BIN)/ruff check --fix .

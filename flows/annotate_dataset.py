@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,8 @@ from flows.local import ClipJob, run_in_order, run_in_workers
 from flows.results import ClipResult, DatasetSummary, Outcome
 from tasks import steps
 from tasks.annotation import merge_dataset, read_split
-from tasks.failures import current_failures
+from tasks.errors import ClipError, FailureReason
+from tasks.failures import current_failures, escaped, log_failure
 from tasks.inbox import still_growing
 from tasks.labels import group_rule, label_clips
 from tasks.manifest import read_manifests, write_manifest
@@ -151,7 +153,8 @@ def run_jobs(
     """
     results = []
     bar = ProgressBar(total, done=total - len(jobs)) if jobs else None
-    for result in _run(jobs, mode, num_workers, in_flight):
+    named = [job for job in jobs if _has_utf8_name(job.clip)]
+    for result in chain(_unnamed(jobs), _run(named, mode, num_workers, in_flight)):
         results.append(result)
         _tell(result, total)
         if bar:
@@ -184,6 +187,25 @@ def judged(summary: DatasetSummary, fail_on: FailOn, fail_share: float) -> Datas
     if failed <= most:
         return summary
     return Failed(message=f"{failed} of {total} clips failed; see the table of the run", data=summary)
+
+
+def _has_utf8_name(clip: Clip) -> bool:
+    """Tell whether a clip's path can be sent to Prefect, whose server takes UTF-8 only."""
+    try:
+        str(clip.path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _unnamed(jobs: Sequence[ClipJob]) -> Iterator[ClipResult]:
+    """Record the clips whose names are in no encoding that a run's parameters could hold."""
+    for job in jobs:
+        if not _has_utf8_name(job.clip):
+            info = "its path is not UTF-8 (CP949, perhaps); rename it, for instance with convmv"
+            error = ClipError(FailureReason.PROCESSING_ERROR, job.clip.path, info)
+            log_failure(job.output_root, job.clip.path, job.clip.frame_dir, error.reason, error.info)
+            yield ClipResult(escaped(job.clip.relative), Outcome.FAILED, 0.0, error=error)
 
 
 def _settled(clips: Sequence[Clip], seconds: float) -> list[Clip]:

@@ -28,6 +28,7 @@ from tasks.clip_card import clip_card, failure_card
 from tasks.errors import ClipError, FailureReason
 from tasks.failures import log_failure, resolve_failures
 from tasks.labels import label_clips
+from tasks.limits import ClipLimits
 from tasks.outputs import Clip, find_clip
 from tasks.poses import entry_of
 from tasks.poses.models import ModelEntry
@@ -85,6 +86,7 @@ def _annotate(
     """Walk one clip through the steps, and record that its outputs are complete."""
     key = settings_key(settings, entry.sha256)
     seconds: dict[str, float] = {}
+    limits = ClipLimits(clip.path, settings.limits)
 
     @contextmanager
     def step(name: str) -> Iterator[None]:
@@ -94,23 +96,25 @@ def _annotate(
             yield
 
     with step("probe"):
-        video = steps.probe(clip)
+        video = steps.probe(limits)
     with step("poses"):
-        poses = steps.extract(clip, video, output_root, settings)
+        poses = steps.extract(clip, video, output_root, settings, limits)
     with step("tracking"):
         tracks = steps.track(poses, settings.tracking)
+        limits.check()
     with step("ranking"):
         regions = steps.regions(tracks)
         weights = steps.region_weights(clip, tracks, regions, settings.scoring)
         ranking = steps.rank(tracks, regions, weights, settings.scoring)
         people = steps.select(clip, ranking, settings.selection)
+        limits.check()
     with step("annotation"):
         provenance = {"model": entry.name, "model_sha256": entry.sha256, "video_sha256": video.sha256}
         steps.annotate(clip, tracks, people, settings, provenance)
     wanted = settings.overlay.save_overlayfile
     if wanted and not overlay_is_current(clip, output_root, video.sha256, key):
         with step("overlay"):
-            steps.overlay(clip, video, tracks, people, settings.overlay)
+            steps.overlay(clip, video, tracks, people, settings.overlay, limits)
     top = [(int(i), float(s)) for i, s in zip(people.track_ids[:2], people.score[:2], strict=True)]
     summary = ClipSummary(poses.frames, len(people.track_ids), top, seconds, poses.extracted, poses.usage)
     write_receipt(clip, output_root, video.sha256, key, wanted, summary)

@@ -105,6 +105,10 @@ def annotate(
     label_pattern: LabelPattern = None,
     groups: Groups = None,
     group_pattern: GroupPattern = None,
+    time_limit: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds that one clip may take.", show_default="none")
+    ] = None,
+    memory_limit: Annotated[int, typer.Option(min=64, help="MB that decoding one clip may take.")] = 4096,
     num_workers: NumWorkers = None,
     in_flight: InFlight = 20,
     fail_on: FailOnOption = FailOnName.ANY,
@@ -160,6 +164,7 @@ def annotate(
             groups=groups and groups.absolute(),
             group_pattern=group_pattern,
         ),
+        limits=s.LimitSettings(time_limit=time_limit, memory_limit=memory_limit),
     )
     if settings_file is not None:
         chosen = with_settings_file(context, settings_file, chosen)

@@ -106,7 +106,7 @@ def _run(stop: threading.Event, hurry: threading.Event, environment: dict[str, s
             code = _watch(server, workers, stop, output)
             ended = datetime.now(UTC)
             if not code:
-                _end_runs(list(workers.values()), environment[MARK], hurry, output)
+                _end_runs(list(workers.values()), hurry, output)
         if server is not None and not code:
             _put_back(ended, output)
         return code
@@ -192,7 +192,7 @@ def _watch(
     return 0
 
 
-def _end_runs(workers: Sequence[_Worker], mark: str, hurry: threading.Event, output: Output) -> None:
+def _end_runs(workers: Sequence[_Worker], hurry: threading.Event, output: Output) -> None:
     """Let the runs end the step under way.
 
     Workers are frozen meanwhile: one that ends kills its runs at once, and one that goes on takes those back that have
@@ -202,7 +202,8 @@ def _end_runs(workers: Sequence[_Worker], mark: str, hurry: threading.Event, out
     with ExitStack() as stack:
         for worker in workers:
             stack.enter_context(worker.frozen())
-        runs = [process for process in psutil.process_iter() if _carries(process, mark) and _is_run(process)]
+        # Direct children only: the helpers of a run have to live as long as its step.
+        runs = [process for worker in workers for process in worker.runs()]
         for process in runs:
             process.terminate()
         deadline = time.monotonic() + GRACE_SECONDS
@@ -250,6 +251,13 @@ class _Worker:
     def died(self) -> bool:
         """Tell whether the process has ended."""
         return self._process is not None and self._process.poll() is not None
+
+    def runs(self) -> list[psutil.Process]:
+        """Return the processes of its runs."""
+        try:
+            return psutil.Process(self._process.pid).children() if self._process is not None else []
+        except psutil.NoSuchProcess:
+            return []
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -299,14 +307,6 @@ def _no_survivors(mark: str) -> Iterator[None]:
             process.terminate()
         for process in psutil.wait_procs(left, timeout=END_SECONDS)[1]:
             process.kill()
-
-
-def _is_run(process: psutil.Process) -> bool:
-    """Tell whether a process executes a run."""
-    try:
-        return "PREFECT__FLOW_RUN_ID" in process.environ()
-    except (psutil.Error, OSError):
-        return False
 
 
 def _lives(process: psutil.Process) -> bool:

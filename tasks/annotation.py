@@ -267,7 +267,7 @@ def read_split(dataset: Path) -> dict[str, list[str]]:
     """Return the splits of a merged data set without reading its poses; empty where they are not known."""
     try:
         value = json.loads(_split_path(dataset).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     sound = isinstance(value, dict) and all(_is_list_of(names, str) for names in value.values())
     return value if sound else {}

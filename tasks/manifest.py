@@ -131,7 +131,7 @@ def _parse(path: Path) -> tuple[Path, dict[str, Request]]:
             str(clip["path"]): Request(str(clip["stem"]), str(clip.get("key", "")), float(clip.get("time", 0)))
             for clip in value["clips"]
         }
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise FightposeError(
             f"cannot read the list of inputs {path}: {error}; delete it and run annotate again to have it written anew"
         ) from error

@@ -79,7 +79,7 @@ def poses_path(output_root: Path, video: VideoInfo, model_sha256: str, settings:
 
 def settings_key(settings: Settings, model_sha256: str) -> str:
     """Return the key of everything but the clip, its label included, that decides what the outputs hold."""
-    decisive = settings.model_dump(mode="json", exclude={"poses": NOT_DECISIVE, "dataset": True})
+    decisive = settings.model_dump(mode="json", exclude={"poses": NOT_DECISIVE, "dataset": True, "limits": True})
     return key_of(OUTPUT_VERSION, POSES_VERSION, model_sha256, decisive)
 
 
@@ -223,7 +223,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         logger.warning("receipt %s cannot be read (%s); the clip is annotated again", path, error)
         return None
     return value if isinstance(value, dict) else None

@@ -8,6 +8,7 @@ Keypoints are COCO's 17, in COCO order.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -29,6 +30,9 @@ COCO_KEYPOINTS = (
 """Names of the 17 COCO keypoints, in the order of every keypoint axis in this project."""
 
 NUM_KEYPOINTS = len(COCO_KEYPOINTS)
+
+MAX_STORED_BYTES = 8 << 30
+"""Most that a file of poses may unpack to: 30 people in every frame of ten hours take 6 GB."""
 
 REGIONS = ("top_left", "top_right", "bottom_left", "bottom_right", "center_overlap")
 """The five regions of a frame: its quadrants, and the middle half of its width and height over them."""
@@ -155,20 +159,35 @@ class Poses:
         Raises
         ------
         ValueError
-            If the file is not such a record.
+            If the file is not such a record, is damaged, or unpacks to more than `MAX_STORED_BYTES`.
+        OSError
+            If it cannot be read.
         """
-        with np.load(path, allow_pickle=False) as data:
-            return cls(
-                data["frame_index"].astype(np.int32),
-                data["bbox"].astype(np.float32),
-                data["score"].astype(np.float32),
-                data["keypoints"].astype(np.float32),
-                data["keypoint_scores"].astype(np.float32),
-                int(data["frame_count"]),
-                int(data["width"]),
-                int(data["height"]),
-                float(data["fps"]),
-            )
+        try:
+            # Opened here, because np.load leaves a file open that it cannot read.
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
+                # The sizes of a zip's members are in its directory; no more than that is ever unpacked.
+                if sum(member.file_size for member in data.zip.infolist()) > MAX_STORED_BYTES:
+                    raise ValueError(f"unpacks to more than {MAX_STORED_BYTES} bytes")
+                return cls(
+                    data["frame_index"].astype(np.int32),
+                    data["bbox"].astype(np.float32),
+                    data["score"].astype(np.float32),
+                    data["keypoints"].astype(np.float32),
+                    data["keypoint_scores"].astype(np.float32),
+                    int(data["frame_count"]),
+                    int(data["width"]),
+                    int(data["height"]),
+                    float(data["fps"]),
+                )
+        except Exception as error:
+            # EINVAL is what seeking to a place that a damaged directory names gives; the rest is the disk's.
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise
+            # A damaged zip or header surfaces in a dozen types: BadZipFile, zlib.error, KeyError, EOFError,
+            # SyntaxError, MemoryError for a shape that cannot be, and more.
+            line = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(f"{path}: not a file of poses ({line})") from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -199,14 +199,19 @@ def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Return the rows as a table with every column, numbers as numbers, also where there is no row at all."""
     # In the order in which the receipts hold them, which is that of the pipeline.
     steps = list(dict.fromkeys(name for row in rows for name in row if name.startswith("seconds_")))
-    # Where pyarrow is installed pandas keeps text in its arrays, which hold no name that is no UTF-8.
-    with pd.option_context("mode.string_storage", "python"):
-        table = pd.DataFrame(rows, columns=[*COLUMNS, *steps]).sort_values(["clip", "status"], ignore_index=True)
-        for name in (*_NUMBERS, *_WEIGHTS, *steps):
-            table[name] = pd.to_numeric(table[name], errors="coerce").astype(np.float64)
-        for name in _TEXT:
-            table[name] = table[name].astype(object).where(table[name].notna(), "").astype(str)
+    # A file name that is no UTF-8 holds lone surrogates, which neither pandas nor any file that is written can take.
+    rows = [{name: _printable(value) for name, value in row.items()} for row in rows]
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *steps]).sort_values(["clip", "status"], ignore_index=True)
+    for name in (*_NUMBERS, *_WEIGHTS, *steps):
+        table[name] = pd.to_numeric(table[name], errors="coerce").astype(np.float64)
+    for name in _TEXT:
+        table[name] = table[name].astype(object).where(table[name].notna(), "").astype(str)
     return table
+
+
+def _printable(value: Any) -> Any:
+    """Return text with what has no UTF-8 form escaped, and anything else as it is."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _seconds(output_root: Path, frame_dir: str) -> dict[str, float]:
@@ -217,7 +222,7 @@ def _seconds(output_root: Path, frame_dir: str) -> dict[str, float]:
     try:
         receipt = json.loads((output_root / WORK_FOLDER / "receipts" / f"{frame_dir}.json").read_bytes())
         return {f"seconds_{step}": float(value) for step, value in receipt["summary"]["seconds"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}
 
 

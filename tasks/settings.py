@@ -228,6 +228,17 @@ class DatasetSettings(_Group):
         return self
 
 
+class LimitSettings(_Group):
+    """What one clip may take before it is given up; none of it changes what is found."""
+
+    time_limit: float | None = Field(
+        None, gt=0.0, description="Seconds for all steps of a clip; empty: no limit, but a decoder that hangs is ended."
+    )
+    memory_limit: int = Field(
+        4096, ge=64, description="MB that decoding a clip may take, and that the process may grow by meanwhile."
+    )
+
+
 class Settings(_Group):
     """All settings of a run."""
 
@@ -237,6 +248,7 @@ class Settings(_Group):
     scoring: ScoringSettings = ScoringSettings()
     overlay: OverlaySettings = OverlaySettings()
     dataset: DatasetSettings = DatasetSettings()
+    limits: LimitSettings = LimitSettings()
 
     def resolve(self, model: Thresholds) -> Settings:
         """Return the settings with every open threshold taken from the model's entry."""

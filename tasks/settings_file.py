@@ -20,6 +20,9 @@ from tasks.errors import FightposeError
 from tasks.settings import Settings
 from tasks.storage import atomic_path
 
+MAX_BYTES = 1 << 20
+"""All settings there are take a few kilobytes."""
+
 
 def read_settings(path: Path) -> dict[str, Any]:
     """Return the settings that a file holds, as nested dicts with no more in them than the file says.
@@ -30,6 +33,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         If the file cannot be read, is neither TOML nor JSON, or holds a setting that does not exist.
     """
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise FightposeError(f"settings {path}: larger than {MAX_BYTES} bytes; is it the right file?")
         text = path.read_text(encoding="utf-8-sig")
         value = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
         Settings.model_validate(value)
@@ -39,7 +44,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise FightposeError(f"settings {path}: {where or 'the file'}: {first['msg']}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
+        # Thousands of opening brackets exhaust the parsers' recursion.
         raise FightposeError(f"settings {path}: neither TOML nor JSON by its ending: {error}") from error
     return dict(value)
 

@@ -22,8 +22,10 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
 from tasks.annotation import build_annotation, write_annotation
+from tasks.decoder import decode_guarded, probe_guarded
 from tasks.errors import FightposeError
 from tasks.involvement import rank_involvement, select_people
+from tasks.limits import ClipLimits
 from tasks.mapping import MappingReport, verify_mapping
 from tasks.outputs import Clip
 from tasks.overlay import write_overlay
@@ -37,7 +39,6 @@ from tasks.regions import score_regions
 from tasks.settings import OverlaySettings, ScoringSettings, SelectionSettings, Settings, TrackingSettings
 from tasks.tracking import track_people
 from tasks.usage import Usage, measured
-from tasks.video import decode_frames, probe_video
 
 logger = logging.getLogger(__name__)
 
@@ -106,26 +107,31 @@ def timed(clip: Clip, step: str, seconds: dict[str, float] | None = None) -> Ite
 
 
 @task(name="probe-video", **_retried, persist_result=False)
-def probe(clip: Clip) -> VideoInfo:
+def probe(limits: ClipLimits) -> VideoInfo:
     """Read what the clip is."""
-    return probe_video(clip.path)
+    return probe_guarded(limits)
 
 
 @task(name="extract-poses", **_retried, persist_result=True, result_serializer="json")
-def extract(clip: Clip, video: VideoInfo, output_root: Path, settings: Settings) -> PosesReference:
+def extract(clip: Clip, video: VideoInfo, output_root: Path, settings: Settings, limits: ClipLimits) -> PosesReference:
     """Find the people in every frame, or find that this was done before."""
     stored = poses_path(output_root, video, entry_of(settings.poses).sha256, settings.poses)
     if stored.is_file():
-        poses = Poses.load(stored)
-        logger.info("%s: poses are there already, the model is not run", clip.relative)
-        return PosesReference(stored, poses.frame_count, len(poses), extracted=False)
+        try:
+            poses = Poses.load(stored)
+            logger.info("%s: poses are there already, the model is not run", clip.relative)
+            return PosesReference(stored, poses.frame_count, len(poses), extracted=False)
+        except ValueError as error:
+            logger.warning("%s; the model is run again", error)
 
     def on_frames(done: int) -> None:
-        """Pass the number of frames on to whoever shows progress."""
+        """Pass the number of frames on to whoever shows progress, and see what they took."""
+        limits.check_memory()
         report(Progress(clip.relative, "poses", done, video.header_frames))
 
+    model = model_of(settings.poses)
     with measured(settings.poses.device) as meter:
-        poses = extract_poses(video, model_of(settings.poses), settings.poses, on_frames)
+        poses = extract_poses(video, model, settings.poses, on_frames, limits.within(decode_guarded(video, limits)))
     usage = meter.read()
     logger.info("%s: poses took %s", clip.relative, usage.words())
     poses.save(stored)
@@ -171,9 +177,17 @@ def annotate(clip: Clip, tracks: Tracks, people: Involvement, settings: Settings
 
 
 @task(name="write-overlay", **_retried, persist_result=True, result_serializer="json")
-def overlay(clip: Clip, video: VideoInfo, tracks: Tracks, people: Involvement, settings: OverlaySettings) -> Path:
+def overlay(
+    clip: Clip,
+    video: VideoInfo,
+    tracks: Tracks,
+    people: Involvement,
+    settings: OverlaySettings,
+    limits: ClipLimits,
+) -> Path:
     """Write the clip's overlay video in a second pass over its frames."""
-    write_overlay(decode_frames(video), video, tracks, people, clip.overlay_path, settings)
+    frames = limits.within(decode_guarded(video, limits))
+    write_overlay(frames, video, tracks, people, clip.overlay_path, settings)
     return clip.overlay_path
 
 

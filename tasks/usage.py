@@ -1,7 +1,7 @@
 """What a step takes of the machine: cores, memory, and the GPU where there is one.
 
-Cores come from the process's own clock and are exact; memory and GPU are looked at twice a second and so may miss a
-peak that is shorter.
+The helper processes that decode foreign videos count, too. Memory and GPU are looked at twice a second and so may miss
+a peak that is shorter.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import psutil
@@ -34,9 +34,9 @@ class Usage:
     Attributes
     ----------
     cores
-        Mean number of cores that this process kept busy.
+        Mean number of cores that this process and its helpers kept busy.
     memory_bytes
-        Most memory that this process held (resident).
+        Most memory that this process and its helpers held (resident).
     gpu_percent
         Mean utilisation of the GPU, None without one.
     gpu_bytes
@@ -68,7 +68,7 @@ class UsageMeter:
     def __init__(self, gpu: bool) -> None:
         self._process = psutil.Process()
         self._smi = shutil.which("nvidia-smi") if gpu else None
-        self._start = time.perf_counter(), time.process_time()
+        self._start = time.perf_counter(), self._work()
         self._memory: list[int] = []
         self._gpu: list[tuple[float, int]] = []
         self._stop = threading.Event()
@@ -86,7 +86,7 @@ class UsageMeter:
 
     def read(self) -> Usage:
         """Return what has been seen so far."""
-        wall, work = time.perf_counter() - self._start[0], time.process_time() - self._start[1]
+        wall, work = time.perf_counter() - self._start[0], self._work() - self._start[1]
         percents, sizes = zip(*self._gpu, strict=True) if self._gpu else ((), ())
         return Usage(
             work / wall if wall else 0.0,
@@ -95,6 +95,11 @@ class UsageMeter:
             max(sizes, default=None),
         )
 
+    def _work(self) -> float:
+        """Return the processor seconds of this process and of its helpers that have ended."""
+        times = self._process.cpu_times()
+        return float(times.user + times.system + times.children_user + times.children_system)
+
     def _watch(self) -> None:
         """Look until told to stop."""
         while not self._stop.wait(LOOK_SECONDS):
@@ -102,7 +107,11 @@ class UsageMeter:
 
     def _look(self) -> None:
         """Take one look."""
-        self._memory.append(self._process.memory_info().rss)
+        held = self._process.memory_info().rss
+        for helper in self._process.children(recursive=True):
+            with suppress(psutil.Error):
+                held += helper.memory_info().rss
+        self._memory.append(held)
         if self._smi is not None and (reading := gpu_reading(self._smi)):
             self._gpu.append(reading)
 

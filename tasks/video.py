@@ -7,6 +7,7 @@ Headers are not believed: the number of frames is the number of frames that deco
 import logging
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -24,6 +25,21 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_FPS = 25.0
 """Assumed where a container states no believable frame rate."""
+
+MAX_PIXELS = 1 << 26
+"""Most pixels in a frame: 8192 x 8192, twice what 8K video has.
+
+A header of a few bytes can claim 60,000 x 60,000, of which one frame takes 10 GB."""
+
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,asf,mpeg,mpegts,mpegvideo,flv,h264,hevc,m4v,mjpeg,dhav,dv,ivf,mxf,ogg"
+)
+"""Containers that are read, as FFmpeg names them.
+
+FFmpeg chooses by content, not by the ending: a text file named clip.mp4 could otherwise be a play list (concat, hls,
+sdp and others) that makes it open other files, or connections."""
+
+_DECODER_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
 
 Image = npt.NDArray[np.uint8]
 """(height, width, 3) uint8, BGR."""
@@ -47,6 +63,11 @@ def probe_video(path: Path) -> VideoInfo:
     OSError
         If the file cannot be read; worth another try on network storage.
     """
+    return replace(read_header(path), sha256=file_sha256(path))
+
+
+def read_header(path: Path) -> VideoInfo:
+    """Read what `probe_video` reads, without the hash of the whole file, which is left empty."""
     size = path.stat().st_size
     if size == 0:
         raise ClipError(FailureReason.EMPTY_VIDEO, path, "the file is empty (0 bytes); copy it again")
@@ -55,11 +76,14 @@ def probe_video(path: Path) -> VideoInfo:
         stream = _video_stream(container, path)
         first = next(_decode(container, path), None)
         if first is None:
-            raise ClipError(FailureReason.EMPTY_VIDEO, path, "no frame can be decoded; copy or export the clip again")
+            why = _complaints(path)
+            raise ClipError(
+                FailureReason.EMPTY_VIDEO, path, f"no frame can be decoded{why}; copy or export the clip again"
+            )
         height, width = _upright(first).shape[:2]
         return VideoInfo(
             path=path,
-            sha256=file_sha256(path),
+            sha256="",
             width=width,
             height=height,
             fps=_frame_rate(stream),
@@ -72,13 +96,16 @@ def probe_video(path: Path) -> VideoInfo:
 def decode_frames(video: VideoInfo) -> Iterator[Frame]:
     """Yield every frame that decodes, upright, in the clip's size.
 
-    A packet that does not decode is skipped with a warning. A frame whose size differs from the first one's (some
-    recorders change it in the middle) is scaled to it, so that pixel coordinates keep one meaning.
+    A packet that does not decode, or that claims a frame of more than `MAX_PIXELS`, is skipped with a warning. A frame
+    whose size differs from the first one's (some recorders change it in the middle) is scaled to it, so that pixel
+    coordinates keep one meaning.
 
     Raises
     ------
     ClipError
         If the file cannot be opened as a video.
+    MemoryError
+        If a frame needs more memory than this process may have.
     """
     with _open(video.path) as container:
         _video_stream(container, video.path)
@@ -92,10 +119,17 @@ def decode_frames(video: VideoInfo) -> Iterator[Frame]:
 def _open(path: Path) -> av.container.InputContainer:
     """Open a file for reading, or say that it is no video."""
     try:
-        # Tags in a legacy encoding (CP949 in Korean recorders) must not stop the clip.
-        return av.open(str(path), metadata_errors="replace")
+        return av.open(
+            # Absolute, because FFmpeg reads what stands before a colon in a relative path as a protocol.
+            str(path.absolute()),
+            # Tags in a legacy encoding (CP949 in Korean recorders) must not stop the clip.
+            metadata_errors="replace",
+            container_options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"},
+            # What the frames themselves claim; FFmpeg decodes the first ones while it opens the file.
+            options=_DECODER_OPTIONS,
+        )
     except FFmpegError as error:
-        if isinstance(error, PermissionError | FileNotFoundError):
+        if isinstance(error, PermissionError | FileNotFoundError | MemoryError):
             raise
         raise ClipError(
             FailureReason.PROCESSING_ERROR,
@@ -111,11 +145,31 @@ def _video_stream(container: av.container.InputContainer, path: Path) -> av.Vide
     stream = container.streams.video[0]
     try:
         stream.thread_type = "AUTO"
+        stream.codec_context.options = _DECODER_OPTIONS
     except (RuntimeError, AttributeError) as error:
         raise ClipError(
             FailureReason.PROCESSING_ERROR, path, "its video codec has no decoder here; convert it to H.264"
         ) from error
     return stream
+
+
+def _complaints(path: Path) -> str:
+    """Return what FFmpeg has to say about a clip of which no frame decodes, in brackets; empty if it is silent."""
+    level, skip = av.logging.get_level(), av.logging.get_skip_repeated()
+    # Both are the whole process's, so they are changed only here, where the clip is lost anyway.
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
+    try:
+        with av.logging.Capture(local=False) as lines, _open(path) as container:
+            next(_decode(container, path), None)
+    except (FFmpegError, ClipError):
+        pass
+    finally:
+        av.logging.set_level(level)
+        av.logging.set_skip_repeated(skip)
+    # The frame size is the cause where it is named at all; the rest follows from it.
+    texts = sorted((" ".join(text.split()) for _, _, text in lines), key=lambda text: "Picture size" not in text)
+    return f" ({texts[0].partition(',')[0]})" if texts else ""
 
 
 def _decode(container: av.container.InputContainer, path: Path) -> Iterator[av.VideoFrame]:
@@ -133,6 +187,8 @@ def _decode(container: av.container.InputContainer, path: Path) -> Iterator[av.V
             break
         try:
             yield from packet.decode()
+        except MemoryError:
+            raise
         except FFmpegError:
             skipped += 1
     if skipped:

@@ -11,7 +11,7 @@ from tasks.poses.looks import Looker
 from tasks.poses.models import PoseModel
 from tasks.records import Poses, VideoInfo
 from tasks.settings import PoseSettings
-from tasks.video import Image, decode_frames
+from tasks.video import Frame, Image, decode_frames
 
 CODE_VERSION = 3
 """Part of the cache key of poses: raise it when a change alters what is found."""
@@ -22,6 +22,7 @@ def extract_poses(
     model: PoseModel,
     settings: PoseSettings,
     on_frames: Callable[[int], None] = lambda done: None,
+    frames: Iterable[Frame] | None = None,
 ) -> Poses:
     """Find the people in every frame of a clip.
 
@@ -35,6 +36,8 @@ def extract_poses(
         With `score_thr` and `nms_thr` resolved to numbers.
     on_frames
         Called with the number of frames done so far, after every batch.
+    frames
+        The clip's frames; decoded in this process if None.
 
     Raises
     ------
@@ -43,7 +46,7 @@ def extract_poses(
     """
     looker = Looker(model, video.width, video.height, video.fps, settings)
     found: list[Detections] = []
-    images = (frame.image for frame in decode_frames(video))
+    images = (frame.image for frame in (decode_frames(video) if frames is None else frames))
     for batch in _batches(images, model.batch_size):
         found += looker.find(batch)
         on_frames(len(found))

@@ -113,6 +113,20 @@ def test_the_run_shows_progress_and_a_table_of_its_clips(folder, out, stand_in, 
 
 
 @pytest.mark.prefect
+def test_a_clip_whose_name_is_no_utf8_is_a_recorded_failure_and_the_rest_goes_on(folder, out, stand_in, prefect_server):
+    """Old recorders write CP949, which the server's parameters cannot hold."""
+    (folder / "NonFight/a.mp4").rename(folder / "NonFight" / os.fsdecode(b"\xbd\xce\xc0\xfc.mp4"))
+    summary = annotate_dataset(folder / "NonFight", out)
+    assert [(result.clip, result.outcome) for result in summary.results] == [
+        ("\\udcbd\\udcce\\udcc0\\udcfc.mp4", Outcome.FAILED),
+        ("한글 이름.mov", Outcome.ANNOTATED),
+    ]
+    (failure,) = current_failures(out)
+    assert "its path is not UTF-8" in failure.info
+    assert summary.mapping_ok
+
+
+@pytest.mark.prefect
 def test_a_changed_clip_is_annotated_again(folder, out, stand_in, prefect_server):
     """New content under an old name is new work; the neighbours stay as they are."""
     annotate_dataset(folder / "NonFight", out)

@@ -18,7 +18,7 @@ from tasks.annotation import read_annotation
 from tasks.errors import ClipError, FailureReason
 from tasks.failures import JSON_LOG, TEXT_LOG, current_failures
 from tasks.outputs import find_clip
-from tasks.settings import SelectionSettings, Settings
+from tasks.settings import LimitSettings, SelectionSettings, Settings
 from tasks.storage import PARTIAL_MARK
 from tasks.video import decode_frames, probe_video
 from tests.conftest import StandInModel
@@ -202,6 +202,27 @@ def test_frames_before_anybody_appears_stay_as_zeros(clip, out, stand_in):
     assert not annotation["keypoint_score"][:, :8].any()
     assert not annotation["keypoint"][:, :8].any()
     assert annotation["keypoint_score"][:, 8:].any()
+
+
+def test_a_clip_over_its_time_limit_is_a_recorded_failure_and_a_rerun_without_it_completes(clip, out, stand_in):
+    """The line says which limit it was and what to do."""
+    state = _annotate(clip, out, Settings(limits=LimitSettings(time_limit=0.001)))
+    assert state.is_failed()
+    (failure,) = current_failures(out)
+    assert failure.reason == FailureReason.PROCESSING_ERROR
+    assert failure.info.startswith("took longer than 0.001 s; raise --time-limit")
+    assert _annotate(clip, out).is_completed()
+    assert current_failures(out) == []
+
+
+def test_poses_in_the_store_that_are_damaged_are_extracted_again(clip, out, stand_in):
+    """A disk error, or somebody's hand, must not fail the clip for ever."""
+    _annotate(clip, out)
+    (stored,) = (out / ".fightpose" / "poses").rglob("*.npz")
+    stored.write_bytes(stored.read_bytes()[:-200])
+    find_clip(clip, clip.parents[1], out).annotation_path.unlink()
+    assert _annotate(clip, out).result().extracted
+    assert stand_in.frames == 48
 
 
 def test_the_runs_log_names_clip_step_and_seconds(clip, out, stand_in, caplog):

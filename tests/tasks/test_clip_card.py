@@ -67,6 +67,8 @@ def test_the_card_shows_picture_people_times_usage_and_files(tmp_path):
     path.parent.mkdir(parents=True)
     write_video(path, plain_frames(24, width=160, height=96))
     clip = find_clip(path, tmp_path / "clips", tmp_path / "out")
+    clip.overlay_path.parent.mkdir(parents=True)
+    write_video(clip.overlay_path, plain_frames(24, width=160, height=96))
     card = clip_card(clip, tmp_path / "out", SUMMARY, poster=12)
     picture = re.search(r"!\[frame 12\]\(data:image/jpeg;base64,([^)]+)\)", card)
     data = np.frombuffer(base64.b64decode(picture[1]), np.uint8)
@@ -77,15 +79,15 @@ def test_the_card_shows_picture_people_times_usage_and_files(tmp_path):
     assert re.search(r"<td[^>]*>1</td>\n<td[^>]*>ID 3</td>\n<td[^>]*>0\.750</td>", html)
     assert "Extraction took 1.9 cores, 640 MB, GPU 45 % and 1.2 GB." in html
     assert "annotation: " in html
-    # There is no overlay, so none is named.
-    assert "overlay: " not in html
+    assert "overlay: " in html
     assert len(card) < 40_000
 
 
 def test_a_clip_whose_picture_cannot_be_made_still_has_a_card(tmp_path):
     """The rest of it is worth having."""
-    (tmp_path / "a.mp4").write_bytes(b"no video")
     clip = find_clip(tmp_path / "a.mp4", None, tmp_path / "out")
+    clip.overlay_path.parent.mkdir(parents=True)
+    clip.overlay_path.write_bytes(b"no video")
     stored = ClipSummary(1, 1, [(1, 1.0)], {}, False)
     card = clip_card(clip, tmp_path / "out", stored, poster=0)
     assert "data:" not in card

@@ -116,6 +116,14 @@ def test_a_sound_file_is_refused(tmp_path: Path) -> None:
         probe_video(path)
 
 
+def test_a_codec_without_a_decoder_is_named_as_such(tmp_path: Path) -> None:
+    """Found by fuzzing: a damaged codec tag leaves a stream that has no decoder at all."""
+    path = write_video(tmp_path / "a.mov", plain_frames(3))
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zz1q"))
+    with pytest.raises(ClipError, match=r"has no decoder here; convert it to H\.264"):
+        probe_video(path)
+
+
 @pytest.mark.parametrize("rotation", [90, 180, -90])
 def test_frames_are_upright_as_the_container_asks(tmp_path: Path, rotation: int) -> None:
     """Phones store the picture lying and ask players to turn it."""
