@@ -9,8 +9,16 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # Which torch `install-mmpose` and `test-client` take: on Linux plain `torch` brings CUDA (several GB).
 TORCH ?= torch
 
+# For `bench-gpu`: a Python that has torch with CUDA, and its version, if the wheels are fetched on another machine.
+GPU_PYTHON ?= python3
+GPU_PYTHON_VERSION ?= $(shell $(GPU_PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+GPU_KIT := build/bench-gpu
+# What the benchmark imports beyond torch, torchvision, numpy, scipy, pandas, OpenCV, matplotlib, Pillow and rich.
+GPU_NEEDS := 'av<19' mmengine==0.10.7 mmcv-lite==2.1.0 mmpose==1.3.2 addict yapf platformdirs termcolor json-tricks munkres \
+	pycocotools six 'setuptools<81'
+
 .PHONY: help install install-locked install-mmpose lock licences audit fuzz demo up test test-browser test-client test-mmpose \
-	test-integration lint format clean
+	test-integration bench-gpu bench-gpu-kit lint format clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -86,6 +94,22 @@ test-client: $(VENV)/.installed-dev $(CLIENT)/.installed ## Annotate real clips 
 
 test-browser: $(VENV)/.installed-dev ## Run the tests of the review page in Chromium
 	$(BIN)/python -m pytest -m browser tests/browser
+
+$(GPU_KIT)/.fetched:
+	mkdir -p $(GPU_KIT)
+	$(GPU_PYTHON) -m pip download --quiet --disable-pip-version-check --only-binary=:all: --dest $(GPU_KIT) \
+		--python-version $(GPU_PYTHON_VERSION) --implementation cp $(foreach n,34 31 28 27 24 17 12 5,--platform manylinux_2_$(n)_x86_64) \
+		--platform manylinux2014_x86_64 --platform manylinux1_x86_64 --no-deps $(GPU_NEEDS)
+	$(GPU_PYTHON) -m pip download --quiet --disable-pip-version-check --only-binary=:all: --dest $(GPU_KIT) \
+		--python-version $(GPU_PYTHON_VERSION) --implementation cp --platform manylinux_2_17_x86_64 pydantic
+	touch $@
+
+bench-gpu-kit: $(GPU_KIT)/.fetched ## Fetch what bench-gpu needs, to take build/bench-gpu to a machine without a network
+
+bench-gpu: $(GPU_KIT)/.fetched ## Measure RTMO-s on an NVIDIA GPU (at most 8 minutes; GPU_PYTHON has torch with CUDA)
+	$(GPU_PYTHON) -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-compile --upgrade \
+		--target $(GPU_KIT)/site $(GPU_KIT)/*.whl
+	PYTHONPATH=$(GPU_KIT)/site:. timeout 470 $(GPU_PYTHON) -W ignore -m tests.benchmarks.gpu --json $(GPU_KIT)/result.json
 
 lint: $(VENV)/.installed-dev ## Check style, types and file formats
 	$(BIN)/ruff check .

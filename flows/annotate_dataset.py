@@ -33,7 +33,7 @@ from tasks.labels import group_rule, label_clips
 from tasks.manifest import read_manifests, write_manifest
 from tasks.mapping import DATASET_NAME
 from tasks.outputs import Clip, discover_clips
-from tasks.poses import entry_of, model_of
+from tasks.poses import entry_of, model_key, model_of
 from tasks.receipts import finished, record_settings, settings_key
 from tasks.resources import ResourceMonitor, allowed_workers
 from tasks.run_lock import sole_run
@@ -120,7 +120,7 @@ def annotate_dataset(
         # A file of labels or groups that cannot be read is told now, too.
         group_rule(settings.dataset)
         labelled, unnamed = label_clips(found.clips, settings.dataset)
-        key = settings_key(settings.resolve(entry.thresholds), entry.sha256)
+        key = settings_key(settings.resolve(entry.thresholds), model_key(settings.poses))
         clips = _settled(labelled[:demo_count] if mode == Mode.DEMO else labelled, settle_seconds)
         write_manifest(output_root, found.root, clips, key)
         record_settings(output_root, settings)

@@ -30,7 +30,7 @@ from tasks.failures import log_failure, resolve_failures
 from tasks.labels import label_clips
 from tasks.limits import ClipLimits
 from tasks.outputs import Clip, find_clip
-from tasks.poses import entry_of
+from tasks.poses import entry_of, model_key
 from tasks.poses.models import ModelEntry
 from tasks.receipts import ClipSummary, overlay_is_current, settings_key, write_receipt
 from tasks.records import Involvement
@@ -84,7 +84,7 @@ def _annotate(
     clip: Clip, output_root: Path, settings: Settings, entry: ModelEntry, between: Callable[[], None]
 ) -> ClipSummary:
     """Walk one clip through the steps, and record that its outputs are complete."""
-    key = settings_key(settings, entry.sha256)
+    key = settings_key(settings, model_key(settings.poses))
     seconds: dict[str, float] = {}
     limits = ClipLimits(clip.path, settings.limits)
 
@@ -109,7 +109,12 @@ def _annotate(
         people = steps.select(clip, ranking, settings.selection)
         limits.check()
     with step("annotation"):
-        provenance = {"model": entry.name, "model_sha256": entry.sha256, "video_sha256": video.sha256}
+        provenance = {
+            "model": entry.name,
+            "model_sha256": entry.sha256,
+            "model_key": model_key(settings.poses),
+            "video_sha256": video.sha256,
+        }
         steps.annotate(clip, tracks, people, settings, provenance)
     wanted = settings.overlay.save_overlayfile
     if wanted and not overlay_is_current(clip, output_root, video.sha256, key):

@@ -28,8 +28,10 @@ from flows.cli_options import (
     Labels,
     NumWorkers,
     OutputRoot,
+    PrecisionName,
     RetryMode,
     RunMode,
+    RuntimeName,
     ScorerName,
     SecondLookName,
     Share,
@@ -69,14 +71,22 @@ def annotate(
         typer.Option(help="parallel: worker processes; demo: the first clips; pool: runs on a server's work pool."),
     ] = RunMode.SINGLE,
     model: Annotated[
-        str, typer.Option(help="Name (see `models list`), or a .tflite or .onnx file.")
+        str, typer.Option(help="Name (see `models list`), or a .tflite, .onnx or .json file.")
     ] = "movenet-multipose",
     config: Annotated[str | None, typer.Option(help="mmpose config of RTMO, in place of --model.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="mmpose checkpoint that goes with it.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="mmpose checkpoint that goes with it, or rtmo-t, -s, -m, -l: the published one.")
+    ] = None,
     model_dir: Annotated[
         Path | None, typer.Option(help="Folder of model files, for machines without a network.")
     ] = None,
     device: Annotated[str, typer.Option(help="Where the model runs: cpu, or cuda:0.")] = "cpu",
+    runtime: Annotated[
+        RuntimeName, typer.Option(help="What runs the model; auto: the fastest that is installed (see `doctor`).")
+    ] = RuntimeName.AUTO,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="auto: fp32, and fp16 for a checkpoint on a GPU; int8: after quantize-model.")
+    ] = PrecisionName.AUTO,
     second_look: Annotated[
         SecondLookName, typer.Option(help="Look again, enlarged: never, where people are in doubt, or at everyone.")
     ] = SecondLookName.AUTO,
@@ -137,6 +147,8 @@ def annotate(
             config=config,
             checkpoint=checkpoint,
             device=device,
+            runtime=s.Runtime(runtime),
+            precision=s.Precision(precision),
             second_look=s.SecondLook(second_look),
             look_budget=look_budget,
             score_thr=score_thr,
@@ -221,15 +233,13 @@ def demo(
     from flows.tables import print_demo_table
     from tasks.demo import contact_sheet, fetch_demo_clips
     from tasks.outputs import discover_clips
-    from tasks.settings import PoseSettings, SecondLook, Settings
+    from tasks.settings import Settings
     from tasks.storage import require_writable
 
     require_writable(output_root)
-    # People fill these frames: one pass finds them whole, where tiles would cut them in two.
-    settings = Settings(poses=PoseSettings(second_look=SecondLook.OFF))
     clips = fetch_demo_clips(output_root / "clips")
     outputs = output_root / "annotated"
-    summary = _run_dataset(clips, outputs, settings, "single", None, 10, quiet)
+    summary = _run_dataset(clips, outputs, Settings(), "single", None, 10, quiet)
     overlays = [clip.overlay_path for clip in discover_clips(clips, outputs).clips if clip.overlay_path.is_file()]
     picture = contact_sheet(overlays, output_root / "demo.png")
     output = Output(as_json, quiet)
@@ -328,13 +338,20 @@ def models_list(as_json: AsJson = False, quiet: Quiet = False) -> None:
 @models_app.command("fetch")
 def models_fetch(
     name: Annotated[str, typer.Argument(help="Name in the model table.")] = "movenet-multipose",
+    checkpoint: Annotated[
+        bool, typer.Option("--checkpoint", help="Not the .onnx file of an RTMO but its mmpose checkpoint (.pth).")
+    ] = False,
+    model_dir: Annotated[Path | None, typer.Option(help="Folder of model files.")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Fetch a model into the cache, for machines that will have no network."""
     from tasks.poses.models import model_file, resolve_model
+    from tasks.poses.published import checkpoint_file
 
-    path = model_file(resolve_model(name))
+    if model_dir is not None:
+        os.environ["FIGHTPOSE_MODEL_DIR"] = str(model_dir)
+    path = checkpoint_file(name) if checkpoint else model_file(resolve_model(name))
     Output(as_json, quiet).tell({"name": name, "file": path}, [str(path)])
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +12,7 @@ from typing import Annotated
 import typer
 
 from flows.cli_output import AsJson, Output, Quiet
+from tasks.errors import FightposeError
 
 
 class LayoutName(StrEnum):
@@ -35,6 +38,7 @@ def register(app: typer.Typer) -> None:
     app.command("convert")(convert)
     app.command("windows")(windows)
     app.command("export-model")(export_model)
+    app.command("quantize-model")(quantize_model)
     app.command("learn-region-weights")(learn_region_weights)
 
 
@@ -98,6 +102,32 @@ def export_model(
 
     frames = check_frames(frames_of or fetch(DEMO_CLIPS[:1])[0])
     _tell_files([export(config, checkpoint, out, frames)], Output(as_json, quiet))
+
+
+def quantize_model(
+    input: Annotated[Path, typer.Argument(help="Your own clips (a folder or one clip), to calibrate on.")],
+    model: Annotated[
+        str, typer.Option(help="Name (see `models list`), or a .tflite or .onnx file.")
+    ] = "movenet-multipose",
+    model_dir: Annotated[Path | None, typer.Option(help="Folder of model files, where the int8 form is kept.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make the int8 form of a model for `--precision int8`, and say whether it finds the same people as fp32."""
+    from tasks.outputs import discover_clips
+    from tasks.poses.models import resolve_model
+    from tasks.poses.quantize import calibration_frames
+    from tasks.poses.quantize import quantize_model as quantize
+
+    if model_dir is not None:
+        os.environ["FIGHTPOSE_MODEL_DIR"] = str(model_dir)
+    if not input.exists():
+        raise FightposeError(f"input {input} does not exist; give a folder of clips or one clip")
+    found = quantize(
+        resolve_model(model), calibration_frames([clip.path for clip in discover_clips(input, input).clips])
+    )
+    verdict = "It finds the same people." if found.holds else "It does NOT find the same people: fp32 is better."
+    Output(as_json, quiet).tell(asdict(found), [f"int8 against fp32: {found}", verdict])
 
 
 def learn_region_weights(

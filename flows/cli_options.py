@@ -53,6 +53,25 @@ class SecondLookName(StrEnum):
     ALWAYS = "always"
 
 
+class RuntimeName(StrEnum):
+    """What runs the model."""
+
+    AUTO = "auto"
+    OPENVINO = "openvino"
+    ONNXRUNTIME = "onnxruntime"
+    TORCH = "torch"
+
+
+class PrecisionName(StrEnum):
+    """The numbers in which the model computes."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
 class TrackerName(StrEnum):
     """How people are followed."""
 

@@ -38,6 +38,7 @@ def run_checks(output_root: Path) -> list[Check]:
         ("python", _python),
         ("codecs", _codecs),
         ("pose model", _model),
+        ("runtimes", _runtimes),
         ("annotation round trip", _annotation),
         ("worker processes", _workers),
         ("output folder", lambda: _output(output_root)),
@@ -92,6 +93,13 @@ def _model() -> str:
 
     load_model(MOVENET.name).detect([np.zeros((96, 128, 3), np.uint8)])
     return f"{MOVENET.name} loads and runs"
+
+
+def _runtimes() -> str:
+    """List what can run pose models, on which devices, in which numbers."""
+    from tasks.poses.runtimes import found_runtimes
+
+    return "; ".join(found_runtimes())
 
 
 def _annotation() -> str:

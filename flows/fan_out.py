@@ -32,7 +32,7 @@ from flows.requeue import requeue
 from flows.results import ClipResult, Outcome
 from tasks.errors import ClipError, FailureReason, FightposeError
 from tasks.failures import current_failures, log_failure
-from tasks.poses import entry_of
+from tasks.poses import entry_of, model_key
 from tasks.receipts import finished, settings_key
 from tasks.storage import key_of
 
@@ -221,7 +221,8 @@ def _completed(child: Child, run: FlowRun) -> ClipResult | None:
     """Return the result of a completed run from its receipt, None while that may still be on its way."""
     job = child.job
     entry = entry_of(job.settings.poses)
-    summary = finished(job.clip, job.output_root, settings_key(job.settings.resolve(entry.thresholds), entry.sha256))
+    key = settings_key(job.settings.resolve(entry.thresholds), model_key(job.settings.poses))
+    summary = finished(job.clip, job.output_root, key)
     if summary is not None:
         return ClipResult(job.clip.relative, Outcome.ANNOTATED, _seconds(run), summary=summary)
     if child.ended_for() < SHARE_PATIENCE_SECONDS:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tasks.ahead import ahead
 from tasks.overlay_canvas import (
     BLACK,
     LIMBS,
@@ -53,6 +54,9 @@ MOMENT_PEOPLE = 2
 
 MOST_ROWS = 6
 """Most people in scoreboard and timeline, however many the annotation holds."""
+
+FRAMES_AHEAD = 4
+"""Decoded frames that wait to be drawn on; at 4K one is 25 MB."""
 
 GREY: Color = (120, 120, 120)
 
@@ -289,8 +293,9 @@ def write_overlay(
     """
     size = (video.width, video.height)
     painter = OverlayPainter(tracks, involvement, size, settings)
-    with VideoWriter(path, video.fps, size) as writer:
-        for index, (image, time_s) in enumerate(frames):
+    # Decoded in one thread, drawn here, encoded in another.
+    with VideoWriter(path, video.fps, size) as writer, ahead(frames, FRAMES_AHEAD) as decoded:
+        for index, (image, time_s) in enumerate(decoded):
             writer.write(painter.draw(index, image), time_s)
     return writer.frames_written
 

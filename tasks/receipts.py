@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 WORK_FOLDER = ".fightpose"
 
-NOT_DECISIVE = {"model", "config", "checkpoint", "device"}
-"""Pose settings that decide nothing by themselves: the hash of the model stands for its name and files."""
+NOT_DECISIVE = {"model", "config", "checkpoint", "device", "runtime", "precision"}
+"""Pose settings that decide nothing by themselves: `tasks.poses.models.model_key` stands for them."""
 
 SETTINGS_NAME = "settings.json"
 """The settings of the last run over a folder, below the work folder."""
@@ -70,17 +70,17 @@ class ClipSummary:
     usage: Usage | None = None
 
 
-def poses_path(output_root: Path, video: VideoInfo, model_sha256: str, settings: PoseSettings) -> Path:
+def poses_path(output_root: Path, video: VideoInfo, model_key: str, settings: PoseSettings) -> Path:
     """Return where the poses of a clip are kept: named by the clip's content, the model's and the settings."""
     found_by = settings.model_dump(mode="json", exclude=NOT_DECISIVE)
-    key = key_of(POSES_VERSION, video.sha256, model_sha256, found_by)
+    key = key_of(POSES_VERSION, video.sha256, model_key, found_by)
     return output_root / WORK_FOLDER / "poses" / key[:2] / f"{key}.npz"
 
 
-def settings_key(settings: Settings, model_sha256: str) -> str:
+def settings_key(settings: Settings, model_key: str) -> str:
     """Return the key of everything but the clip, its label included, that decides what the outputs hold."""
     decisive = settings.model_dump(mode="json", exclude={"poses": NOT_DECISIVE, "dataset": True, "limits": True})
-    return key_of(OUTPUT_VERSION, POSES_VERSION, model_sha256, decisive)
+    return key_of(OUTPUT_VERSION, POSES_VERSION, model_key, decisive)
 
 
 def write_receipt(clip: Clip, output_root: Path, sha256: str, key: str, overlay: bool, summary: ClipSummary) -> None:

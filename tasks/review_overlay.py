@@ -198,7 +198,10 @@ def _others(
     """Return the tracks that the annotation was not made of, None where they cannot be had any more."""
     if settings is None:
         return None
-    stored = poses_path(output_root, video, annotation["provenance"].get("model_sha256", ""), settings.poses)
+    made = annotation["provenance"]
+    # Annotations of earlier versions lack the key; then it was the hash of the model.
+    model = made.get("model_key", made.get("model_sha256", ""))
+    stored = poses_path(output_root, video, model, settings.poses)
     if not stored.is_file():
         return None
     tracks = track_people(Poses.load(stored), settings.tracking)

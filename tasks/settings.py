@@ -29,6 +29,7 @@ class Thresholds(BaseModel):
     nms_thr: float = Field(0.35, ge=0.0, le=1.0)
     track_high_thresh: float = Field(0.6, ge=0.0, le=1.0)
     track_low_thresh: float = Field(0.1, ge=0.0, le=1.0)
+    track_still_thresh: float = Field(0.6, ge=0.0, le=1.0)
     quality_threshold: float = Field(0.3, ge=0.0, le=1.0)
 
 
@@ -46,13 +47,39 @@ class SecondLook(StrEnum):
     ALWAYS = "always"
 
 
+class Runtime(StrEnum):
+    """What runs a pose model."""
+
+    AUTO = "auto"
+    OPENVINO = "openvino"
+    ONNXRUNTIME = "onnxruntime"
+    TORCH = "torch"
+
+
+class Precision(StrEnum):
+    """The numbers in which a pose model computes."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
 class PoseSettings(_Group):
     """How people are found."""
 
-    model: str = Field("movenet-multipose", description="Name in the model table, or a .tflite or .onnx file.")
+    model: str = Field(
+        "movenet-multipose", description="Name in the model table, or a .tflite, .onnx or .json (top-down) file."
+    )
     config: str | None = Field(None, description="mmpose config of RTMO (a .py file); then --model is not used.")
     checkpoint: str | None = Field(None, description="mmpose checkpoint (.pth) that goes with the config.")
     device: str = Field("cpu", description="Where the model runs: cpu, or cuda:0 where the backend has it.")
+    runtime: Runtime = Field(Runtime.AUTO, description="What runs the model; auto: the fastest that is installed.")
+    precision: Precision = Field(
+        Precision.AUTO,
+        description="auto: fp32, and fp16 for a checkpoint on a GPU; int8 needs `fightpose quantize-model` first.",
+    )
     score_thr: float | None = Field(
         None, ge=0.0, le=1.0, description="Keep people that score above this; empty: the model's own."
     )
@@ -94,6 +121,12 @@ class TrackingSettings(_Group):
     )
     track_low_thresh: float | None = Field(
         None, ge=0.0, le=1.0, description="Detections above this extend tracks; empty: the model's own."
+    )
+    track_still_thresh: float | None = Field(
+        None,
+        ge=0.0,
+        le=1.0,
+        description="Who never moves and seldom scores this much is taken for a thing; empty: the model's own.",
     )
     track_max_disappeared: int = Field(30, ge=0, description="Frames for which an unseen person is still looked for.")
     track_min_hits: int = Field(3, ge=1, description="Detections before a track counts.")

@@ -29,7 +29,7 @@ from tasks.limits import ClipLimits
 from tasks.mapping import MappingReport, verify_mapping
 from tasks.outputs import Clip
 from tasks.overlay import write_overlay
-from tasks.poses import entry_of, extract_poses, model_of
+from tasks.poses import extract_poses, model_key, model_of
 from tasks.progress import Progress, report
 from tasks.quarantine import quarantine
 from tasks.receipts import poses_path
@@ -115,7 +115,7 @@ def probe(limits: ClipLimits) -> VideoInfo:
 @task(name="extract-poses", **_retried, persist_result=True, result_serializer="json")
 def extract(clip: Clip, video: VideoInfo, output_root: Path, settings: Settings, limits: ClipLimits) -> PosesReference:
     """Find the people in every frame, or find that this was done before."""
-    stored = poses_path(output_root, video, entry_of(settings.poses).sha256, settings.poses)
+    stored = poses_path(output_root, video, model_key(settings.poses), settings.poses)
     if stored.is_file():
         try:
             poses = Poses.load(stored)

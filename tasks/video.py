@@ -9,13 +9,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import av
 import cv2
 import numpy as np
 import numpy.typing as npt
 from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
 
 from tasks.errors import ClipError, FailureReason
 from tasks.records import VideoInfo
@@ -80,7 +81,7 @@ def read_header(path: Path) -> VideoInfo:
             raise ClipError(
                 FailureReason.EMPTY_VIDEO, path, f"no frame can be decoded{why}; copy or export the clip again"
             )
-        height, width = _upright(first).shape[:2]
+        height, width = _upright(first, VideoReformatter()).shape[:2]
         return VideoInfo(
             path=path,
             sha256="",
@@ -109,8 +110,10 @@ def decode_frames(video: VideoInfo) -> Iterator[Frame]:
     """
     with _open(video.path) as container:
         _video_stream(container, video.path)
+        # One for all frames: each new one works out its tables again.
+        reformatter = VideoReformatter()
         for frame in _decode(container, video.path):
-            image = _upright(frame)
+            image = _upright(frame, reformatter)
             if image.shape[:2] != (video.height, video.width):
                 image = cv2.resize(image, (video.width, video.height), interpolation=cv2.INTER_AREA).astype(np.uint8)
             yield Frame(image, frame.time)
@@ -195,9 +198,14 @@ def _decode(container: av.container.InputContainer, path: Path) -> Iterator[av.V
         logger.warning("%s: %d damaged packets skipped", path, skipped)
 
 
-def _upright(frame: av.VideoFrame) -> Image:
-    """Return a frame as BGR, turned as the container's display matrix asks (multiples of 90 degrees)."""
-    image = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+def _upright(frame: av.VideoFrame, reformatter: VideoReformatter) -> Image:
+    """Return a frame as BGR, turned as the container's display matrix asks (multiples of 90 degrees).
+
+    Unless it is turned, the image is a view of the decoder's own picture, whose rows may be padded: nothing is copied.
+    """
+    plane = reformatter.reformat(frame, format="bgr24").planes[0]
+    rows = np.frombuffer(cast(Any, plane), np.uint8).reshape(plane.height, plane.line_size)
+    image = rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
     quarter_turns = round(frame.rotation / 90) % 4
     # FFmpeg states the angle counter-clockwise, as np.rot90 counts.
     return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image

@@ -24,6 +24,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.container import OutputContainer
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from tasks.errors import FightposeError
@@ -169,6 +170,8 @@ class VideoWriter:
         self._rate = exact_rate(fps, encoding.max_timescale)
         # A whole number of ticks per frame keeps constant rates exact and still places other times finely.
         self._ticks = math.ceil(TICKS_PER_SECOND / self._rate) if encoding.variable_rate else 1
+        # One for all frames: each new one works out its tables again.
+        self._reformatter = VideoReformatter()
         self._clock_start = 0.0
         self._last_pts = -1
         self._error: BaseException | None = None
@@ -333,12 +336,13 @@ class VideoWriter:
     def _encode(self, frame: FrameArray, pts: int) -> None:
         """Convert one frame and give it to the muxer."""
         height, width = frame.shape[:2]
-        # Nothing but the copy is done where the size is even and the memory in one piece.
+        # Nothing is copied where the size is even and the memory in one piece.
         even = (
             np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") if width % 2 or height % 2 else frame
         )
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="bgr24")
-        picture = picture.reformat(format="yuv420p")
+        # The frame's own memory, seen as a picture.
+        picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(even), format="bgr24")
+        picture = self._reformatter.reformat(picture, format="yuv420p")
         picture.pts = pts
         picture.duration = self._ticks
         picture.time_base = self._stream.codec_context.time_base

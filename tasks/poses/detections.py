@@ -10,20 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.records import NUM_KEYPOINTS, BoolArray, FloatArray
-
-OKS_SIGMAS = np.array(
-    [.026, .025, .025, .035, .035, .079, .079, .072, .072, .062, .062, .107, .107, .087, .087, .089, .089], np.float32
-)  # fmt: skip
-"""Spread of COCO's annotators per joint, COCO order, as a share of the square root of the person's area."""
-
-BODY_SHARE = 0.53
-"""Mean share of a person's box that the body fills: COCO's OKS takes the segment's area, and we have only boxes."""
+from tasks.similarity import box_area, inside, iou, oks
 
 SAME_OKS = 0.5
 """Joints that agree more than this are one person's; two people in contact rarely reach it."""
 
 PART_INSIDE, PART_OKS = 0.8, 0.2
 """A box is a part of another one's person if this share of it lies inside and the joints agree this much."""
+
+CUT_INSIDE, CUT_OKS = 0.5, 0.0
+"""The same for a box that the border of a view cuts off, within one that no border cuts."""
 
 WHOLE = 0.25
 """Power of the area by which a whole body is preferred to a part of it that scores a little more."""
@@ -84,40 +80,6 @@ class Detections:
         )
 
 
-def pairwise_iou(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> FloatArray:
-    """Return the IoU of every pair of boxes.
-
-    Parameters
-    ----------
-    first, second
-        (N, 4) and (K, 4) boxes as x1, y1, x2, y2.
-
-    Returns
-    -------
-    (N, K) float32 in [0, 1]; 0 where a box has no area.
-    """
-    shared, areas = _intersections(first, second)
-    union = areas[0][:, None] + areas[1][None] - shared
-    return np.divide(shared, union, out=np.zeros_like(union), where=union > 0).astype(np.float32)
-
-
-def pairwise_overlap(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> FloatArray:
-    """Return the intersection of every pair of boxes as a share of the smaller one, (N, K) float32 in [0, 1]."""
-    shared, areas = _intersections(first, second)
-    smaller = np.minimum(areas[0][:, None], areas[1][None])
-    return np.divide(shared, smaller, out=np.zeros_like(smaller), where=smaller > 0).astype(np.float32)
-
-
-def _intersections(
-    first: npt.NDArray[Any], second: npt.NDArray[Any]
-) -> tuple[npt.NDArray[Any], list[npt.NDArray[Any]]]:
-    """Return the (N, K) areas that pairs of boxes share, and the areas of both lists of boxes."""
-    top_left = np.maximum(first[:, None, :2], second[None, :, :2])
-    bottom_right = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    areas = [np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=-1) for boxes in (first, second)]
-    return np.clip(bottom_right - top_left, 0, None).prod(axis=-1), areas
-
-
 def suppress_duplicates(found: Detections, score_thr: float, nms_thr: float) -> Detections:
     """Keep detections above a score, and of boxes that overlap more than a threshold only the best (greedy NMS).
 
@@ -131,7 +93,7 @@ def suppress_duplicates(found: Detections, score_thr: float, nms_thr: float) -> 
         IoU above which the lower-scored of two boxes is dropped.
     """
     found = _best_first(found, score_thr)
-    overlap = pairwise_iou(found.bbox, found.bbox) > nms_thr
+    overlap = iou(found.bbox[:, None], found.bbox[None]) > nms_thr
     kept = np.ones(len(found), bool)
     for row in range(len(found)):
         if kept[row]:
@@ -147,38 +109,36 @@ def _best_first(found: Detections, score_thr: float) -> Detections:
 
 
 def pairwise_oks(found: Detections) -> FloatArray:
-    """Return the object keypoint similarity of every pair of people of one frame.
+    """Return the object keypoint similarity of every pair of people of one frame, (N, N) float32 in [0, 1].
 
-    COCO's OKS = sum_k w_k exp(-d_k^2 / (2 A (2 sigma_k)^2)) / sum_k w_k, with d_k the distance of joint k in pixels, A
-    the area of the person and w_k, ours, the product of both joint scores: a joint that either side hardly saw hardly
-    counts. A is taken from the larger box, so that half a body can be recognised as part of the whole one.
-
-    Returns
-    -------
-    (N, N) float32 in [0, 1].
+    The area is that of the larger box, so that half a body can be recognised as part of the whole one.
     """
-    areas = (found.bbox[:, 2:] - found.bbox[:, :2]).clip(min=1).prod(axis=1)
-    variance = 2 * (2 * OKS_SIGMAS) ** 2 * BODY_SHARE * np.maximum(areas[:, None], areas[None])[..., None]
-    distance = ((found.keypoints[:, None] - found.keypoints[None]) ** 2).sum(axis=-1)
-    weight = found.keypoint_scores[:, None] * found.keypoint_scores[None]
-    # Beyond 50 the exponential would underflow, which numpy may be told to raise on.
-    near = np.exp(-np.minimum(distance / variance, 50))
-    return ((weight * near).sum(axis=-1) / np.maximum(weight.sum(axis=-1), 1e-9)).astype(np.float32)
+    area = box_area(found.bbox)
+    return oks(
+        found.keypoints[:, None],
+        found.keypoint_scores[:, None],
+        found.keypoints[None],
+        found.keypoint_scores[None],
+        np.maximum(area[:, None], area[None]),
+    )
 
 
-def same_person(found: Detections, nms_thr: float) -> BoolArray:
+def same_person(found: Detections, nms_thr: float, part_of: BoolArray | None = None) -> BoolArray:
     """Tell for every pair of detections of one frame whether both are the same person, (N, N) bool.
 
     They are if their boxes overlap more than `nms_thr`, if their joints agree, or if one box lies within the other and
-    the joints agree a little: a part of a body that was taken for a person.
+    the joints agree a little: a part of a body that was taken for a person. Where `part_of` says that the first may be
+    a part of the second, next to nothing is asked of the joints: those of half a body are squeezed into it.
     """
-    agree = pairwise_oks(found)
-    within = pairwise_overlap(found.bbox, found.bbox) > PART_INSIDE
-    same = (pairwise_iou(found.bbox, found.bbox) > nms_thr) | (agree > SAME_OKS) | (within & (agree > PART_OKS))
+    boxes = found.bbox[:, None], found.bbox[None]
+    agree, within = pairwise_oks(found), inside(*boxes)
+    same = (iou(*boxes) > nms_thr) | (agree > SAME_OKS) | ((within > PART_INSIDE) & (agree > PART_OKS))
+    if part_of is not None:
+        same |= (part_of | part_of.T) & (within > CUT_INSIDE) & (agree > CUT_OKS)
     return np.asarray(same, bool)
 
 
-def merge_people(found: Detections, score_thr: float, nms_thr: float) -> Detections:
+def merge_people(found: Detections, score_thr: float, nms_thr: float, part_of: BoolArray | None = None) -> Detections:
     """Keep detections above a score, and of those that are one person only the best, with the highest of their scores.
 
     Looks at the same picture err alike: what several of them show is not likelier to be there, and were the scores
@@ -194,11 +154,17 @@ def merge_people(found: Detections, score_thr: float, nms_thr: float) -> Detecti
         Least score of a detection that is kept or counts.
     nms_thr
         IoU above which two boxes are one person.
+    part_of
+        (N, N) bool, which detection is cut off by the border of its view, and may be a part of which whole one: it
+        yields to that one, whatever it scores. None where no border cuts anybody.
     """
-    found = _best_first(found, score_thr)
-    areas = (found.bbox[:, 2:] - found.bbox[:, :2]).clip(min=1).prod(axis=1)
-    found = found.select(np.argsort(-found.score * areas**WHOLE, kind="stable"))
-    same = same_person(found, nms_thr)
+    worth = found.score * box_area(found.bbox).clip(min=1) ** np.float32(WHOLE)
+    whole = np.zeros(len(found), bool) if part_of is None else part_of.any(axis=0)
+    # Stable, so that the result is the same on every machine. Who is seen whole comes first.
+    order = np.lexsort((-worth, ~whole))
+    order = order[found.score[order] >= score_thr]
+    found = found.select(order)
+    same = same_person(found, nms_thr, None if part_of is None else part_of[np.ix_(order, order)])
     kept = np.ones(len(found), bool)
     score = found.score.copy()
     for row in range(len(found)):
@@ -206,7 +172,7 @@ def merge_people(found: Detections, score_thr: float, nms_thr: float) -> Detecti
             one = same[row] & kept
             one[:row] = False
             one[row] = True
-            score[row] = found.score[one].max()
+            score[row] = score[one].max()
             kept &= ~one
             kept[row] = True
     return Detections(found.bbox, score, found.keypoints, found.keypoint_scores).select(kept)

@@ -5,6 +5,7 @@ from itertools import islice
 
 import numpy as np
 
+from tasks.ahead import ahead
 from tasks.errors import ClipError, FailureReason
 from tasks.poses.detections import Detections
 from tasks.poses.looks import Looker
@@ -13,8 +14,11 @@ from tasks.records import Poses, VideoInfo
 from tasks.settings import PoseSettings
 from tasks.video import Frame, Image, decode_frames
 
-CODE_VERSION = 3
+CODE_VERSION = 4
 """Part of the cache key of poses: raise it when a change alters what is found."""
+
+BYTES_AHEAD = 64 << 20
+"""Decoded frames that wait for the model take at most so many bytes (two of them in any case)."""
 
 
 def extract_poses(
@@ -25,6 +29,9 @@ def extract_poses(
     frames: Iterable[Frame] | None = None,
 ) -> Poses:
     """Find the people in every frame of a clip.
+
+    Frames are decoded in a thread of their own, ahead of the model by a bounded number, so that memory does not grow
+    with the clip.
 
     Parameters
     ----------
@@ -46,13 +53,19 @@ def extract_poses(
     """
     looker = Looker(model, video.width, video.height, video.fps, settings)
     found: list[Detections] = []
-    images = (frame.image for frame in (decode_frames(video) if frames is None else frames))
-    for batch in _batches(images, model.batch_size):
-        found += looker.find(batch)
-        on_frames(len(found))
+    decoded = (frame.image for frame in (decode_frames(video) if frames is None else frames))
+    with ahead(decoded, frames_ahead(video, model.batch_size)) as images:
+        for batch in _batches(images, model.batch_size):
+            found += looker.find(batch)
+            on_frames(len(found))
     if not found:
         raise ClipError(FailureReason.EMPTY_VIDEO, video.path, "no frame can be decoded; copy or export the clip again")
     return _joined(found, video)
+
+
+def frames_ahead(video: VideoInfo, batch_size: int) -> int:
+    """Return how many decoded frames of a clip may wait: a batch, as far as the memory for it goes."""
+    return max(2, min(batch_size, BYTES_AHEAD // (video.width * video.height * 3)))
 
 
 def _batches(images: Iterable[Image], size: int) -> Iterator[list[Image]]:

@@ -1,7 +1,6 @@
 """Scaling a frame into a model's input without changing its shape, and coordinates back."""
 
 import cv2
-import numpy as np
 
 from tasks.video import Image
 
@@ -21,7 +20,8 @@ def letterbox_size(width: int, height: int, long_side: int, multiple: int) -> tu
 def letterbox(image: Image, target: Image, scale: float) -> None:
     """Scale an image into the top left corner of a preallocated target; the rest of the target stays as it is."""
     height, width = image.shape[:2]
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
     # INTER_AREA averages when shrinking: thin limbs of far people survive it.
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    target[: size[1], : size[0]] = np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
+    # Written where it belongs: a part of an array has rows with gaps, which OpenCV takes.
+    cv2.resize(image, (columns, rows), dst=target[:rows, :columns], interpolation=method)

@@ -1,9 +1,10 @@
 """Where in a frame people are looked for, and the second look at those who are in doubt.
 
 One pass over a whole frame misses people who are small, in contact or half hidden: in the network's input they are a
-few dozen pixels tall, or stand behind somebody who scores higher. Two remedies, each bounded in cost:
+few dozen pixels tall, or stand behind somebody who scores higher. Three remedies, each bounded in cost:
 
 - a first look at *tiles*, overlapping parts of the frame, each scaled to a small input, in place of the whole frame;
+- a *glance* at the whole frame where somebody is too large for a tile, which would show a part of that person only;
 - a second look at *crops*, one per person who is in doubt: seen with a low score, or seen a moment before or after and
   not now. The crop is centred where the person should be, and filled by that person alone.
 
@@ -16,28 +17,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from tasks.poses.detections import Detections, clean, merge_people, pairwise_iou, suppress_duplicates
+from tasks.poses.detections import Detections, clean, merge_people, suppress_duplicates
 from tasks.poses.models import PoseModel
-from tasks.records import FloatArray
+from tasks.poses.views import Box, Look, crop_box, cut, cut_off, tile_boxes
+from tasks.records import BoolArray, FloatArray
 from tasks.settings import PoseSettings, SecondLook
+from tasks.similarity import box_area, iou, overlap
 from tasks.video import Image
 
-TILE_OVERLAP = 0.35
-"""Share of a tile that its neighbour covers too: someone on the seam of two tiles is whole in one of them."""
+TILE_SHARE = 0.5
+"""Most of the budget that tiles may take on average; what is left goes to crops."""
 
-GLANCE_SIDE = 192
-"""Input side, pixels, of a glance at a whole frame between two frames that are tiled: it finds who stands near."""
+GLANCE_SIDE = 256
+"""Input side, pixels, of a glance at a whole frame: it finds who stands near."""
 
-CROP_SCALE = 1.3
-"""Side of a crop as a multiple of the longer side of the person's box."""
+NEAR_SIDE = 320
+"""The same where somebody is too large for a tile: then the joints are read from it, too."""
 
-LEAST_BOX = 12
-"""Smallest side, pixels, that a person's box is taken to have when its crop is cut."""
+SCOUT_EVERY = 4
+"""Of so many frames with tiles, one gets a glance, to see whether somebody is too large for a tile."""
+
+LARGE = 0.8
+"""Who is larger than this share of a tile, in width or height, is seen better in a glance."""
+
+SOUND, LIKELY = 0.4, 0.3
+"""Scores with which somebody so large is surely there, and with which they are in other frames of the batch."""
+
+FILLED = 0.6
+"""A tile of which one large person covers more than this shows nothing but a part of that person."""
 
 SAME_CROP = 0.8
 """Crops of one frame that overlap more (IoU) show the same: one of them is enough."""
@@ -90,25 +100,29 @@ class FixedInput:
         self._model = model
 
     def detect(self, images: Sequence[Image], long_side: int | None = None) -> list[Detections]:
-        """Return the people of each image; the model is given images of one size at a time, as it asks for."""
-        found = [Detections.none()] * len(images)
-        for shape in dict.fromkeys(image.shape for image in images):
-            places = [place for place, image in enumerate(images) if image.shape == shape]
-            for place, people in zip(places, self._model.detect([images[p] for p in places]), strict=True):
-                found[place] = people
-        return found
+        """Return the people of each image; crops of many frames and sizes make one batch."""
+        return self._model.detect(images)
 
     def cost(self, width: int, height: int, long_side: int | None = None) -> float:
         """Return 1: the input is as large for a crop as for the whole frame."""
         return 1.0
 
 
-class Look(NamedTuple):
-    """A part of a frame of the batch: its box x1, y1, x2, y2 in pixels (it may leave the frame), and its input side."""
+class Sight(NamedTuple):
+    """What one look shows: its people, and who of them is cut off by its border or larger than a tile, (N,) bool."""
 
-    frame: int
-    box: tuple[int, int, int, int]
-    long_side: int | None
+    people: Detections
+    cut_off: BoolArray
+    large: BoolArray
+
+    def sound(self) -> FloatArray:
+        """Return the boxes of the large people who are surely there."""
+        return self.people.bbox[self.large & (self.people.score >= SOUND)]
+
+    def only_large(self, sound: FloatArray) -> Sight:
+        """Return the large people alone who stand where one of the batch surely is, given by boxes."""
+        near = (iou(self.people.bbox[:, None], sound[None]) > LINK_IOU).any(axis=1) & self.large
+        return Sight(self.people.select(near), self.cut_off[near], self.large[near])
 
 
 @dataclass(slots=True)
@@ -164,10 +178,11 @@ class Looker:
         self._budget = settings.look_budget
         self._mode = settings.second_look
         if self._mode is SecondLook.AUTO and isinstance(self._zoom, FixedInput):
-            # A crop costs a whole pass here, and no such model could be measured: only on request.
+            # A crop costs a whole pass here, and no such model's gain could be measured: only on request.
             self._mode = SecondLook.OFF
         self._sure = self._zoom.sure_score if self._mode is SecondLook.AUTO else np.inf
         self._one_pass = self._zoom.cost(width, height)
+        self._tiles = tile_boxes(width, height)
         self._done = 0
         self._known: list[_Sighted] = []
         self.spent = 0.0
@@ -180,28 +195,30 @@ class Looker:
         images
             (H, W, 3) uint8 BGR, all of the clip's size.
         """
-        first = [look for frame in range(len(images)) for look in self._first_looks(frame)]
-        raw = [[people] for people in [Detections.none()] * len(images)]
-        self._take(images, first, raw)
+        seen: list[list[Sight]] = [[] for _ in images]
+        spent = self.spent
+        self._look_first(images, seen)
         self._done += len(images)
         if self._mode is SecondLook.OFF:
-            once = [suppress_duplicates(parts[-1], self._score_thr, self._nms_thr) for parts in raw]
-            return [clean(people, self._width, self._height) for people in once]
-        left = self._budget * len(images) - sum(map(self._cost, first))
-        people = self._link(self._merged(raw))
-        self._take(images, self._second_looks(people, len(images), left), raw)
-        found = self._merged(raw)
+            return [suppress_duplicates(sights[0].people, self._score_thr, self._nms_thr) for sights in seen]
+        left = self._budget * len(images) - (self.spent - spent)
+        people = self._link(self._merged(seen))
+        self._take(images, self._second_looks(people, len(images), left), seen)
+        found = self._merged(seen)
         self._remember(self._link(found), len(images))
         return [people.select(people.score >= self._score_thr) for people in found]
 
-    def _merged(self, raw: list[list[Detections]]) -> list[Detections]:
+    def _merged(self, seen: list[list[Sight]]) -> list[Detections]:
         """Return the people of each frame from all looks at it, down to half the threshold.
 
         A second look, or another frame, may show more surely who is not sure enough yet to be kept.
         """
-        # Cleaned first: a crop at the border shows people whose boxes leave the frame, and joints must be finite.
-        joined = [clean(Detections.joined(parts), self._width, self._height) for parts in raw]
-        return [merge_people(people, self._score_thr / 2, self._nms_thr) for people in joined]
+        merged = []
+        for sights in seen:
+            people = Detections.joined([sight.people for sight in sights])
+            part, large = (np.concatenate([sight[k] for sight in sights]) for k in (1, 2))
+            merged.append(merge_people(people, self._score_thr / 2, self._nms_thr, part[:, None] & large[None]))
+        return merged
 
     def _remember(self, people: list[_Sighted], frames: int) -> None:
         """Keep the last sighting of those who were seen lately, for the next batch."""
@@ -210,32 +227,73 @@ class Looker:
             _Sighted([one.frames[-1] - frames], one.boxes[-1:], one.scores[-1:], one.evidence) for one in lately
         ]
 
-    def _first_looks(self, frame: int) -> list[Look]:
-        """Return the looks that every frame gets: the whole frame, or tiles where the model zooms."""
+    def _look_first(self, images: Sequence[Image], seen: list[list[Sight]]) -> None:
+        """Take the looks that do not depend on what was seen before: the whole frame, or tiles where the model zooms.
+
+        Where tiles would take most of the budget, only every second or third frame gets them. The others get a glance
+        at the whole frame: whom it misses is looked for in crops, at the places given by their neighbours.
+
+        A glance at every fourth tiled frame tells whether somebody is too large for a tile. Only then do all frames of
+        the batch get one, and count on it for those people: it sees them whole, where tiles show halves.
+        """
         whole = (0, 0, self._width, self._height)
+        frames = range(len(images))
         if self._mode is SecondLook.OFF or isinstance(self._zoom, FixedInput):
-            return [Look(frame, whole, None)]
-        boxes = tile_boxes(self._width, self._height)
-        tiles = [Look(frame, box, self._zoom.tile_side) for box in boxes]
-        # Where tiles would take most of the budget, every second frame gets a glance only: what it misses is looked
-        # for in crops, at the places that the tiles of its neighbours give.
-        if sum(map(self._cost, tiles)) > self._budget / 2 and (self._done + frame) % 2:
-            return [Look(frame, whole, GLANCE_SIDE)]
-        return tiles
+            self._take(images, [Look(frame, whole, None) for frame in frames], seen)
+            return
+        tiles = [Look(0, box, self._zoom.tile_side) for box in self._tiles]
+        every = int(np.ceil(sum(map(self._cost, tiles)) / (TILE_SHARE * self._budget)))
+        tiled = [frame for frame in frames if (self._done + frame) % every == 0]
+        glances = [Look(frame, whole, GLANCE_SIDE) for frame in frames]
+        self._take(images, [glances[frame] for frame in frames if frame not in tiled], seen)
+        scouts = tiled[::SCOUT_EVERY]
+        self._take(images, [glances[frame] for frame in scouts], seen)
+        if any(len(sight.sound()) for frame in scouts for sight in seen[frame]):
+            self._take(images, [Look(frame, whole, NEAR_SIDE) for frame in tiled], seen)
+        sound = np.concatenate([np.zeros((0, 4), np.float32), *(one.sound() for frame in tiled for one in seen[frame])])
+        for frame in tiled:
+            seen[frame] = [sight.only_large(sound) for sight in seen[frame]]
+        looks = [
+            look._replace(frame=frame) for frame in tiled for look in tiles if not self._filled(look.box, seen[frame])
+        ]
+        self._take(images, looks, seen)
+
+    def _filled(self, tile: Box, sights: list[Sight]) -> bool:
+        """Tell whether one large person fills a tile, which would then show a part of that person only."""
+        box = np.array(tile, np.float32)
+        return any(bool(np.any(overlap(one.people.bbox, box) > FILLED * box_area(box))) for one in sights)
 
     def _cost(self, look: Look) -> float:
         """Return what a look costs, as a multiple of one pass over the frame."""
         x1, y1, x2, y2 = look.box
         return self._zoom.cost(x2 - x1, y2 - y1, look.long_side) / self._one_pass
 
-    def _take(self, images: Sequence[Image], looks: Sequence[Look], raw: list[list[Detections]]) -> None:
-        """Take some looks and add what they show to their frames' detections."""
+    def _take(self, images: Sequence[Image], looks: Sequence[Look], seen: list[list[Sight]]) -> None:
+        """Take some looks and add what they show to what is seen in their frames."""
         for side in dict.fromkeys(look.long_side for look in looks):
             batch = [look for look in looks if look.long_side == side]
-            found = self._zoom.detect([cut(images[look.frame], look.box) for look in batch], side)
-            for look, people in zip(batch, found, strict=True):
-                raw[look.frame].append(people.shifted(*look.box[:2]))
+            for look, people in zip(batch, self._detect(images, batch, side), strict=True):
+                people = clean(people.shifted(*look.box[:2]), self._width, self._height)
+                seen[look.frame].append(Sight(people, self._cut_off(look, people), self._large(look, people)))
         self.spent += sum(map(self._cost, looks))
+
+    def _detect(self, images: Sequence[Image], batch: Sequence[Look], side: int | None) -> list[Detections]:
+        """Return what some looks of one input side show, in pixels of their boxes."""
+        return self._zoom.detect([cut(images[look.frame], look.box) for look in batch], side)
+
+    def _cut_off(self, look: Look, people: Detections) -> BoolArray:
+        """Tell whom the border of a tile may cut off; crops have room around whom they are made for."""
+        if look.box not in self._tiles:
+            return np.zeros(len(people), bool)
+        return cut_off(people, look.box, self._width, self._height)
+
+    def _large(self, look: Look, people: Detections) -> BoolArray:
+        """Tell who, in a look at the whole frame, is surely there and larger than a tile."""
+        x1, y1, x2, y2 = self._tiles[0]
+        tile = np.array([x2 - x1, y2 - y1], np.float32)
+        whole = look.box == (0, 0, self._width, self._height)
+        large = ((people.bbox[:, 2:] - people.bbox[:, :2]) > LARGE * tile).any(axis=1)
+        return np.asarray(whole & large & (people.score >= LIKELY), bool)
 
     def _link(self, frames: list[Detections]) -> list[_Sighted]:
         """Link what was found in the frames of a batch into people, going on from those known before it."""
@@ -245,7 +303,7 @@ class Looker:
                 one.evidence *= FADE
             taken = np.zeros(len(found), bool)
             if people and len(found):
-                fit = pairwise_iou(np.stack([one.boxes[-1] for one in people]), found.bbox)
+                fit = iou(np.stack([one.boxes[-1] for one in people])[:, None], found.bbox[None])
                 for person, row in zip(*linear_sum_assignment(fit, maximize=True), strict=True):
                     if fit[person, row] > LINK_IOU:
                         people[person].see(frame, found.bbox[row], float(found.score[row]))
@@ -266,14 +324,13 @@ class Looker:
         looks: list[Look] = []
         for _, frame, box in sorted(wanted, key=lambda want: want[0]):
             look = Look(frame, box, self._zoom.crop_side or None)
+            planned = np.array([other.box for other in looks if other.frame == frame] or [(0, 0, 0, 0)], np.float32)
+            if iou(np.array(box, np.float32), planned).max() > SAME_CROP:
+                continue
             left -= self._cost(look)
             if left < 0:
                 break
-            planned = np.array([other.box for other in looks if other.frame == frame] or [(0, 0, 0, 0)], np.float32)
-            if pairwise_iou(np.array([box], np.float32), planned).max() <= SAME_CROP:
-                looks.append(look)
-            else:
-                left += self._cost(look)
+            looks.append(look)
         return looks
 
     def _promise(self, one: _Sighted, frame: int) -> list[tuple[float, FloatArray]]:
@@ -287,42 +344,3 @@ class Looker:
             return []
         boxes = np.stack(one.boxes)
         return [(promise, np.array([np.interp(frame, frames, boxes[:, side]) for side in range(4)], np.float32))]
-
-
-def tile_boxes(width: int, height: int) -> list[tuple[int, int, int, int]]:
-    """Return six overlapping tiles of a frame, three along its longer side, as x1, y1, x2, y2 in pixels."""
-    across, down = (3, 2) if width >= height else (2, 3)
-    columns, rows = _spans(width, across), _spans(height, down)
-    return [(left, top, right, bottom) for top, bottom in rows for left, right in columns]
-
-
-def _spans(length: int, count: int) -> list[tuple[int, int]]:
-    """Cut a length into equal spans that overlap."""
-    size = length / (count - (count - 1) * TILE_OVERLAP)
-    starts = [index * size * (1 - TILE_OVERLAP) for index in range(count)]
-    return [(int(start), min(length, int(np.ceil(start + size)))) for start in starts]
-
-
-def crop_box(box: npt.NDArray[np.floating]) -> tuple[int, int, int, int]:
-    """Return the square around a person's box, x1, y1, x2, y2 in pixels; it may leave the frame."""
-    half = CROP_SCALE * max(float(box[2] - box[0]), float(box[3] - box[1]), LEAST_BOX) / 2
-    x, y = float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2
-    left, top, side = round(x - half), round(y - half), round(2 * half)
-    return left, top, left + side, top + side
-
-
-def cut(image: Image, box: tuple[int, int, int, int]) -> Image:
-    """Return a part of an image, black where the box leaves it: crops keep one shape, which models need not recompile.
-
-    The part is a view where the box lies inside.
-    """
-    height, width = image.shape[:2]
-    x1, y1, x2, y2 = box
-    inside = image[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
-    if x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height:
-        return inside
-    if not inside.size:
-        return np.zeros((y2 - y1, x2 - x1, 3), np.uint8)
-    left, top = max(-x1, 0), max(-y1, 0)
-    right, bottom = x2 - x1 - left - inside.shape[1], y2 - y1 - top - inside.shape[0]
-    return np.asarray(cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_CONSTANT), np.uint8)

@@ -12,7 +12,8 @@ import logging
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -42,6 +43,8 @@ class MmposeRtmo:
         The user's .pth file.
     device
         `cpu`, `cuda` or `cuda:N`.
+    half
+        fp16 for the network's layers, on a GPU; coordinates stay float32.
 
     Raises
     ------
@@ -49,23 +52,29 @@ class MmposeRtmo:
         If mmpose is not installed, a file cannot be read, the two do not fit, or the device does not exist.
     """
 
-    def __init__(self, config: Path, checkpoint: Path, device: str) -> None:
+    def __init__(self, config: Path, checkpoint: Path, device: str, half: bool = False) -> None:
         self._device = usable_device(device)
         self._network = load_network(config, checkpoint).to(self._device)
         self._cuda = self._device.type == "cuda"
+        self._half = half and self._cuda
         if self._cuda:
             # The layout in which tensor cores read images without a transposition.
             self._network = self._network.to(memory_format=torch.channels_last)
         self.batch_size = CUDA_BATCH if self._cuda else CPU_BATCH
         self._at_once = self.batch_size
+        height, width = self._network.input_size
+        self._size = (width, height)
+        # One for all batches. Memory that the GPU can read by itself makes copying to it cheaper.
+        room = torch.empty((self.batch_size, height, width, 3), dtype=torch.uint8, pin_memory=self._cuda)
+        self._input = room.numpy()
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
-        """Find the people in frames of one size.
+        """Find the people in images.
 
         Parameters
         ----------
         images
-            (H, W, 3) uint8 BGR, all of one size.
+            (H, W, 3) uint8 BGR, of any sizes.
 
         Returns
         -------
@@ -76,20 +85,17 @@ class MmposeRtmo:
         FightposeError
             If the GPU's memory does not hold even one frame.
         """
-        if not images:
-            return []
-        height, width = self._network.input_size
-        fit = Fit.of((images[0].shape[1], images[0].shape[0]), (width, height))
-        batch = np.empty((len(images), height, width, 3), np.uint8)
-        for image, target in zip(images, batch, strict=True):
-            fit.warp(image, target)
         found: list[Detections] = []
         while len(found) < len(images):
-            part = self._run(batch[len(found) : len(found) + self._at_once])
+            some = images[len(found) : len(found) + self._at_once]
+            fits = [Fit.of((image.shape[1], image.shape[0]), self._size) for image in some]
+            for fit, image, target in zip(fits, some, self._input, strict=False):
+                fit.warp(image, target)
+            part = self._run(self._input[: len(some)])
             if part is None:
                 self._halve()
                 continue
-            found += [decode_people(dets, points, fit) for dets, points in zip(*part, strict=True)]
+            found += [decode_people(dets, points, fit) for dets, points, fit in zip(*part, fits, strict=True)]
         return found
 
     def _run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -100,7 +106,7 @@ class MmposeRtmo:
             if not self._cuda:
                 # In mmpose's own layout the CPU gives mmpose's own numbers, to the last bit of the scores.
                 images = images.contiguous()
-            with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=self._cuda):
+            with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=self._half):
                 dets, points = self._network(images)
             return dets.cpu().numpy(), points.cpu().numpy()
         except torch.OutOfMemoryError:
@@ -220,16 +226,64 @@ def _load_weights(model: Any, checkpoint: Path, config: Path) -> None:
     model.load_state_dict(state, strict=False)
 
 
+class PassedOver:
+    """What stands in for every object of a checkpoint that is not a weight: takes anything, does nothing."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Take the arguments with which a pickle makes an object."""
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take the arguments of whatever it stands for."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Take the content of an object."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Take an item of a mapping."""
+
+    def append(self, item: Any) -> None:
+        """Take an item of a sequence."""
+
+    def extend(self, items: Any) -> None:
+        """Take items of a sequence."""
+
+
+class WeightsUnpickler(pickle.Unpickler):
+    """Reads the tensors of a checkpoint and runs nothing of what else it names.
+
+    torch gives it the storages; of all other names a pickle can bring, only those that make tensors and ordered
+    mappings mean something here.
+    """
+
+    KNOWN = frozenset(
+        {
+            ("collections", "OrderedDict"),
+            ("torch._utils", "_rebuild_tensor_v2"),
+            ("torch._utils", "_rebuild_parameter"),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what makes tensors, and an inert class for everything else."""
+        return super().find_class(module, name) if (module, name) in self.KNOWN else PassedOver
+
+    @classmethod
+    def load_from(cls, stream: Any, **options: Any) -> Any:
+        """Read one pickle, as `pickle.load` does; torch asks for it with files of its older form."""
+        return cls(stream, **options).load()
+
+
 def _read_state(checkpoint: Path) -> Mapping[str, torch.Tensor]:
     """Return the weights of a .pth file that the user named."""
     try:
         try:
             data = torch.load(checkpoint, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
-            # OpenMMLab's files keep numpy and mmengine objects beside the weights. Loading them can run code: done
-            # for this file alone, which the user named, and never for one that was found or fetched.
-            logger.info("%s holds Python objects beside its weights; loaded because you named it", checkpoint)
-            data = torch.load(checkpoint, map_location="cpu", weights_only=False)
+            # OpenMMLab's files keep numpy and mmengine objects beside the weights.
+            logger.info("%s holds Python objects beside its weights; they are passed over", checkpoint)
+            reader = SimpleNamespace(__name__="weights", Unpickler=WeightsUnpickler, load=WeightsUnpickler.load_from)
+            data = torch.load(checkpoint, map_location="cpu", weights_only=False, pickle_module=reader)
     # A file that is no checkpoint fails in any way that unpickling can.
     except Exception as error:
         raise FightposeError(f"{checkpoint} cannot be read as a checkpoint: {_brief(error)}; copy it again") from error

@@ -1,6 +1,7 @@
 """Which files a model in mmpose's form consists of, told without importing mmpose."""
 
 import ast
+import importlib.util
 from pathlib import Path
 
 from tasks.errors import FightposeError
@@ -35,6 +36,22 @@ def config_files(config: Path) -> list[Path]:
         found.append(path)
         waiting += [(path.parent / base).resolve() for base in _bases(path)]
     return found
+
+
+def shipped_config(name: str) -> Path:
+    """Return the config that mmpose's wheel ships for a published RTMO, by its short name (`rtmo-s`).
+
+    Raises
+    ------
+    FightposeError
+        If mmpose is not installed, or ships no such config.
+    """
+    found = importlib.util.find_spec("mmpose")
+    for place in (found.submodule_search_locations or []) if found else []:
+        folder = Path(place) / ".mim" / "configs" / "body_2d_keypoint" / "rtmo" / "body7"
+        if configs := sorted(folder.glob(f"{name}_*.py")):
+            return configs[0]
+    raise FightposeError(f"no mmpose here ships a config of {name}: run `make install-mmpose`, or give --config")
 
 
 def _bases(config: Path) -> list[str]:

@@ -6,7 +6,8 @@ range.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -16,17 +17,21 @@ from typing import Protocol
 from tasks.errors import FightposeError
 from tasks.fetch import WheelMember, cached_path, fetch
 from tasks.poses.detections import Detections
-from tasks.poses.mmpose_files import hash_of_mmpose_model
+from tasks.poses.mmpose_files import hash_of_mmpose_model, shipped_config
 from tasks.poses.movenet import MoveNet
-from tasks.poses.published import PUBLISHED, Published, fetch_published, published_path
-from tasks.poses.rtmo import load_rtmo, read_sidecar
-from tasks.settings import PoseSettings, Thresholds
-from tasks.storage import file_sha256
+from tasks.poses.published import PUBLISHED, Published, fetch_published, published_path, quantized_path
+from tasks.poses.rtmo import OnnxRuntimeRtmo, Rtmo, read_sidecar
+from tasks.poses.runtimes import Plan, chosen_runtime, device_kind, plan_runtime
+from tasks.poses.top_down import TopDown, hash_of_top_down, read_top_down
+from tasks.settings import PoseSettings, Precision, Runtime, Thresholds
+from tasks.storage import file_sha256, key_of
 from tasks.video import Image
+
+logger = logging.getLogger(__name__)
 
 
 class PoseModel(Protocol):
-    """What a backend offers: people in frames of one size.
+    """What a backend offers: people in images of any sizes.
 
     A backend whose input size can be chosen per image offers `tasks.poses.looks.Zoom` as well.
     """
@@ -43,7 +48,17 @@ class ModelKind(StrEnum):
 
     MOVENET = "movenet"
     RTMO_ONNX = "rtmo-onnx"
+    TOP_DOWN = "top-down"
     MMPOSE = "mmpose"
+
+
+RUNTIMES: Mapping[ModelKind, Mapping[str, Sequence[Runtime]]] = {
+    ModelKind.MOVENET: {"cpu": (Runtime.OPENVINO,)},
+    ModelKind.RTMO_ONNX: {"cpu": (Runtime.OPENVINO, Runtime.ONNXRUNTIME), "cuda": (Runtime.ONNXRUNTIME,)},
+    ModelKind.TOP_DOWN: {"cpu": (Runtime.OPENVINO,), "cuda": (Runtime.ONNXRUNTIME,)},
+    ModelKind.MMPOSE: {"cpu": (Runtime.TORCH,), "cuda": (Runtime.TORCH,)},
+}
+"""What can run each kind of model, by kind of device, the fastest first (`tests.benchmarks.throughput`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +94,10 @@ class ModelEntry:
     @property
     def sha256(self) -> str:
         """Hash of the model file, with its config where it has one: part of every cache key."""
-        if self.config is not None and isinstance(self.source, Path):
-            return _hash_of_pair(self.config, self.source)
+        if self.config is not None:
+            return _hash_of_pair(self.config, model_file(self))
+        if self.kind is ModelKind.TOP_DOWN:
+            return hash_of_top_down(model_file(self))
         if isinstance(self.source, WheelMember):
             return self.source.sha256
         # Of a published file the hash is known for sure only once the file is here.
@@ -105,7 +122,13 @@ MOVENET = ModelEntry(
     long_side=416,
     # MoveNet's scores run low: a person in contact or half hidden often gets less than .1.
     thresholds=Thresholds(
-        score_thr=0.04, nms_thr=0.65, track_high_thresh=0.06, track_low_thresh=0.04, quality_threshold=0.1
+        score_thr=0.04,
+        nms_thr=0.65,
+        track_high_thresh=0.06,
+        track_low_thresh=0.04,
+        # Of 158 labelled people in 30 clips none that kept still scored less; coats, chairs and bushes did.
+        track_still_thresh=0.22,
+        quality_threshold=0.1,
     ),
 )
 
@@ -130,14 +153,16 @@ def model_names() -> list[str]:
 
 
 def resolve_model(model: str, config: str | None = None, checkpoint: str | None = None) -> ModelEntry:
-    """Return the entry of a model given by name, as a .tflite (MoveNet) or .onnx (RTMO) file, or in mmpose's form.
+    """Return the entry of a model given by name, as a file, or in mmpose's form.
 
     Parameters
     ----------
     model
-        Name or file; ignored where the other two are given.
+        Name, or a .tflite (MoveNet), .onnx (RTMO) or .json (top-down: detector and pose network) file; ignored where
+        the other two are given.
     config, checkpoint
-        The user's mmpose config and .pth file.
+        The user's mmpose config and .pth file; or the name of a published checkpoint (`rtmo-s`), whose own config is
+        taken where none is given.
 
     Raises
     ------
@@ -150,15 +175,17 @@ def resolve_model(model: str, config: str | None = None, checkpoint: str | None 
     if model in MODELS:
         return MODELS[model]
     path = Path(model)
-    if path.suffix.lower() not in (".tflite", ".onnx"):
+    if path.suffix.lower() not in (".tflite", ".onnx", ".json"):
         raise FightposeError(
-            f"unknown model {model!r}; known models: {', '.join(model_names())}; or give a .tflite or .onnx file"
+            f"unknown model {model!r}; known models: {', '.join(model_names())}; or give a .tflite, .onnx or .json file"
         )
     if not path.is_file():
         raise FightposeError(f"model file {path} does not exist; known models: {', '.join(model_names())}")
     own = replace(MOVENET, name=path.stem, source=path.resolve(), licence="the user's own")
     if path.suffix.lower() == ".tflite":
         return own
+    if path.suffix.lower() == ".json":
+        return replace(own, long_side=0, thresholds=read_top_down(path).thresholds, kind=ModelKind.TOP_DOWN)
     thresholds = read_sidecar(path).thresholds
     return replace(own, long_side=0, thresholds=thresholds, kind=ModelKind.RTMO_ONNX)
 
@@ -170,7 +197,49 @@ def entry_of(settings: PoseSettings) -> ModelEntry:
 
 def model_of(settings: PoseSettings) -> PoseModel:
     """Return the model that the settings name, ready to run; see `load_model`."""
-    return load_model(settings.model, settings.device, settings.config, settings.checkpoint)
+    return load_model(
+        settings.model,
+        settings.device,
+        settings.config,
+        settings.checkpoint,
+        settings.runtime,
+        settings.precision,
+    )
+
+
+def model_key(settings: PoseSettings) -> str:
+    """Return the hash of all that decides the answers of a model: its files, and the precision where it is not fp32.
+
+    Raises
+    ------
+    FightposeError
+        As `load_model`, where that can be told without loading the model.
+    """
+    entry = entry_of(settings)
+    precision = _plan(entry, settings.device, settings.runtime, settings.precision).precision
+    if precision is Precision.FP32:
+        return entry.sha256
+    # An int8 form answers as its calibration made it.
+    made = file_sha256(_int8_file(entry).with_suffix(".bin")) if precision is Precision.INT8 else ""
+    return key_of(entry.sha256, precision, made)
+
+
+def _plan(entry: ModelEntry, device: str, runtime: Runtime, precision: Precision) -> Plan:
+    """Return what may run a model, and in which precision."""
+    if entry.kind is ModelKind.TOP_DOWN and precision not in (Precision.AUTO, Precision.FP32):
+        raise FightposeError(f"{entry.name} is a top-down model, which computes in fp32 only; use --precision fp32")
+    return plan_runtime(entry.name, RUNTIMES[entry.kind], device, runtime, precision)
+
+
+def _int8_file(entry: ModelEntry) -> Path:
+    """Return the int8 form of a model, or say how to make it."""
+    path = quantized_path(entry.sha256)
+    if not path.is_file():
+        raise FightposeError(
+            f"{entry.name} has no int8 form on this machine; make it from your own clips with "
+            "`fightpose quantize-model CLIPS --model ...`, or use --precision fp32"
+        )
+    return path
 
 
 def model_file(entry: ModelEntry) -> Path:
@@ -187,45 +256,74 @@ def model_file(entry: ModelEntry) -> Path:
 
 
 def _mmpose_entry(config: str | None, checkpoint: str | None) -> ModelEntry:
-    """Return the entry of a model that the user has as mmpose config and checkpoint."""
+    """Return the entry of a model that is there as mmpose config and checkpoint, or published as such."""
+    published = PUBLISHED.get(checkpoint or "")
+    if published is not None and checkpoint is not None:
+        own = Path(config) if config else shipped_config(checkpoint)
+        return replace(MODELS[checkpoint], source=published[1], kind=ModelKind.MMPOSE, config=_present(own))
     if not config or not checkpoint:
-        raise FightposeError("--config and --checkpoint belong together: give both, or --model alone")
-    for path in (Path(config), Path(checkpoint)):
-        if not path.is_file():
-            raise FightposeError(f"{path} does not exist; give --config and --checkpoint of one model")
+        raise FightposeError(
+            "--config and --checkpoint belong together: give both, or --model alone; a published checkpoint "
+            f"({', '.join(PUBLISHED)}) brings its config"
+        )
     return ModelEntry(
         name=Path(checkpoint).stem,
-        source=Path(checkpoint).resolve(),
+        source=_present(Path(checkpoint)),
         licence="the user's own",
         long_side=0,
         thresholds=Thresholds(),
         kind=ModelKind.MMPOSE,
-        config=Path(config).resolve(),
+        config=_present(Path(config)),
     )
 
 
+def _present(path: Path) -> Path:
+    """Return the absolute path of a file that must be there."""
+    if not path.is_file():
+        raise FightposeError(f"{path} does not exist; give --config and --checkpoint of one model")
+    return path.resolve()
+
+
 @lru_cache(maxsize=1)
-def load_model(model: str, device: str = "cpu", config: str | None = None, checkpoint: str | None = None) -> PoseModel:
+def load_model(
+    model: str,
+    device: str = "cpu",
+    config: str | None = None,
+    checkpoint: str | None = None,
+    runtime: Runtime = Runtime.AUTO,
+    precision: Precision = Precision.AUTO,
+) -> PoseModel:
     """Return a model that is ready to run; loaded once per process.
 
     Raises
     ------
     FightposeError
-        If the model is unknown, its file is not cached and cannot be fetched, or it does not run on the device.
+        If the model is unknown, its file is not cached and cannot be fetched, or it does not run on the device, in the
+        runtime or in the precision.
     """
     entry = resolve_model(model, config, checkpoint)
+    plan = _plan(entry, device, runtime, precision)
+    chosen, why = chosen_runtime(plan, entry.name)
     path = model_file(entry)
+    logger.info("%s runs in %s on %s in %s (%s)", entry.name, chosen, device, plan.precision, why)
     if entry.config is not None:
         # Imported here: torch takes seconds, and no other kind of model needs it.
         from tasks.poses.mmpose_compat import require_mmpose
 
         require_mmpose()
+        if device_kind(device) == "cpu":
+            logger.info("on a CPU it runs faster through OpenVINO: export it once with `fightpose export-model`")
         from tasks.poses.mmpose_backend import MmposeRtmo
 
-        return MmposeRtmo(entry.config, path, device)
+        return MmposeRtmo(entry.config, path, device, half=plan.precision is Precision.FP16)
+    if entry.kind is ModelKind.TOP_DOWN:
+        return TopDown(path, device)
+    if chosen is Runtime.ONNXRUNTIME:
+        return OnnxRuntimeRtmo(path, device, half=plan.precision is Precision.FP16)
+    int8 = _int8_file(entry) if plan.precision is Precision.INT8 else None
     if entry.kind is ModelKind.RTMO_ONNX:
-        return load_rtmo(path, device)
-    return MoveNet(path, entry.long_side)
+        return Rtmo(path, plan.precision, int8)
+    return MoveNet(int8 or path, entry.long_side, plan.precision)
 
 
 @lru_cache(maxsize=8)

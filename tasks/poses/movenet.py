@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
+import numpy.typing as npt
 
 from tasks.errors import FightposeError
 from tasks.poses.detections import Detections
 from tasks.poses.letterbox import letterbox, letterbox_size
+from tasks.poses.openvino_cpu import Requests, compile_on_cpu
 from tasks.records import NUM_KEYPOINTS, FloatArray
+from tasks.settings import Precision
 from tasks.video import Image
 
 MULTIPLE = 32
@@ -33,6 +35,13 @@ class MoveNet:
         The .tflite file.
     long_side
         Length to which the longer side of a frame is scaled, pixels.
+    precision
+        fp32 or bf16; int8 for a file that was quantised.
+
+    Raises
+    ------
+    FightposeError
+        If the file cannot be read or is no MoveNet, or the processor lacks the precision.
     """
 
     batch_size = 8
@@ -47,15 +56,15 @@ class MoveNet:
     crop_side = 128
     """A person who fills a crop is found as well at 128 pixels as at 192, for less than half the cost."""
 
-    def __init__(self, path: Path, long_side: int) -> None:
+    def __init__(self, path: Path, long_side: int, precision: Precision = Precision.FP32) -> None:
         # Imported here: OpenVINO costs a noticeable part of a second, and `fightpose --help` needs none of it.
         import openvino
 
-        self._openvino = openvino
         self._path = path
-        self._long_side = long_side
+        self.long_side = long_side
+        self._precision = precision
         self._core = openvino.Core()
-        self._queues: dict[tuple[int, int], Any] = {}
+        self._requests: dict[tuple[int, int], Requests] = {}
         try:
             model = self._core.read_model(path)
         except RuntimeError as error:
@@ -65,7 +74,7 @@ class MoveNet:
 
     def cost(self, width: int, height: int, long_side: int | None = None) -> float:
         """Return the number of input pixels: inference time grows with nothing else."""
-        rows, columns, _ = letterbox_size(width, height, long_side or self._long_side, MULTIPLE)
+        rows, columns, _ = letterbox_size(width, height, long_side or self.long_side, MULTIPLE)
         return float(rows * columns)
 
     def detect(self, images: Sequence[Image], long_side: int | None = None) -> list[Detections]:
@@ -82,43 +91,44 @@ class MoveNet:
         -------
         Per image its people, at most six, in pixels of the image; not yet thresholded.
         """
-        sizes = [letterbox_size(im.shape[1], im.shape[0], long_side or self._long_side, MULTIPLE) for im in images]
+        sizes = [letterbox_size(im.shape[1], im.shape[0], long_side or self.long_side, MULTIPLE) for im in images]
         found: list[Detections] = [Detections.none()] * len(images)
-        # One queue at a time: two would compete for the same cores.
+        # The requests of one shape at a time: those of two would compete for the same cores.
         for shape in dict.fromkeys(size[:2] for size in sizes):
-            queue = self._queue(*shape)
+            places = [place for place, size in enumerate(sizes) if size[:2] == shape]
 
-            def keep(request: Any, index: int) -> None:
-                """Copy the output out of the request, whose memory the next image reuses."""
-                rows, columns, scale = sizes[index]
-                output = np.array(request.get_output_tensor().data[0], np.float32)
-                found[index] = decode_people(output, rows / scale, columns / scale)
+            def fill(index: int, target: npt.NDArray[Any], places: list[int] = places) -> None:
+                """Letterbox an image into a request's input, which holds an earlier image."""
+                target.fill(0)
+                letterbox(images[places[index]], target, sizes[places[index]][2])
 
-            queue.set_callback(keep)
-            for index, image in enumerate(images):
-                if sizes[index][:2] == shape:
-                    padded = np.zeros((1, *shape, 3), np.uint8)
-                    letterbox(image, padded[0], sizes[index][2])
-                    cv2.cvtColor(padded[0], cv2.COLOR_BGR2RGB, dst=padded[0])
-                    queue.start_async({0: padded}, index)
-            queue.wait_all()
+            for place, (output,) in zip(places, self._of_shape(*shape).run(len(places), fill), strict=True):
+                scale = sizes[place][2]
+                found[place] = decode_people(output, shape[0] / scale, shape[1] / scale)
         return found
 
-    def _queue(self, rows: int, columns: int) -> Any:
-        """Return the request queue for an input shape, compiling the model for it the first time."""
+    def _of_shape(self, rows: int, columns: int) -> Requests:
+        """Return the requests for an input shape, compiling the model for it the first time."""
         shape = (rows, columns)
-        if shape not in self._queues:
-            while len(self._queues) >= MAX_SHAPES:
-                self._queues.pop(next(iter(self._queues)))
+        if shape not in self._requests:
+            while len(self._requests) >= MAX_SHAPES:
+                self._requests.pop(next(iter(self._requests)))
             model = self._core.read_model(self._path)
             model.reshape([1, rows, columns, 3])
-            # f32 on every machine: the same people wherever the clip is annotated. Throughput mode runs several
-            # requests at once, which uses all cores better than several threads on one frame.
-            compiled = self._core.compile_model(
-                model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
-            )
-            self._queues[shape] = self._openvino.AsyncInferQueue(compiled)
-        return self._queues[shape]
+            compiled = compile_on_cpu(self._core, self._taking_bgr(model), self._precision)
+            self._requests[shape] = Requests(compiled, [0])
+        return self._requests[shape]
+
+    def _taking_bgr(self, model: Any) -> Any:
+        """Return the model with the change of colour order inside its graph: no pass over the pixels here."""
+        from openvino import Layout
+        from openvino.preprocess import ColorFormat, PrePostProcessor
+
+        steps = PrePostProcessor(model)
+        steps.input().tensor().set_layout(Layout("NHWC")).set_color_format(ColorFormat.BGR)
+        steps.input().preprocess().convert_color(ColorFormat.RGB)
+        steps.input().model().set_layout(Layout("NHWC"))
+        return steps.build()
 
 
 def decode_people(output: FloatArray, height: float, width: float) -> Detections:

@@ -86,9 +86,27 @@ def model_folder() -> Path:
     return Path(own) if own else cache_folder() / "models"
 
 
+def quantized_path(sha256: str) -> Path:
+    """Return where the int8 form of the model with a hash is kept, there or not."""
+    return model_folder() / "int8" / f"{sha256[:16]}.xml"
+
+
 def published_path(file: Published) -> Path:
     """Return where a published file is kept, there or not."""
     return model_folder() / file.file_name
+
+
+def checkpoint_file(name: str) -> Path:
+    """Return the mmpose checkpoint of a published model, by its short name; fetched the first time.
+
+    Raises
+    ------
+    FightposeError
+        If there is none of that name, or as `fetch_published`.
+    """
+    if name not in PUBLISHED:
+        raise FightposeError(f"no checkpoint of {name!r} is published; there are {', '.join(PUBLISHED)}")
+    return fetch_published(PUBLISHED[name][1])
 
 
 def fetch_published(file: Published) -> Path:

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.errors import FightposeError
 from tasks.poses.detections import Detections
+from tasks.poses.onnx_runner import last_line, providers_for
+from tasks.poses.openvino_cpu import Requests, compile_on_cpu
 from tasks.poses.rtmo_input import Fit, decode_people
-from tasks.records import NUM_KEYPOINTS, FloatArray
-from tasks.settings import Thresholds
+from tasks.records import NUM_KEYPOINTS
+from tasks.settings import Precision, Thresholds
 from tasks.storage import file_sha256
 from tasks.video import Image
 
@@ -84,6 +87,10 @@ class Rtmo:
     ----------
     path
         The .onnx file.
+    precision
+        fp32 or bf16; int8 with a file that was quantised.
+    int8
+        The quantised form of the .onnx file (OpenVINO's .xml), for int8.
 
     Attributes
     ----------
@@ -93,13 +100,13 @@ class Rtmo:
     Raises
     ------
     FightposeError
-        If the file cannot be read or is no RTMO.
+        If a file cannot be read or is no RTMO, or the processor lacks the precision.
     """
 
     batch_size = 8
     """Frames handed over at once: enough to keep every inference stream busy."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, precision: Precision = Precision.FP32, int8: Path | None = None) -> None:
         # Imported here: OpenVINO costs a noticeable part of a second, and `fightpose --help` needs none of it.
         import openvino
         from openvino.preprocess import PrePostProcessor
@@ -107,12 +114,12 @@ class Rtmo:
         sidecar = read_sidecar(path)
         core = openvino.Core()
         try:
-            model = core.read_model(path)
+            model = core.read_model(int8 or path)
         except RuntimeError as error:
-            raise FightposeError(f"{path} cannot be read as a model: {_last_line(error)}") from error
+            raise FightposeError(f"{int8 or path} cannot be read as a model: {last_line(error)}") from error
         outputs = [_shape_of(port.get_partial_shape()) for port in model.outputs]
         names = [" ".join(port.get_names()) for port in model.outputs]
-        self._dets, self._keypoints = find_outputs(outputs, names, path)
+        places = find_outputs(outputs, names, path)
         inputs = [_shape_of(port.get_partial_shape()) for port in model.inputs]
         self.height, self.width = input_size(inputs, sidecar, path)
         try:
@@ -122,42 +129,30 @@ class Rtmo:
             steps = PrePostProcessor(model)
             steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
             steps.input().model().set_layout(openvino.Layout("NCHW"))
-            # f32 on every machine: the same people wherever the clip is annotated. Throughput mode runs several
-            # requests at once, which uses all cores better than several threads on one frame.
-            compiled = core.compile_model(
-                steps.build(), "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
-            )
+            self._requests = Requests(compile_on_cpu(core, steps.build(), precision), places)
         except RuntimeError as error:
-            raise FightposeError(f"{path} does not run as an RTMO model: {_last_line(error)}") from error
-        self._queue = openvino.AsyncInferQueue(compiled)
+            raise FightposeError(f"{path} does not run as an RTMO model: {last_line(error)}") from error
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
-        """Find the people in frames of one size.
+        """Find the people in images.
 
         Parameters
         ----------
         images
-            (H, W, 3) uint8 BGR, all of one size.
+            (H, W, 3) uint8 BGR, of any sizes.
 
         Returns
         -------
         Per image its people in pixels of the image; not yet thresholded.
         """
-        if not images:
-            return []
-        fit = Fit.of((images[0].shape[1], images[0].shape[0]), (self.width, self.height))
-        outputs: list[tuple[FloatArray, FloatArray] | None] = [None] * len(images)
+        fits = [Fit.of((image.shape[1], image.shape[0]), (self.width, self.height)) for image in images]
 
-        def keep(request: Any, index: int) -> None:
-            """Copy the outputs out of the request, whose memory the next image reuses."""
-            dets = np.array(request.get_output_tensor(self._dets).data[0], np.float32)
-            outputs[index] = dets, np.array(request.get_output_tensor(self._keypoints).data[0], np.float32)
+        def fill(index: int, target: npt.NDArray[Any]) -> None:
+            """Letterbox an image into a request's input."""
+            fits[index].warp(images[index], target)
 
-        self._queue.set_callback(keep)
-        for index, image in enumerate(images):
-            self._queue.start_async({0: fit.warp(image)[None]}, index)
-        self._queue.wait_all()
-        return [decode_people(*output, fit) for output in outputs if output is not None]
+        answers = self._requests.run(len(images), fill)
+        return [decode_people(dets, points, fit) for (dets, points), fit in zip(answers, fits, strict=True)]
 
 
 class OnnxRuntimeRtmo:
@@ -169,16 +164,18 @@ class OnnxRuntimeRtmo:
         The .onnx file.
     device
         `cuda:N` or `cpu`.
+    half
+        fp16, which is TensorRT's: the file itself holds fp32.
 
     Raises
     ------
     FightposeError
-        If ONNX Runtime is absent or lacks the device, or the file is no RTMO.
+        If ONNX Runtime is absent or lacks the device or TensorRT, or the file is no RTMO.
     """
 
     batch_size = 8
 
-    def __init__(self, path: Path, device: str) -> None:
+    def __init__(self, path: Path, device: str, half: bool = False) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -186,12 +183,12 @@ class OnnxRuntimeRtmo:
                 f"{path.name} on {device!r} needs ONNX Runtime: pip install onnxruntime-gpu; or use --device cpu"
             ) from error
         sidecar = read_sidecar(path)
-        providers = _providers(device, onnxruntime.get_available_providers())
+        providers = providers_for(device, onnxruntime.get_available_providers(), half)
         try:
             self._session = onnxruntime.InferenceSession(str(path), providers=providers)
         # Its errors share no base class below Exception.
         except Exception as error:
-            raise FightposeError(f"{path} cannot be read as a model: {_last_line(error)}") from error
+            raise FightposeError(f"{path} cannot be read as a model: {last_line(error)}") from error
         if device != "cpu" and "CUDAExecutionProvider" not in self._session.get_providers():
             # ONNX Runtime falls back to the CPU with a line in its log only; a run of days must not.
             raise FightposeError(f"ONNX Runtime cannot use {device!r} (driver or CUDA libraries); use --device cpu")
@@ -203,22 +200,15 @@ class OnnxRuntimeRtmo:
         self.height, self.width = input_size(inputs, sidecar, path)
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
-        """Find the people in frames of one size; as `Rtmo.detect`."""
-        if not images:
-            return []
-        fit = Fit.of((images[0].shape[1], images[0].shape[0]), (self.width, self.height))
+        """Find the people in images; as `Rtmo.detect`."""
         found: list[Detections] = []
         for image in images:
+            fit = Fit.of((image.shape[1], image.shape[0]), (self.width, self.height))
             # One image at a time: the published files, with NMS inside, give rows for the first of a batch only.
             blob = np.ascontiguousarray(fit.warp(image).transpose(2, 0, 1)[None], np.float32)
             dets, keypoints = self._session.run(self._outputs, {self._input: blob})
             found.append(decode_people(np.asarray(dets)[0], np.asarray(keypoints)[0], fit))
         return found
-
-
-def load_rtmo(path: Path, device: str) -> Rtmo | OnnxRuntimeRtmo:
-    """Return the backend for an .onnx file: OpenVINO on the CPU, ONNX Runtime on a GPU."""
-    return Rtmo(path) if device == "cpu" else OnnxRuntimeRtmo(path, device)
 
 
 Shape = list[int | None] | None
@@ -288,23 +278,3 @@ def _shape_of(shape: Any) -> Shape:
 def _known(shape: Sequence[Any]) -> Shape:
     """Return an ONNX Runtime shape, whose open dimensions are names or None, as a list."""
     return [size if isinstance(size, int) else None for size in shape]
-
-
-def _providers(device: str, available: Sequence[str]) -> list[Any]:
-    """Return ONNX Runtime's providers for a device, or say that it has none."""
-    if device == "cpu":
-        return ["CPUExecutionProvider"]
-    kind, _, number = device.partition(":")
-    if kind != "cuda" or not (number or "0").isdigit():
-        raise FightposeError(f"unknown device {device!r}; use cpu or cuda:0")
-    if "CUDAExecutionProvider" not in available:
-        raise FightposeError(
-            f"ONNX Runtime here has no CUDA (it has {', '.join(available)}): pip install onnxruntime-gpu; "
-            "or use --device cpu"
-        )
-    return [("CUDAExecutionProvider", {"device_id": int(number or "0")})]
-
-
-def _last_line(error: Exception) -> str:
-    """Return the last line of an error's text: the runtimes put their call stack before it."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()

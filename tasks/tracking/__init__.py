@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from tasks.records import IntArray, Poses, Tracks
 from tasks.settings import Tracker, TrackingSettings
+from tasks.similarity import box_area
 from tasks.tracking.duplicates import find_doubles
 from tasks.tracking.forward import Follower
 from tasks.tracking.published import follow_published
-from tasks.tracking.repair import drop_ghosts, fill_gaps, link_fragments, merge_doubles
-from tasks.tracking.similarity import box_area
+from tasks.tracking.repair import drop_ghosts, drop_parts, drop_still, fill_gaps, link_fragments, merge_doubles
 from tasks.tracking.smooth import smooth_boxes
 
 __all__ = ["track_people"]
@@ -36,13 +36,17 @@ def track_people(poses: Poses, settings: TrackingSettings) -> Tracks:
     poses
         Detections of one clip.
     settings
-        With resolved thresholds. `track_max_disappeared` counts frames of 1/30 s, whatever the clip's frame rate.
+        With resolved thresholds; while `track_still_thresh` is open, nobody is taken for a thing.
+        `track_max_disappeared` counts frames of 1/30 s, whatever the clip's frame rate.
 
     Returns
     -------
     The people seen in at least `track_min_hits` frames, sorted by frame, then by track ID; IDs count from 1 in the
     order of first appearance. Our own tracker also fills short gaps (`Tracks.filled`), smooths the boxes over time and
-    leaves out tracks with fewer than 3 x `track_min_hits` detections (in shorter clips: one in each frame) of at least
+        # Nobody is seen more often than the clip has frames.
+        strong = min(STRONG_PER_HIT * settings.track_min_hits, poses.frame_count)
+        track_id = drop_ghosts(poses, track_id, high, strong)
+        track_id = drop_still(poses, drop_parts(poses, track_id), settings.track_still_thresh or 0)
     `track_high_thresh`; the others have their own rules.
 
     Raises
@@ -63,6 +67,7 @@ def track_people(poses: Poses, settings: TrackingSettings) -> Tracks:
         # Nobody is seen more often than the clip has frames.
         strong = min(STRONG_PER_HIT * settings.track_min_hits, poses.frame_count)
         track_id = drop_ghosts(poses, track_id, high, strong)
+        track_id = drop_still(poses, drop_parts(poses, track_id), settings.track_still_thresh or 0)
         tracks = smooth_boxes(fill_gaps(poses, _without_short(track_id, settings.track_min_hits)))
     else:
         track_id = follow_published(poses, settings.tracker, settings.track_max_disappeared)

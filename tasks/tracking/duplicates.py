@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.records import BoolArray, FloatArray, IntArray, Poses
-from tasks.tracking.similarity import box_area, inside, iou, oks
+from tasks.similarity import box_area, inside, iou, oks
 
 SAME_IOU = 0.5
 SAME_OKS = 0.7

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from tasks.records import BoolArray, FloatArray, IntArray, Poses
+from tasks.similarity import box_area, iou, oks
 from tasks.tracking.kalman import BoxFilter, to_corners
-from tasks.tracking.similarity import box_area, iou, oks
 
 OKS_WEIGHT = 0.5
 """Share of OKS in the similarity, IoU has the rest. Pure OKS collapses where the pose model swaps limbs."""

@@ -15,9 +15,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from tasks.records import FloatArray, IntArray, Poses, Tracks
+from tasks.similarity import box_area, inside, iou
 from tasks.tracking.duplicates import likeness, pairs_within_frames
 from tasks.tracking.kalman import to_centre, to_corners
-from tasks.tracking.similarity import iou
 
 MERGE_LIKENESS = 0.45
 """Mean likeness over their common frames of two tracks that follow one person; people who cross are alike briefly."""
@@ -39,6 +39,21 @@ END_ROWS = 10
 
 CARRY = 0.25
 """Seconds for which a fragment's velocity is believed to last."""
+
+STILL = 0.07
+"""Joints that move about by less than this, in sizes of the box, keep their places: people sway more."""
+
+STILL_ROWS = 5
+"""Detections that must show a joint before it is judged."""
+
+SEEN_JOINT = 0.1
+"""Score above which a joint was seen."""
+
+PART_INSIDE, PART_AREA = 0.7, 0.6
+"""A limb lies within its person's box by this share, and is at most so large."""
+
+PART_TIME, PART_SCORE = 0.7, 0.7
+"""For this share of its frames, and with this share of the person's mean score at most."""
 
 FILL_SURE = 0.3
 """Gaps up to this many seconds are always filled."""
@@ -196,6 +211,67 @@ def drop_ghosts(poses: Poses, track_id: IntArray, high: float, hits: int) -> Int
     """Return the IDs without those of tracks that have fewer than `hits` detections of a score of at least `high`."""
     strong = np.bincount(track_id, poses.score >= high, minlength=1)
     return np.where(strong[track_id] >= hits, track_id, 0).astype(np.int32)
+
+
+def drop_still(poses: Poses, track_id: IntArray, score: float) -> IntArray:
+    """Return the IDs without those of things: tracks whose joints keep their places, and that never score well.
+
+    A coat or a chair looks the same in every frame, and so does what the model sees in it. A person who stands still
+    sways, and is seen well at times. How much a track moves is the median over its joints of the standard deviation
+    of their places, in sizes of its box.
+
+    Parameters
+    ----------
+    poses, track_id
+        Detections and their tracks, 0 for none.
+    score
+        A track of which a tenth of the detections scores this much is a person, moving or not.
+    """
+    order = np.lexsort((poses.frame_index, track_id))
+    order = order[np.searchsorted(track_id[order], 1) :]
+    if not len(order):
+        return track_id
+    ids, first = np.unique(track_id[order], return_index=True)
+    things = []
+    for track, rows in zip(ids, np.split(order, first[1:]), strict=True):
+        best = float(np.percentile(poses.score[rows], 90))
+        # The better it is seen, the more must a thing keep its place.
+        if best < score and _sway(poses, rows) < STILL * score / max(best, 1e-6):
+            things.append(track)
+    return np.where(np.isin(track_id, things), 0, track_id).astype(np.int32)
+
+
+def _sway(poses: Poses, rows: Rows) -> float:
+    """Return how much the joints of a track move about, in sizes of its box."""
+    seen = poses.keypoint_scores[rows] > SEEN_JOINT
+    count = seen.sum(axis=0)
+    weight = (seen / np.maximum(count, 1))[..., None]
+    mean = (poses.keypoints[rows] * weight).sum(axis=0)
+    spread = np.sqrt((((poses.keypoints[rows] - mean) ** 2) * weight).sum(axis=(0, 2)))
+    size = float(np.sqrt(np.median(box_area(poses.bbox[rows]))))
+    # Clips without joints tell nothing: nobody in them is a thing. The same holds for joints that were hardly seen.
+    known = spread[count >= STILL_ROWS]
+    return float(np.median(known)) / max(size, 1.0) if len(known) else np.inf
+
+
+def drop_parts(poses: Poses, track_id: IntArray) -> IntArray:
+    """Return the IDs without those of limbs: tracks that lie within a far larger and surer one nearly all the time."""
+    rows = np.flatnonzero(track_id)
+    tracked, ids = poses.select(rows), track_id[rows].astype(np.int64)
+    area = box_area(tracked.bbox)
+    keys: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
+    for i, j in pairs_within_frames(tracked.frame_index):
+        small, large = np.where(area[i] < area[j], i, j), np.where(area[i] < area[j], j, i)
+        part = (area[small] < PART_AREA * area[large]) & (
+            inside(tracked.bbox[small], tracked.bbox[large]) > PART_INSIDE
+        )
+        keys.append(ids[small[part]] << 32 | ids[large[part]])
+    pairs, common = np.unique(np.concatenate(keys), return_counts=True)
+    length = np.bincount(track_id)
+    mean = np.bincount(track_id, poses.score) / np.maximum(length, 1)
+    small, large = pairs >> 32, pairs & 0xFFFFFFFF
+    parts = small[(common >= PART_TIME * length[small]) & (mean[small] < PART_SCORE * mean[large])]
+    return np.where(np.isin(track_id, parts), 0, track_id).astype(np.int32)
 
 
 def fill_gaps(poses: Poses, track_id: IntArray) -> Tracks:

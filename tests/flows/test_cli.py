@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from flows import cli
+from flows import cli, cli_options
+from tasks import settings
 from tasks.annotation import read_annotation
 from tasks.demo import DEMO_CLIPS
 from tasks.fetch import fetch
@@ -93,6 +94,34 @@ def test_models_list_names_the_embedded_model():
     text = CliRunner().invoke(cli.app, ["models", "list"]).output
     assert "movenet-multipose" in text
     assert "Apache-2.0" in text
+
+
+def test_a_checkpoint_that_is_not_published_is_one_line():
+    """The line names those that are."""
+    error = _run("models", "fetch", "movenet-multipose", "--checkpoint", expect=2)
+    assert error.strip() == (
+        "error: no checkpoint of 'movenet-multipose' is published; there are rtmo-t, rtmo-s, rtmo-m, rtmo-l"
+    )
+
+
+def test_quantize_model_refuses_what_is_not_there(tmp_path):
+    """Before any package is asked for."""
+    assert "does not exist; give a folder of clips" in _run("quantize-model", tmp_path / "nowhere", expect=2)
+
+
+@pytest.mark.parametrize(
+    ("shown", "meant"),
+    [
+        (cli_options.RuntimeName, settings.Runtime),
+        (cli_options.PrecisionName, settings.Precision),
+        (cli_options.SecondLookName, settings.SecondLook),
+        (cli_options.TrackerName, settings.Tracker),
+        (cli_options.ScorerName, settings.Scorer),
+    ],
+)
+def test_choices_of_options_are_those_of_the_settings(shown, meant):
+    """They are written twice so that --help stays quick."""
+    assert [choice.value for choice in shown] == [choice.value for choice in meant]
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,11 @@
 """Print how many labelled people each way of looking finds, and what it costs.
 
     python -m tests.benchmarks.coverage --clips FOLDER --labels FILE [--model M]... [--poses NAME=FOLDER]...
-        [--json FILE] [--pictures FOLDER] [--keep FOLDER]
+        [--empty FOLDER] [--json FILE] [--pictures FOLDER] [--keep FOLDER]
 
 `cost` is the sum of input sizes as a multiple of one pass over every frame, `cpu` the measured processor time likewise.
-`--poses` puts cached detections (npz, one per clip) into the same table, `--keep` keeps and reuses what was found.
+`ghost_s` is the longest track in clips without people: drawn ones, and those of the folder `--empty`. `--poses` puts
+cached detections (npz, one per clip) into the same table, `--keep` keeps and reuses what was found.
 """
 
 from __future__ import annotations
@@ -124,10 +125,11 @@ def judge(found: dict[str, Found], labels: dict[str, Label], settings: Settings)
     }
 
 
-def run_model(name: str, clips: Path, labels: dict[str, Label], keep: Path, pictures: Path | None) -> Iterator[tuple]:
-    """Yield name and figures of each variant of a model."""
+def run_model(
+    name: str, clips: Path, labels: dict[str, Label], empty: Sequence[Path], keep: Path, pictures: Path | None
+) -> Iterator[tuple]:
+    """Yield name and figures of each variant of a model; `empty` are clips without people."""
     entry = resolve_model(name)
-    empty = write_empty_scenes(keep)
     for variant, poses in VARIANTS.items():
         settings = Settings(poses=poses.model_copy(update={"model": name})).resolve(entry.thresholds)
         folder = keep / entry.name / variant
@@ -184,6 +186,7 @@ def main() -> None:
     parser.add_argument("--labels", type=Path, required=True)
     parser.add_argument("--model", action="append")
     parser.add_argument("--poses", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--empty", type=Path, help="folder of clips without people")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--keep", type=Path)
@@ -193,8 +196,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         keep = args.keep or Path(scratch)
         keep.mkdir(parents=True, exist_ok=True)
+        empty = write_empty_scenes(keep)
+        empty += sorted(path for path in args.empty.iterdir() if path.is_file()) if args.empty else []
         for model in args.model or ["movenet-multipose"]:
-            figures = dict(run_model(model, args.clips, labels, keep, args.pictures))
+            figures = dict(run_model(model, args.clips, labels, empty, keep, args.pictures))
             one_pass = next(row["cpu"] for variant, row in figures.items() if variant.endswith("one pass"))
             rows |= {variant: row | {"cpu": row["cpu"] / one_pass} for variant, row in figures.items()}
     settings = Settings().resolve(resolve_model("movenet-multipose").thresholds)
@@ -204,7 +209,9 @@ def main() -> None:
         rows[name] = {key: value for key, value in judge(cached, labels, settings).items() if np.isfinite(value)}
     print_table(rows)
     if args.json:
-        args.json.write_text(json.dumps(rows, indent=1) + "\n")
+        # A figure that no clip can tell is left out: NaN is not JSON.
+        known = {name: {key: x for key, x in row.items() if np.isfinite(x)} for name, row in rows.items()}
+        args.json.write_text(json.dumps(known, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ anchors pass mmpose's threshold. Such a model finds no people, but its arithmeti
 one, which is what comparing two ways of running it needs.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -27,8 +28,13 @@ def pictures(count: int, width: int = 320, height: int = 240, seed: int = 0) -> 
     return [cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC) for image in coarse]
 
 
-def save_random_checkpoint(config: Path, path: Path, candidates: int = 30) -> Path:
-    """Write a checkpoint for an RTMO config, of which about so many anchors per picture score above .1."""
+def save_random_checkpoint(
+    config: Path, path: Path, candidates: int = 30, images: Sequence[np.ndarray] | None = None
+) -> Path:
+    """Write a checkpoint for an RTMO config, of which about so many anchors per picture score above .1.
+
+    Calibrated on some (H, W, 3) uint8 images, or on `pictures`: on others it may fire far more often, or never.
+    """
     import torch
     from mmengine.config import Config
     from mmengine.registry import DefaultScope
@@ -44,8 +50,8 @@ def save_random_checkpoint(config: Path, path: Path, candidates: int = 30) -> Pa
         settings.model.train_cfg = None
         model = build_pose_estimator(settings.model)
     width, height = settings.model.test_cfg.input_size
-    warped = [Fit.of((320, 240), (width, height)).warp(image) for image in pictures(4)]
-    images = torch.from_numpy(np.stack(warped)).permute(0, 3, 1, 2).float()
+    warped = [Fit.of((image.shape[1], image.shape[0]), (width, height)).warp(image) for image in images or pictures(4)]
+    batch = torch.from_numpy(np.stack(warped)).permute(0, 3, 1, 2).float()
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d):
             module.momentum = None  # a plain average over the pictures
@@ -55,11 +61,11 @@ def save_random_checkpoint(config: Path, path: Path, candidates: int = 30) -> Pa
     with torch.no_grad():
         model.train()
         for _ in range(2):
-            classes, _, _, _, vectors = head(model.extract_feat(images))
+            classes, _, _, _, vectors = head(model.extract_feat(batch))
             flat = torch.cat([level.permute(0, 2, 3, 1).flatten(0, 2) for level in vectors])
             head.dcc.pose_to_kpts(flat)
         model.eval()
-        classes, boxes, _, visible, _ = head(model.extract_feat(images))
+        classes, boxes, _, visible, _ = head(model.extract_feat(batch))
         for level, (out_class, out_box) in enumerate(
             zip(head.head_module.out_cls, head.head_module.out_bbox, strict=True)
         ):
@@ -77,7 +83,7 @@ def save_random_checkpoint(config: Path, path: Path, candidates: int = 30) -> Pa
         maps = head.dcc._pose_feats_to_heatmaps(some, *encoded)
         for layer, heatmap in zip((head.dcc.x_fc, head.dcc.y_fc), maps, strict=True):
             layer.weight *= 1.5 / heatmap.std(dim=-1).amax()
-        classes = head(model.extract_feat(images))[0]
+        classes = head(model.extract_feat(batch))[0]
         logits = torch.cat([level.flatten(1) for level in classes], dim=1)
         limit = logits.topk(candidates, dim=1).values[:, -1].mean()
         for out_class in head.head_module.out_cls:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.poses.detections import Detections, clean, pairwise_iou, suppress_duplicates
+from tasks.poses.detections import Detections, clean, suppress_duplicates
 
 
 def people(boxes: list[list[float]], scores: list[float]) -> Detections:
@@ -14,19 +14,6 @@ def people(boxes: list[list[float]], scores: list[float]) -> Detections:
     spread = np.linspace(0, 1, 17, dtype=np.float32)[None, :, None]
     keypoints = bbox[:, None, :2] + spread * (bbox[:, None, 2:] - bbox[:, None, :2])
     return Detections(bbox, np.array(scores, np.float32), keypoints, np.full((len(bbox), 17), 0.5, np.float32))
-
-
-def test_iou_of_known_boxes() -> None:
-    """Equal, half overlapping, apart, and without area."""
-    a = np.array([[0, 0, 10, 10]], np.float32)
-    b = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30], [3, 3, 3, 3]], np.float32)
-    assert pairwise_iou(a, b)[0] == pytest.approx([1, 1 / 3, 0, 0])
-
-
-def test_two_empty_boxes_have_no_overlap() -> None:
-    """Nothing is divided by zero."""
-    empty = np.zeros((1, 4), np.float32)
-    assert pairwise_iou(empty, empty).item() == 0
 
 
 def test_of_two_boxes_on_one_person_the_better_stays() -> None:

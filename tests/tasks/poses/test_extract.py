@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,10 @@ import pytest
 from tasks.errors import ClipError, FailureReason
 from tasks.poses import extract_poses, load_model, resolve_model
 from tasks.poses.detections import Detections
+from tasks.poses.extract import frames_ahead
+from tasks.records import VideoInfo
 from tasks.settings import PoseSettings, Settings
-from tasks.video import Image, probe_video
+from tasks.video import Frame, Image, probe_video
 from tests.tasks.poses.test_detections import people
 from tests.video_factory import person_image, plain_frames, write_video
 
@@ -59,6 +63,45 @@ def test_a_clip_whose_frames_vanish_is_an_empty_video(tmp_path: Path, monkeypatc
     with pytest.raises(ClipError) as caught:
         extract_poses(video, Stand([]), SETTINGS)
     assert caught.value.reason is FailureReason.EMPTY_VIDEO
+
+
+def test_ctrl_c_ends_the_decoding_thread(tmp_path: Path) -> None:
+    """It falls while the model runs, with frames decoded ahead; nothing stays open."""
+    video = probe_video(write_video(tmp_path / "a.mp4", plain_frames(40)))
+
+    class Stopped(Stand):
+        """A model during whose second batch somebody presses Ctrl-C."""
+
+        def detect(self, images: Sequence[Image]) -> list[Detections]:
+            """Answer once."""
+            if self.batches:
+                raise KeyboardInterrupt
+            return super().detect(images)
+
+    with pytest.raises(KeyboardInterrupt):
+        extract_poses(video, Stopped([]), SETTINGS)
+    assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
+
+
+def test_frames_that_wait_are_bounded_in_number_and_bytes(tmp_path: Path) -> None:
+    """A batch of small frames; of 8K ones the two that overlapping needs."""
+    video = probe_video(write_video(tmp_path / "a.mp4", plain_frames(2)))
+    assert frames_ahead(video, 32) == 32
+    assert frames_ahead(replace(video, width=7680, height=4320), 32) == 2
+
+
+def test_an_error_while_decoding_is_the_clips_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no thread stood between."""
+    video = probe_video(write_video(tmp_path / "a.mp4", plain_frames(2)))
+
+    def broken(video: VideoInfo) -> Iterator[Frame]:
+        """Give a frame, then fail."""
+        yield Frame(np.zeros((48, 64, 3), np.uint8), 0.0)
+        raise ClipError(FailureReason.PROCESSING_ERROR, video.path, "the share went away")
+
+    monkeypatch.setattr("tasks.poses.extract.decode_frames", broken)
+    with pytest.raises(ClipError, match="the share went away"):
+        extract_poses(video, Stand([]), SETTINGS)
 
 
 def test_open_thresholds_are_a_mistake_of_the_caller(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from tasks.poses import load_model, resolve_model
 from tasks.poses.detections import Detections, merge_people
-from tasks.poses.looks import Looker, Zoom, crop_box, cut, tile_boxes
+from tasks.poses.looks import GLANCE_SIDE, NEAR_SIDE, Looker, Zoom
+from tasks.poses.views import crop_box, cut, cut_off, tile_boxes
 from tasks.settings import PoseSettings, SecondLook, Settings
 from tasks.video import Image
 from tests.tasks.poses.test_detections import people
@@ -61,7 +62,7 @@ class Scene:
 
 
 class Whole:
-    """A model with a fixed input: it takes images of one size, and has no choice of side."""
+    """A model with a fixed input: it takes images of any sizes, and has no choice of side."""
 
     batch_size = 4
 
@@ -71,7 +72,6 @@ class Whole:
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Find someone in the middle of every image."""
         shapes = [image.shape for image in images]
-        assert len(set(shapes)) <= 1
         self.calls.append(shapes)
         return [people([[w * 0.4, h * 0.2, w * 0.6, h * 0.8]], [0.3]) for h, w, _ in shapes]
 
@@ -192,14 +192,17 @@ def test_frames_smaller_than_a_crop_are_fine(size: tuple[int, int]) -> None:
     assert (found.bbox <= [*size, *size]).all()
 
 
-def test_a_fixed_input_looks_again_only_on_request_and_within_the_budget() -> None:
-    """A crop costs it a whole pass, so that a budget of three allows two."""
-    auto, always = Whole(), Whole()
-    looker(auto).find([frame()] * 2)
-    assert auto.calls == [[(HEIGHT, WIDTH, 3)] * 2]
-    scene = looker(always, SecondLook.ALWAYS)
+@pytest.mark.parametrize("mode", [SecondLook.AUTO, SecondLook.ALWAYS])
+def test_a_fixed_input_looks_again_within_the_budget(mode: SecondLook) -> None:
+    """A crop costs it a whole pass, so that a budget of three allows two a frame, and a budget below two none."""
+    model, poor, once = Whole(), Whole(), Whole()
+    scene = looker(model, mode)
     assert all(len(found) >= 1 for found in scene.find([frame()] * 2))
     assert 2 < scene.spent <= 6
+    assert model.calls[0] == [(HEIGHT, WIDTH, 3)] * 2
+    looker(poor, mode, budget=1.2).find([frame()])
+    looker(once, SecondLook.OFF).find([frame()])
+    assert poor.calls == once.calls == [[(HEIGHT, WIDTH, 3)]]
 
 
 def test_the_same_clip_gives_the_same_people_again() -> None:
@@ -240,6 +243,70 @@ def test_a_crop_at_the_border_is_black_outside(box: tuple[int, int, int, int]) -
     assert part.shape == (box[3] - box[1], box[2] - box[0], 3)
     inside = max(0, min(box[2], 12) - max(box[0], 0)) * max(0, min(box[3], 10) - max(box[1], 0))
     assert (part[..., 0] == 9).sum() == inside
+
+
+def test_a_large_person_is_one_person() -> None:
+    """Higher than a tile: every tile shows a part, a glance the whole, and nobody is looked at twice."""
+
+    class Near(Scene):
+        """Believes in every part of the box, however little of it an image shows."""
+
+        def detect(self, images: Sequence[Image], long_side: int | None = None) -> list[Detections]:
+            """Take for a person what is white, with the joints of a whole one."""
+            self.sides += [long_side] * len(images)
+            found = []
+            for image in images:
+                rows, columns = np.nonzero(image[..., 0] > 250)
+                box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] if len(rows) else None
+                found.append(people([[float(v) for v in box]], [self.top]) if box else Detections.none())
+            return found
+
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    image[20:230, 110:200, 0] = 255
+    model = Near(top=0.5)
+    found = looker(model).find([image] * 3)
+    assert [len(one) for one in found] == [1, 1, 1]
+    assert found[0].bbox[0] == pytest.approx([110, 20, 200, 230])
+    assert model.sides.count(NEAR_SIDE) == 3
+
+
+def test_without_large_people_few_frames_get_a_glance() -> None:
+    """One of four tiled frames, to notice when somebody comes near."""
+    model = Scene()
+    looker(model).find([frame()] * 8)
+    assert model.sides.count(GLANCE_SIDE) == 2
+
+
+def test_a_tile_filled_by_one_person_is_left_out() -> None:
+    """It would show a part of that person and nobody else."""
+    sides = []
+    for width in (60, 280):
+        image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        image[5:235, 20 : 20 + width, 0] = 255
+        model = Scene()
+        looker(model).find([image])
+        sides.append(model.sides.count(Scene.tile_side))
+    assert sides[0] == 6
+    assert sides[1] < 6
+
+
+def test_a_part_yields_to_the_whole_but_not_to_another_part() -> None:
+    """Whatever it scores; only where one is known to be cut off and the other whole."""
+    whole, half = people([[100, 100, 140, 220]], [0.3]), people([[95, 100, 140, 160]], [0.6])
+    # Joints of another place: nothing but the border of the view tells that both are one person.
+    half = Detections(half.bbox, half.score, half.keypoints + np.float32(60), half.keypoint_scores)
+    both = Detections.joined([half, whole])
+    cut_by = np.array([[False, True], [False, False]])
+    assert len(merge_people(both, 0.1, 0.65)) == 2
+    merged = merge_people(both, 0.1, 0.65, cut_by)
+    assert merged.bbox[:, 3] == pytest.approx([220])
+    assert merged.score == pytest.approx([0.6])
+
+
+def test_only_borders_inside_the_frame_cut_people_off() -> None:
+    """The tile's right border does, the frame's left one does not."""
+    found = people([[0, 20, 30, 80], [60, 20, 100, 80], [40, 20, 70, 80]], [0.5] * 3)
+    assert cut_off(found, (0, 0, 100, 100), 200, 100).tolist() == [False, True, False]
 
 
 def test_half_a_body_is_not_a_second_person() -> None:

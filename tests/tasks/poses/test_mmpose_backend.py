@@ -1,6 +1,7 @@
 """RTMO through mmpose: the same people as mmpose's own inference, and errors that say what to do."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,7 @@ def test_file_that_is_no_checkpoint_is_refused(rtmo_t: MmposeModel, tmp_path: Pa
 def test_plain_weights_load_without_running_code(
     rtmo_t: MmposeModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Only a file with Python objects beside its weights is loaded the unsafe way, and the log says so."""
+    """Python objects beside the weights are passed over, and the log says so."""
     import torch
 
     from tasks.poses.mmpose_backend import load_network
@@ -167,6 +168,28 @@ def test_plain_weights_load_without_running_code(
         assert "Python objects" not in caplog.text
         load_network(rtmo_t.config, rtmo_t.checkpoint)
     assert "Python objects" in caplog.text
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_checkpoint_runs_nothing(rtmo_t: MmposeModel, tmp_path: Path, zipped: bool) -> None:
+    """A file from a stranger's page that carries a command beside good weights, in torch's new and old form."""
+    import torch
+
+    from tasks.poses.mmpose_backend import load_network
+
+    class Hostile:
+        """Runs a command when a plain unpickler makes it."""
+
+        def __reduce__(self) -> Any:
+            return os.system, (f"touch {tmp_path / 'harm'}",)
+
+    content = torch.load(rtmo_t.checkpoint, weights_only=False) | {"optimizer": Hostile()}
+    path = tmp_path / "hostile.pth"
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    network = load_network(rtmo_t.config, path)
+    assert not (tmp_path / "harm").exists()
+    name, value = next(iter(content["state_dict"].items()))
+    assert torch.equal(network.model.state_dict()[name], value)
 
 
 @pytest.mark.parametrize(

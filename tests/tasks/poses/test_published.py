@@ -18,8 +18,9 @@ import pytest
 from tasks import download
 from tasks.errors import FightposeError
 from tasks.poses import published
-from tasks.poses.models import MODELS, load_model, model_file, resolve_model
-from tasks.poses.published import PUBLISHED, Published, fetch_published, published_path
+from tasks.poses.mmpose_files import hash_of_mmpose_model
+from tasks.poses.models import MODELS, ModelKind, load_model, model_file, resolve_model
+from tasks.poses.published import PUBLISHED, Published, checkpoint_file, fetch_published, published_path
 from tasks.poses.rtmo import sidecar_path
 from tests.tasks.poses.fake_rtmo import save_fake_rtmo
 
@@ -115,6 +116,34 @@ def test_checkpoint_is_checked_by_the_digits_in_its_name(site: tuple[Path, str])
     assert fetch_published(file).read_bytes() == b"weights"
     with pytest.raises(FightposeError, match="expected dac2bf74"):
         fetch_published(replace(file, sha256="dac2bf74"))
+
+
+def test_checkpoint_by_name_is_fetched_with_the_hash_in_the_key(
+    site: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--checkpoint rtmo-s` and `models fetch rtmo-s --checkpoint`; an own config may go with it."""
+    digits = hashlib.sha256(b"weights").hexdigest()[:8]
+    (site[0] / f"rtmo-{digits}.pth").write_bytes(b"weights")
+    file = Published(f"{site[1]}/rtmo-{digits}.pth", f"rtmo-{digits}.pth", digits)
+    monkeypatch.setitem(PUBLISHED, "rtmo-s", (PUBLISHED["rtmo-s"][0], file))
+    config = tmp_path / "own.py"
+    config.write_text("model = 1")
+    found = resolve_model("", str(config), "rtmo-s")
+    assert (found.kind, found.config) == (ModelKind.MMPOSE, config)
+    assert not found.cached
+    assert found.sha256 == hash_of_mmpose_model(config, published_path(file))
+    assert checkpoint_file("rtmo-s").read_bytes() == b"weights"
+    with pytest.raises(FightposeError, match="no checkpoint of 'movenet-multipose' is published; there are rtmo-t"):
+        checkpoint_file("movenet-multipose")
+
+
+def test_published_checkpoint_needs_mmposes_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where mmpose is not installed, the error says how to get it."""
+    monkeypatch.setattr("tasks.poses.mmpose_files.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(FightposeError, match="make install-mmpose"):
+        resolve_model("", None, "rtmo-s")
+    with pytest.raises(FightposeError, match=r"belong together.*rtmo-t, rtmo-s"):
+        resolve_model("", None, "mine.pth")
 
 
 def test_table_states_what_the_names_say() -> None:

@@ -1,4 +1,4 @@
-"""The parts of tracking: similarities, the filter, doubles and the repair of tracks."""
+"""The parts of tracking: the filter, doubles and the repair of tracks."""
 
 import numpy as np
 import pytest
@@ -6,39 +6,11 @@ import pytest
 from tasks.records import Tracks
 from tasks.tracking.duplicates import find_doubles, pairs_within_frames
 from tasks.tracking.kalman import BoxFilter, to_centre, to_corners
-from tasks.tracking.repair import drop_ghosts, fill_gaps, link_fragments, merge_doubles
-from tasks.tracking.similarity import SEGMENT_SHARE, SIGMAS, iou, oks
+from tasks.tracking.repair import drop_ghosts, drop_parts, drop_still, fill_gaps, link_fragments, merge_doubles
 from tasks.tracking.smooth import smooth_boxes
 from tests.tasks.tracking.clips import clip, standing
 
 BOX = np.array([[0, 0, 10, 20]], np.float32)
-
-
-def test_iou_of_known_boxes() -> None:
-    """Equal, half shifted, apart, and empty."""
-    others = np.array([[0, 0, 10, 20], [5, 0, 15, 20], [20, 0, 30, 20], [3, 3, 3, 3]], np.float32)
-    np.testing.assert_allclose(iou(BOX, others), [1, 1 / 3, 0, 0], atol=1e-6)
-
-
-def test_oks_is_that_of_coco_for_equal_joint_scores() -> None:
-    """All joints shifted by 3 pixels: the formula, computed joint by joint."""
-    rng = np.random.default_rng(0)
-    pose = rng.uniform(0, 100, (1, 17, 2)).astype(np.float32)
-    ones, area = np.ones((1, 17), np.float32), np.array([5000], np.float32)
-    expected = np.mean([np.exp(-9 / (2 * 5000 * SEGMENT_SHARE * (2 * s) ** 2)) for s in SIGMAS.astype(float)])
-    shifted = pose + np.array([3, 0], np.float32)
-    np.testing.assert_allclose(oks(pose, ones, shifted, ones, area), expected, rtol=1e-5)
-
-
-def test_oks_ignores_joints_that_were_not_seen() -> None:
-    """A missing joint far away changes nothing; without any joint there is no similarity."""
-    pose, scores, area = np.zeros((1, 17, 2), np.float32), np.ones((1, 17), np.float32), np.array([100], np.float32)
-    other = pose.copy()
-    other[0, 3] = 1e4
-    seen = scores.copy()
-    seen[0, 3] = 0
-    np.testing.assert_allclose(oks(pose, scores, other, seen, area), 1)
-    np.testing.assert_allclose(oks(pose, scores * 0, other, seen, area), 0)
 
 
 def test_the_filter_learns_a_constant_velocity() -> None:
@@ -143,6 +115,43 @@ def test_ghosts_lack_detections_of_high_score() -> None:
     """Counted, not averaged: a fighter scores low for most of a clinch."""
     poses = clip([[(standing(20, 100), s), (standing(200, 100), 0.3)] for s in (0.9, 0.2, 0.9, 0.2)])
     assert drop_ghosts(poses, np.tile(np.array([1, 2], np.int32), 4), 0.6, 2).tolist() == [1, 0] * 4
+
+
+def test_what_never_moves_and_never_scores_well_is_a_thing() -> None:
+    """A coat stays; who sways, scores well at times, or has no joints to tell by is a person."""
+    rng = np.random.default_rng(0)
+    still = [[(standing(100, 100), 0.2)] for _ in range(30)]
+    ids = np.ones(30, np.int32)
+    assert not drop_still(clip(still), ids, 0.25).any()
+    assert drop_still(clip(still, joint_score=0.0), ids, 0.25).all()
+    assert drop_still(clip(still), ids, 0.15).all()
+    assert drop_still(clip(still[:-4] + [[(standing(100, 100), 0.5)]] * 4), ids, 0.25).all()
+    swaying = [[(standing(100 + rng.normal(0, 15), 100), 0.2)] for _ in range(30)]
+    assert drop_still(clip(swaying), ids, 0.25).all()
+
+
+def test_a_thing_among_people_goes_alone() -> None:
+    """And a clip without tracks is no error."""
+    frames = [[(standing(100, 100), 0.2), (standing(200 + 5 * t, 100), 0.2)] for t in range(20)]
+    ids = np.tile(np.array([1, 2], np.int32), 20)
+    kept = drop_still(clip(frames), ids, 0.25)
+    assert set(kept[ids == 1]) == {0}
+    assert set(kept[ids == 2]) == {2}
+    nobody = np.zeros(40, np.int32)
+    assert not drop_parts(clip(frames), drop_still(clip(frames), nobody, 0.25)).any()
+
+
+def test_a_limb_is_no_person() -> None:
+    """A leg within somebody surer goes; a child in front of a parent scores as well, and somebody passing moves on."""
+    leg = np.array([110, 180, 130, 240])
+    body = standing(100, 100, 140)
+    ids = np.tile(np.array([1, 2], np.int32), 20)
+    limb = [[(body, 0.8), (leg, 0.3)] for _ in range(20)]
+    assert set(drop_parts(clip(limb), ids)) == {0, 1}
+    child = [[(body, 0.8), (leg, 0.7)] for _ in range(20)]
+    assert set(drop_parts(clip(child), ids)) == {1, 2}
+    passing = [[(body, 0.8), (leg + np.array([20, 0, 20, 0]) * t, 0.3)] for t in range(20)]
+    assert set(drop_parts(clip(passing), ids)) == {1, 2}
 
 
 def test_gaps_are_filled_only_where_the_person_stayed() -> None:

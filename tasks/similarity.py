@@ -32,29 +32,29 @@ def box_area(boxes: FloatArray) -> FloatArray:
     return size[..., 0] * size[..., 1]
 
 
-def iou(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Return the intersection over union of boxes, broadcast over all leading axes.
+def overlap(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return the area that boxes share, in square pixels, broadcast over all leading axes.
 
     Parameters
     ----------
     a, b
         (..., 4) xyxy boxes in pixels; pass (N, 1, 4) and (1, K, 4) for all pairs.
-
-    Returns
-    -------
-    Values in [0, 1]; 0 where both boxes are empty.
     """
-    size = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    size = np.maximum(size, 0)
-    inter = size[..., 0] * size[..., 1]
-    # The floor only matters for empty boxes, whose intersection is 0.
-    return inter / np.maximum(box_area(a) + box_area(b) - inter, 1e-6)
+    size = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0)
+    return size[..., 0] * size[..., 1]
+
+
+def iou(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return the intersection over union of boxes, broadcast as `overlap`; 0 where both boxes are empty."""
+    shared = overlap(a, b)
+    # The floor only matters for empty boxes, which share nothing.
+    return shared / np.maximum(box_area(a) + box_area(b) - shared, 1e-6)
 
 
 def inside(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Return the share of the smaller box that lies in the other one, in [0, 1], broadcast as `iou`."""
-    size = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0)
-    return size[..., 0] * size[..., 1] / np.maximum(np.minimum(box_area(a), box_area(b)), 1e-6)
+    """Return the share of the smaller box that lies in the other one, in [0, 1], broadcast as `overlap`."""
+    smaller = np.minimum(box_area(a), box_area(b))
+    return np.asarray(overlap(a, b) / np.maximum(smaller, np.float32(1e-6)))
 
 
 def oks(

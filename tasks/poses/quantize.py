@@ -1,0 +1,168 @@
+"""int8 forms of models, calibrated on the user's own frames with NNCF (the extra `int8`).
+
+The numbers that int8 leaves depend on the pictures it was calibrated on, so nothing fits everybody: the form is made
+here, compared with fp32 on frames that the calibration did not see, and kept in the model folder under the hash of the
+model it was made from.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.errors import FightposeError
+from tasks.poses.detections import Detections, clean, suppress_duplicates
+from tasks.poses.letterbox import letterbox, letterbox_size
+from tasks.poses.likeness import Likeness, likeness
+from tasks.poses.models import ModelEntry, ModelKind, PoseModel, model_file
+from tasks.poses.movenet import MULTIPLE, MoveNet
+from tasks.poses.published import quantized_path, require_writable_model_folder
+from tasks.poses.rtmo import Rtmo
+from tasks.poses.rtmo_input import Fit
+from tasks.settings import Precision
+from tasks.storage import write_json
+from tasks.video import Image, decode_frames, probe_video
+
+logger = logging.getLogger(__name__)
+
+FRAMES, STEP, CLIPS = 160, 12, 40
+"""At most so many frames, so far apart (neighbours show the same picture), from so many clips."""
+
+LEAST_FRAMES = 8
+"""Fewer say nothing about the range of a layer's values."""
+
+
+def calibration_frames(clips: Sequence[Path]) -> list[Image]:
+    """Return frames of clips, spread evenly over them.
+
+    Raises
+    ------
+    FightposeError
+        If there are too few.
+    """
+    some = clips[:: max(1, len(clips) // CLIPS)][:CLIPS]
+    each = max(2, FRAMES // max(1, len(some)))
+    frames = [frame for clip in some for frame in _frames_of(clip, each)][:FRAMES]
+    if len(frames) < LEAST_FRAMES:
+        raise FightposeError(f"{len(frames)} frames are too few to calibrate with; give more or longer clips")
+    return frames
+
+
+def _frames_of(clip: Path, most: int) -> Iterable[Image]:
+    """Yield some frames of a clip; copies, because they are kept."""
+    for frame in islice(decode_frames(probe_video(clip)), 0, STEP * most, STEP):
+        yield frame.image.copy()
+
+
+def quantize_model(entry: ModelEntry, frames: Sequence[Image]) -> Likeness:
+    """Make and keep the int8 form of a model that OpenVINO runs.
+
+    Parameters
+    ----------
+    entry
+        MoveNet, or RTMO as .onnx.
+    frames
+        (H, W, 3) uint8 BGR. Every other one calibrates, the rest compares.
+
+    Returns
+    -------
+    How its people compare with those of fp32.
+
+    Raises
+    ------
+    FightposeError
+        If NNCF is not installed, the model is of another kind, or the model folder cannot be written.
+    """
+    if importlib.util.find_spec("nncf") is None:
+        raise FightposeError("int8 needs NNCF: pip install 'fightpose[int8]'")
+    if entry.kind not in (ModelKind.MOVENET, ModelKind.RTMO_ONNX):
+        raise FightposeError(f"{entry.name} has no int8 form; export it with `fightpose export-model` first")
+    require_writable_model_folder()
+    path, target = model_file(entry), quantized_path(entry.sha256)
+    reference = _model(entry, path, None)
+    quantized = _quantized(path, reference, frames[::2])
+    # Without the .xml there is no int8 form: first away, last back, so that it never goes with another one's weights.
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    _save(quantized, target)
+    found = likeness(*(_people(model, entry, frames[1::2]) for model in (reference, _model(entry, path, target))))
+    write_json(
+        target.with_suffix(".json"),
+        {"model": entry.name, "sha256": entry.sha256, "frames": len(frames[::2]), "against_fp32": str(found)},
+    )
+    logger.info("wrote %s (%s)", target, found)
+    return found
+
+
+def _model(entry: ModelEntry, path: Path, int8: Path | None) -> MoveNet | Rtmo:
+    """Return a model in fp32, or in int8 where its file is given."""
+    precision = Precision.INT8 if int8 else Precision.FP32
+    if entry.kind is ModelKind.MOVENET:
+        return MoveNet(int8 or path, entry.long_side, precision)
+    return Rtmo(path, precision, int8)
+
+
+def _quantized(path: Path, model: MoveNet | Rtmo, frames: Sequence[Image]) -> Any:
+    """Return OpenVINO's model in int8."""
+    import nncf
+    import openvino
+
+    raw = openvino.Core().read_model(path)
+    if isinstance(model, MoveNet):
+        # All sizes that are looked at: whole frames, tiles and crops.
+        raw.reshape([1, -1, -1, 3])
+        sides = (None, model.tile_side, model.crop_side)
+        inputs = [_movenet_input(frame, model, side) for frame in frames for side in sides]
+    else:
+        raw.reshape([1, 3, model.height, model.width])
+        inputs = [_rtmo_input(frame, model) for frame in frames]
+    # Convolutions alone: both models work out coordinates in their graph as well, and 8 bits of those are pixels.
+    others = {node.get_type_name() for node in raw.get_ops()} - {"Convolution", "GroupConvolution"}
+    scope = nncf.IgnoredScope(types=sorted(others - {"Constant", "Parameter", "Result"}), validate=False)
+    return nncf.quantize(
+        raw,
+        nncf.Dataset(inputs),
+        subset_size=len(inputs),
+        preset=nncf.QuantizationPreset.MIXED,
+        ignored_scope=scope,
+    )
+
+
+def _movenet_input(frame: Image, model: MoveNet, side: int | None) -> Image:
+    """Return what MoveNet's file takes for a frame: [1, H, W, 3] uint8 RGB."""
+    height, width = frame.shape[:2]
+    rows, columns, scale = letterbox_size(width, height, side or model.long_side, MULTIPLE)
+    target = np.zeros((rows, columns, 3), np.uint8)
+    letterbox(frame, target, scale)
+    return np.ascontiguousarray(target[None, ..., ::-1])
+
+
+def _rtmo_input(frame: Image, model: Rtmo) -> np.ndarray:
+    """Return what RTMO's file takes for a frame: [1, 3, H, W] float32 BGR."""
+    warped = Fit.of((frame.shape[1], frame.shape[0]), (model.width, model.height)).warp(frame)
+    return np.ascontiguousarray(warped.transpose(2, 0, 1)[None], np.float32)
+
+
+def _save(model: Any, target: Path) -> None:
+    """Write OpenVINO's two files, weights first."""
+    import openvino
+
+    partial = target.with_name(f"partial-{target.name}")
+    openvino.save_model(model, partial, compress_to_fp16=False)
+    partial.with_suffix(".bin").replace(target.with_suffix(".bin"))
+    partial.replace(target)
+
+
+def _people(model: PoseModel, entry: ModelEntry, frames: Sequence[Image]) -> list[Detections]:
+    """Return the people of frames at the model's own thresholds."""
+    limits = entry.thresholds
+    return [
+        clean(suppress_duplicates(found, limits.score_thr, limits.nms_thr), frame.shape[1], frame.shape[0])
+        for frame, found in zip(frames, model.detect(frames), strict=True)
+    ]
