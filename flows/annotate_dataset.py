@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from prefect import flow
-from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 from pydantic import Field
 
 from flows.analyze_dataset import analyze
+from flows.artifacts import ProgressBar, show_table
 from flows.fan_out import cancel_children, run_on_pool
 from flows.local import ClipJob, run_in_order, run_in_workers
 from flows.results import ClipResult, DatasetSummary, Outcome
@@ -41,9 +41,6 @@ from tasks.settings import DatasetSettings, Settings
 from tasks.storage import require_writable
 
 logger = logging.getLogger(__name__)
-
-ARTIFACT_ROWS = 500
-"""Most clips listed in the run's table; the analysis folder holds them all."""
 
 
 class Mode(StrEnum):
@@ -155,10 +152,13 @@ def run_jobs(
         Number of clips of the whole run, those that need no work included.
     """
     results = []
+    bar = ProgressBar(total, done=total - len(jobs)) if jobs else None
     named = [job for job in jobs if _has_utf8_name(job.clip)]
     for result in chain(_unnamed(jobs), _run(named, mode, num_workers, in_flight)):
         results.append(result)
         _tell(result, total)
+        if bar:
+            bar.advance()
     return results
 
 
@@ -176,7 +176,7 @@ def conclude(results: Sequence[ClipResult], output_root: Path, splitting: Datase
     report = steps.verify(output_root)
     summary.mapping_ok, summary.mapping_lines = report.ok, report.lines()
     analyze(output_root)
-    _publish(summary)
+    show_table(summary)
     return summary
 
 
@@ -241,24 +241,3 @@ def _tell(result: ClipResult, total: int) -> None:
     """Pass a result on to the listener, if there is one."""
     for listener in _listeners:
         listener(result, total)
-
-
-def _publish(summary: DatasetSummary) -> None:
-    """Put the table of clips into the run's artifacts, failures first."""
-    rows: list[dict[str, Any]] = [
-        {
-            "clip": result.clip,
-            "outcome": str(result.outcome),
-            "frames": result.summary.frames if result.summary else None,
-            "people": result.summary.people if result.summary else None,
-            "seconds": round(result.seconds, 1),
-            "reason": f"{result.error.reason}: {result.error.info}" if result.error else "",
-        }
-        for result in sorted(summary.results, key=lambda result: (result.outcome != Outcome.FAILED, result.clip))
-    ]
-    counts = ", ".join(f"{summary.count(outcome)} {outcome}" for outcome in Outcome)
-    create_table_artifact(
-        table=rows[:ARTIFACT_ROWS],
-        key="annotate-dataset",
-        description=f"{len(rows)} clips: {counts}; pose model run for {summary.extracted}.",
-    )

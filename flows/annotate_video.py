@@ -8,17 +8,23 @@ content.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 from pydantic import Field
 
+from flows.artifacts import show_card
+from flows.drain import ends_between_steps
 from flows.gpu import device_lease
 from tasks import steps
+from tasks.clip_card import clip_card, failure_card
 from tasks.errors import ClipError, FailureReason
 from tasks.failures import log_failure, resolve_failures
 from tasks.labels import label_clips
@@ -27,6 +33,7 @@ from tasks.outputs import Clip, find_clip
 from tasks.poses import entry_of, model_key
 from tasks.poses.models import ModelEntry
 from tasks.receipts import ClipSummary, overlay_is_current, settings_key, write_receipt
+from tasks.records import Involvement
 from tasks.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -60,8 +67,8 @@ def annotate_video(
     try:
         clip = _labelled(clip, label, resolved)
         # The whole run and not the extraction alone: the model stays on the GPU until the process ends.
-        with device_lease(resolved.poses.device):
-            return _annotate(clip, output_root, resolved, entry)
+        with device_lease(resolved.poses.device), ends_between_steps() as between:
+            return _annotate(clip, output_root, resolved, entry, between)
     except Exception as error:
         return _recorded(error, clip, output_root)
 
@@ -73,25 +80,35 @@ def _labelled(clip: Clip, label: int | None, settings: Settings) -> Clip:
     return label_clips([clip], settings.dataset)[0][0]
 
 
-def _annotate(clip: Clip, output_root: Path, settings: Settings, entry: ModelEntry) -> ClipSummary:
+def _annotate(
+    clip: Clip, output_root: Path, settings: Settings, entry: ModelEntry, between: Callable[[], None]
+) -> ClipSummary:
     """Walk one clip through the steps, and record that its outputs are complete."""
     key = settings_key(settings, model_key(settings.poses))
     seconds: dict[str, float] = {}
     limits = ClipLimits(clip.path, settings.limits)
-    with steps.timed(clip, "probe", seconds):
+
+    @contextmanager
+    def step(name: str) -> Iterator[None]:
+        """End here if that was asked for, else time the step."""
+        between()
+        with steps.timed(clip, name, seconds):
+            yield
+
+    with step("probe"):
         video = steps.probe(limits)
-    with steps.timed(clip, "poses", seconds):
+    with step("poses"):
         poses = steps.extract(clip, video, output_root, settings, limits)
-    with steps.timed(clip, "tracking", seconds):
+    with step("tracking"):
         tracks = steps.track(poses, settings.tracking)
         limits.check()
-    with steps.timed(clip, "ranking", seconds):
+    with step("ranking"):
         regions = steps.regions(tracks)
         weights = steps.region_weights(clip, tracks, regions, settings.scoring)
         ranking = steps.rank(tracks, regions, weights, settings.scoring)
         people = steps.select(clip, ranking, settings.selection)
         limits.check()
-    with steps.timed(clip, "annotation", seconds):
+    with step("annotation"):
         provenance = {
             "model": entry.name,
             "model_sha256": entry.sha256,
@@ -101,13 +118,20 @@ def _annotate(clip: Clip, output_root: Path, settings: Settings, entry: ModelEnt
         steps.annotate(clip, tracks, people, settings, provenance)
     wanted = settings.overlay.save_overlayfile
     if wanted and not overlay_is_current(clip, output_root, video.sha256, key):
-        with steps.timed(clip, "overlay", seconds):
+        with step("overlay"):
             steps.overlay(clip, video, tracks, people, settings.overlay, limits)
     top = [(int(i), float(s)) for i, s in zip(people.track_ids[:2], people.score[:2], strict=True)]
-    summary = ClipSummary(poses.frames, len(people.track_ids), top, seconds, poses.extracted)
+    summary = ClipSummary(poses.frames, len(people.track_ids), top, seconds, poses.extracted, poses.usage)
     write_receipt(clip, output_root, video.sha256, key, wanted, summary)
     resolve_failures(output_root, [clip.frame_dir])
+    show_card(clip_card(clip, output_root, summary, _busiest_frame(people)))
     return summary
+
+
+def _busiest_frame(people: Involvement) -> int:
+    """Return the middle of the window in which the first two people are most involved."""
+    window = int(np.argmax(people.window_score[:2].sum(axis=0)))
+    return int(people.window_frames[window : window + 2].mean())
 
 
 def _recorded(error: Exception, clip: Clip, output_root: Path) -> State[ClipSummary]:
@@ -119,4 +143,5 @@ def _recorded(error: Exception, clip: Clip, output_root: Path) -> State[ClipSumm
         error = ClipError(FailureReason.PROCESSING_ERROR, clip.path, line)
     log_failure(output_root, clip.path, clip.frame_dir, error.reason, error.info)
     logger.warning("%s", error)
+    show_card(failure_card(clip, error))
     return Failed(message=str(error), data=error)

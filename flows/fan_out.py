@@ -19,16 +19,16 @@ from uuid import UUID
 
 import httpx
 from prefect import Flow, runtime, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.states import AwaitingRetry, Cancelling
+from prefect.states import Cancelling
 
 from flows.local import ClipJob
+from flows.requeue import requeue
 from flows.results import ClipResult, Outcome
 from tasks.errors import ClipError, FailureReason, FightposeError
 from tasks.failures import current_failures, log_failure
@@ -131,19 +131,18 @@ def run_on_pool(jobs: Sequence[ClipJob], in_flight: int) -> Iterator[ClipResult]
     waiting, children = deque(jobs), dict[UUID, Child]()
     with get_client(sync_client=True) as client:
         _require_deployment(client)
-        watch = _Watch(len(jobs))
+        watch = _Watch()
         while waiting or children:
             while waiting and len(children) < in_flight:
                 child = _start(client, waiting.popleft())
                 children[child.run_id] = child
             runs = _read(client, list(children))
-            watch.look(runs, len(waiting) + len(children))
+            watch.look(runs)
             for run in runs:
                 if result := _result(client, children[run.id], run):
                     del children[run.id]
                     yield result
             time.sleep(POLL_SECONDS if children else 0)
-        watch.look([], 0)
 
 
 def cancel_children(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -185,13 +184,8 @@ def _start(client: SyncPrefectClient, job: ClipJob) -> Child:
     """Start a clip's run; one that ended in an earlier try of this parent is run again."""
     run = start_clip(job, key_of(runtime.flow_run.id, job.clip.frame_dir))
     if run.state is not None and run.state.is_final():
-        _reschedule(client, run.id, "the run over the folder was started again")
+        requeue(client, run, "the run over the folder was started again")
     return Child(job, run.id)
-
-
-def _reschedule(client: SyncPrefectClient, run_id: UUID, why: str) -> None:
-    """Put a run that ended back into the queue."""
-    client.set_flow_run_state(run_id, AwaitingRetry(message=why), force=True)
 
 
 def _read(client: SyncPrefectClient, ids: list[UUID]) -> list[FlowRun]:
@@ -245,7 +239,7 @@ def _given_up(client: SyncPrefectClient, child: Child, run: FlowRun) -> bool:
         return True
     if child.ended_for() >= CRASH_PATIENCE_SECONDS:
         child.restarts, child.ended = child.restarts + 1, None
-        _reschedule(client, run.id, f"rescheduled after a crash, {child.restarts} of {MAX_RESTARTS}")
+        requeue(client, run, f"rescheduled after a crash, {child.restarts} of {MAX_RESTARTS}")
     return False
 
 
@@ -269,27 +263,13 @@ def _seconds(run: FlowRun) -> float:
 
 
 class _Watch:
-    """Shows how far the clips are, and tells when nothing moves.
+    """Tells when nothing moves."""
 
-    Parameters
-    ----------
-    total
-        Number of clips.
-    """
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._shown = 0.0
+    def __init__(self) -> None:
         self._moved = time.monotonic()
-        artifact = create_progress_artifact(0.0, key="annotate-dataset-progress", description=f"{total} clips")
-        self._artifact = cast(UUID, artifact)
 
-    def look(self, runs: Sequence[FlowRun], left: int) -> None:
-        """Update the progress artifact, and warn once if no worker takes the runs."""
-        percent = 100.0 * (1 - left / self._total)
-        if percent - self._shown >= 1 or (left == 0 and self._shown < 100):
-            self._shown = percent
-            update_progress_artifact(self._artifact, percent)
+    def look(self, runs: Sequence[FlowRun]) -> None:
+        """Warn once if no worker takes the runs."""
         if any(run.state is not None and not run.state.is_scheduled() for run in runs):
             self._moved = time.monotonic()
         elif runs and time.monotonic() - self._moved > WORKER_PATIENCE_SECONDS:

@@ -23,10 +23,10 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
-from prefect.states import AwaitingRetry
 
 from flows.fan_out import MAX_RESTARTS
 from flows.gpu import CORES_PER_RUN, core_limit, visible_gpus
+from flows.requeue import requeue
 from tasks.errors import FightposeError
 
 logger = logging.getLogger(__name__)
@@ -44,8 +44,9 @@ FOLDER_RUNS = 4
 HEARTBEAT_WINDOW = timedelta(seconds=90)
 """A run of which nothing was heard for this long is dead: three of the heartbeats that the deployments ask for."""
 
-START_WINDOW = {"process": timedelta(minutes=3)}
-"""How long a run may be about to start before it is taken for lost, by the type of its pool."""
+START_WINDOW = {"process": timedelta(minutes=5)}
+"""How long a run may be about to start before it is taken for lost, by the type of its pool. A start takes seconds; on
+a machine with ten times more work than cores one took 4 minutes, was put back into the queue and ran twice."""
 
 SLOW_START_WINDOW = timedelta(minutes=20)
 """The same for all other types: a cluster may have to start a node first, and the Kubernetes worker waits 15 minutes
@@ -211,7 +212,7 @@ def put_back(moment: datetime) -> int:
         for condition in (broken_off, crashed):
             chosen = FlowRunFilter.model_validate({**condition, "tags": {"any_": ["fightpose"]}})
             for run in client.read_flow_runs(flow_run_filter=chosen):
-                client.set_flow_run_state(run.id, AwaitingRetry(message="Its worker was ended."), force=True)
+                requeue(client, run, "Its worker was ended.")
                 count += 1
     return count
 

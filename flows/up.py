@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ import psutil
 import typer
 
 from flows.cli_output import Output
+from flows.drain import GRACE_SECONDS
 from flows.server import require_reachable
 from tasks.errors import FightposeError
 
@@ -52,13 +53,13 @@ class _StoppedError(Exception):
 
 def run_until_stopped(output: Output) -> int:
     """Start everything, wait for Ctrl-C or SIGTERM, end everything; return the exit code."""
-    stop = threading.Event()
+    stop, hurry = threading.Event(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: (hurry if stop.is_set() else stop).set())
     mark = uuid.uuid4().hex
     try:
         with _no_survivors(mark):
-            return _run(stop, {**os.environ, MARK: mark}, output)
+            return _run(stop, hurry, {**os.environ, MARK: mark}, output)
     except _StoppedError:
         return 0
     except (FightposeError, httpx.HTTPError) as error:
@@ -70,8 +71,8 @@ def run_until_stopped(output: Output) -> int:
         raise FightposeError(f"the Prefect server refused a request: {' '.join(str(error).split())}") from error
 
 
-def _run(stop: threading.Event, environment: dict[str, str], output: Output) -> int:
-    """Start server, deployments and workers, and watch over them until the end."""
+def _run(stop: threading.Event, hurry: threading.Event, environment: dict[str, str], output: Output) -> int:
+    """Start server, deployments and workers, and watch over them until the end; `hurry` cuts the end short."""
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
     logs = PREFECT_HOME.value() / "fightpose-up"
@@ -104,6 +105,8 @@ def _run(stop: threading.Event, environment: dict[str, str], output: Output) -> 
             output.progress("Ready. Ctrl-C ends everything; runs under way go on at the next start.")
             code = _watch(server, workers, stop, output)
             ended = datetime.now(UTC)
+            if not code:
+                _end_runs(list(workers.values()), hurry, output)
         if server is not None and not code:
             _put_back(ended, output)
         return code
@@ -186,8 +189,26 @@ def _watch(
                 typer.echo(f"The worker of the pool {pool} ended; it is started again", err=True)
                 stop.wait(RESTART_SECONDS)
                 worker.start()
-    output.progress("Ending")
     return 0
+
+
+def _end_runs(workers: Sequence[_Worker], hurry: threading.Event, output: Output) -> None:
+    """Let the runs end the step under way.
+
+    Workers are frozen meanwhile: one that ends kills its runs at once, and one that goes on takes those back that have
+    just put themselves into the queue.
+    """
+    output.progress(f"Ending; runs finish the step under way, in {GRACE_SECONDS:.0f} s at most (Ctrl-C: at once)")
+    with ExitStack() as stack:
+        for worker in workers:
+            stack.enter_context(worker.frozen())
+        # Direct children only: the helpers of a run have to live as long as its step.
+        runs = [process for worker in workers for process in worker.runs()]
+        for process in runs:
+            process.terminate()
+        deadline = time.monotonic() + GRACE_SECONDS
+        while any(_lives(process) for process in runs) and time.monotonic() < deadline and not hurry.wait(0.2):
+            pass
 
 
 class _Worker:
@@ -210,6 +231,9 @@ class _Worker:
         # Runs are imported from here, installed or not; asked for every 5 s instead of 15.
         path = os.pathsep.join([str(Path(__file__).parents[1]), environment.get("PYTHONPATH", "")])
         self._environment = {"PREFECT_WORKER_QUERY_SECONDS": "5", **environment, "PYTHONPATH": path}
+        # The pool's command is `python`: this one, whether its environment is activated or not.
+        here = str(Path(sys.executable).parent)
+        self._environment["PATH"] = os.pathsep.join([here, environment.get("PATH", os.defpath)])
         self._stack = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -227,6 +251,26 @@ class _Worker:
     def died(self) -> bool:
         """Tell whether the process has ended."""
         return self._process is not None and self._process.poll() is not None
+
+    def runs(self) -> list[psutil.Process]:
+        """Return the processes of its runs."""
+        try:
+            return psutil.Process(self._process.pid).children() if self._process is not None else []
+        except psutil.NoSuchProcess:
+            return []
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop the process for the length of the block, and tell it to end before it goes on."""
+        if self._process is None or self.died():
+            yield
+            return
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.terminate()
+            self._process.send_signal(signal.SIGCONT)
 
 
 @contextmanager
@@ -263,6 +307,14 @@ def _no_survivors(mark: str) -> Iterator[None]:
             process.terminate()
         for process in psutil.wait_procs(left, timeout=END_SECONDS)[1]:
             process.kill()
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Tell whether a process still does something: one that ended stays until its frozen worker hears of it."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _carries(process: psutil.Process, mark: str) -> bool:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import flow
-from prefect.artifacts import create_table_artifact
 
-from flows.annotate_dataset import ARTIFACT_ROWS, Count, InFlight, Mode
+from flows.annotate_dataset import Count, InFlight, Mode
+from flows.artifacts import show_findings
 from flows.retry_failed import retry_failed
 from tasks import steps
 from tasks.manifest import read_manifests
@@ -48,5 +48,5 @@ def verify_mapping_flow(
         clips = clips_to_repair(report, read_manifests(output_root))
         retry_failed(output_root, mode, None, num_workers, in_flight, clips=[clip.frame_dir for clip in clips])
         report = steps.verify(output_root, deep)
-    create_table_artifact(report.rows()[:ARTIFACT_ROWS], key="verify-mapping", description=report.headline())
+    show_findings(report)
     return report

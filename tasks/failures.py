@@ -45,6 +45,8 @@ class Failure:
         Why it failed.
     info
         What was wrong and what to do, possibly empty.
+    annotation
+        Time of change (ns, the file system's) of the annotation that stood there when the clip failed, 0 for none.
     """
 
     time: float
@@ -52,6 +54,7 @@ class Failure:
     frame_dir: str
     reason: FailureReason
     info: str
+    annotation: int = 0
 
 
 def log_failure(output_root: Path, path: Path | str, frame_dir: str, reason: FailureReason, info: str = "") -> Failure:
@@ -62,7 +65,8 @@ def log_failure(output_root: Path, path: Path | str, frame_dir: str, reason: Fai
     FightposeError
         If a log cannot be written.
     """
-    failure = Failure(time.time(), str(path), frame_dir, FailureReason(reason), info)
+    standing = _annotation_time(output_root, frame_dir)
+    failure = Failure(time.time(), str(path), frame_dir, FailureReason(reason), info, standing)
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(failure.time))
     parts = [escaped(failure.path), str(failure.reason), *([escaped(info)] if info else [])]
     _append(output_root / JSON_LOG, _json_line(asdict(failure)))
@@ -96,14 +100,15 @@ def read_failures(output_root: Path) -> list[Failure]:
 def current_failures(output_root: Path) -> list[Failure]:
     """Return the failures that still stand, the last one of each clip, in the order of their identifiers.
 
-    A failure is over when `resolve_failures` took it back, or when the clip's annotation was written after it (a run
-    that was killed before it could take the failure back).
+    A failure is over when `resolve_failures` took it back, or when the clip has another annotation than at that time (a
+    run that was killed before it could take the failure back). The two times of change are of the same file system;
+    clocks of machines are not compared.
     """
     standing = _standing(output_root)
     return [
         failure
         for _, failure in sorted(standing.items())
-        if not _written_after(output_root, failure.frame_dir, failure.time)
+        if _annotation_time(output_root, failure.frame_dir) in (0, failure.annotation)
     ]
 
 
@@ -142,21 +147,21 @@ def _parsed(line: bytes) -> Failure | str | None:
             str(fields["frame_dir"]),
             FailureReason(fields["reason"]),
             str(fields["info"]),
+            int(fields.get("annotation", 0)),
         )
     except (ValueError, TypeError, LookupError, RecursionError):
         return None
 
 
-def _written_after(output_root: Path, frame_dir: str, moment: float) -> bool:
-    """Tell whether a clip's annotation is newer than a moment."""
+def _annotation_time(output_root: Path, frame_dir: str) -> int:
+    """Return the time of change of a clip's annotation, nanoseconds, 0 where there is none."""
     # The log is data: an identifier that leads out of the output root must not make us look there.
     if PurePosixPath(frame_dir).is_absolute() or ".." in PurePosixPath(frame_dir).parts or "\0" in frame_dir:
-        return False
-    annotation = output_root / f"{frame_dir}{ANNOTATION_POSTFIX}.pkl"
+        return 0
     try:
-        return annotation.stat().st_mtime > moment
+        return (output_root / f"{frame_dir}{ANNOTATION_POSTFIX}.pkl").stat().st_mtime_ns
     except OSError:
-        return False
+        return 0
 
 
 def escaped(text: str) -> str:

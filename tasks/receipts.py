@@ -26,6 +26,7 @@ from tasks.poses.extract import CODE_VERSION as POSES_VERSION
 from tasks.records import VideoInfo
 from tasks.settings import PoseSettings, Settings
 from tasks.storage import key_of, write_json
+from tasks.usage import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ class ClipSummary:
         Wall time of each step, seconds.
     extracted
         Whether the pose model ran; False if the poses were found in the store.
+    usage
+        What the extraction took of the machine; None if the model did not run.
     """
 
     frames: int
@@ -64,6 +67,7 @@ class ClipSummary:
     top: list[tuple[int, float]]
     seconds: dict[str, float]
     extracted: bool
+    usage: Usage | None = None
 
 
 def poses_path(output_root: Path, video: VideoInfo, model_key: str, settings: PoseSettings) -> Path:
@@ -230,4 +234,6 @@ def _summary(receipt: dict[str, Any]) -> ClipSummary:
     value = receipt["summary"]
     top = [(int(track_id), float(score)) for track_id, score in value["top"]]
     seconds = {str(step): float(seconds) for step, seconds in value["seconds"].items()}
-    return ClipSummary(int(value["frames"]), int(value["people"]), top, seconds, bool(value["extracted"]))
+    # Absent in receipts of earlier versions.
+    usage = Usage(**value["usage"]) if value.get("usage") else None
+    return ClipSummary(int(value["frames"]), int(value["people"]), top, seconds, bool(value["extracted"]), usage)

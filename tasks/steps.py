@@ -38,6 +38,7 @@ from tasks.region_weights import learn_region_weights
 from tasks.regions import score_regions
 from tasks.settings import OverlaySettings, ScoringSettings, SelectionSettings, Settings, TrackingSettings
 from tasks.tracking import track_people
+from tasks.usage import Usage, measured
 
 logger = logging.getLogger(__name__)
 
@@ -82,12 +83,15 @@ class PosesReference:
         Number of detections.
     extracted
         Whether the model ran for it, False if the file was there.
+    usage
+        What the extraction took of the machine; None if the model did not run.
     """
 
     path: Path
     frames: int
     people: int
     extracted: bool
+    usage: Usage | None = None
 
 
 @contextmanager
@@ -126,9 +130,12 @@ def extract(clip: Clip, video: VideoInfo, output_root: Path, settings: Settings,
         report(Progress(clip.relative, "poses", done, video.header_frames))
 
     model = model_of(settings.poses)
-    poses = extract_poses(video, model, settings.poses, on_frames, limits.within(decode_guarded(video, limits)))
+    with measured(settings.poses.device) as meter:
+        poses = extract_poses(video, model, settings.poses, on_frames, limits.within(decode_guarded(video, limits)))
+    usage = meter.read()
+    logger.info("%s: poses took %s", clip.relative, usage.words())
     poses.save(stored)
-    return PosesReference(stored, poses.frame_count, len(poses), extracted=True)
+    return PosesReference(stored, poses.frame_count, len(poses), extracted=True, usage=usage)
 
 
 @task(name="track-people", **_quick)

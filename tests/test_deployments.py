@@ -32,6 +32,11 @@ NESTED_KEYS = {
 }
 
 
+def needs_server(test: Any) -> Any:
+    """Mark a test whose code asks Prefect's server; without the session's one it starts one of its own, each time."""
+    return pytest.mark.prefect(pytest.mark.usefixtures("prefect_server")(test))
+
+
 def unknown_keys(value: dict[str, Any]) -> list[str]:
     """Return every key of a prefect.yaml that Prefect would pass over."""
     found = [str(key) for key in value.keys() - TOP_KEYS]
@@ -152,6 +157,7 @@ def resolved(kind: str, values: dict[str, Any]) -> Any:
     return asyncio.run(made.from_template_and_values(template, values))
 
 
+@needs_server
 def test_the_docker_pool_hands_gpus_and_shared_memory_to_the_container(content):
     """As Docker's API wants them; an empty list switches the GPUs off."""
     values = content["deployments"][0]["work_pool"]["job_variables"]
@@ -166,6 +172,7 @@ def test_the_docker_pool_hands_gpus_and_shared_memory_to_the_container(content):
     assert not without.container_create_kwargs.get("device_requests")
 
 
+@needs_server
 def test_docker_itself_takes_the_containers_settings(content):
     """docker-py refuses settings that it does not know, and builds the request that the engine gets."""
     types = pytest.importorskip("docker.models.containers", reason="install the extra 'pools'")
@@ -177,6 +184,7 @@ def test_docker_itself_takes_the_containers_settings(content):
     assert host["ShmSize"] == 8 << 30
 
 
+@needs_server
 @pytest.mark.parametrize("kind", ["docker", "kubernetes"])
 def test_prefects_command_is_not_passed_to_the_image_s_own_entrypoint(kind, content):
     """The image's entrypoint is `fightpose`, which knows no command `prefect`."""
@@ -187,6 +195,7 @@ def test_prefects_command_is_not_passed_to_the_image_s_own_entrypoint(kind, cont
         assert made.job_manifest["spec"]["template"]["spec"]["containers"][0]["command"] == ["/usr/bin/env"]
 
 
+@needs_server
 def test_the_kubernetes_pool_asks_for_a_gpu_a_deadline_and_shared_memory(content):
     """The job is placed on a GPU node and gets /dev/shm and the data volume."""
     made = resolved("kubernetes", content["deployments"][0]["work_pool"]["job_variables"])
@@ -202,11 +211,14 @@ def test_the_kubernetes_pool_asks_for_a_gpu_a_deadline_and_shared_memory(content
     assert pod["securityContext"]["runAsNonRoot"] is True
 
 
+@needs_server
 def test_the_process_pool_gives_runs_their_environment(content):
     """The heartbeat that the automation waits for is switched on."""
     made = resolved("process", content["deployments"][0]["work_pool"]["job_variables"])
     assert made.env["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
     assert made.working_dir is None
+    # One process per run: without a command the worker starts two more to prepare a workspace that nobody needs.
+    assert made.command == "python -m prefect.engine"
 
 
 def test_the_window_of_the_zombie_automation_holds_three_heartbeats(content):

@@ -1,10 +1,14 @@
 """What Prefect costs: the same clips through the plain functions and through the flow, taken in turn.
 
-    python -m tests.benchmarks.orchestration --clips FOLDER [--count 20] [--json FILE]
+    python -m tests.benchmarks.orchestration --clips FOLDER [--count 20] [--pool] [--json FILE]
 
 Each clip is annotated twice into fresh folders, once by the steps as plain functions and once as an `annotate-video`
 subflow, in alternating order, so that a machine whose speed drifts slows both alike. The start of the server is
 measured apart: it is paid once per run.
+
+With `--pool` each clip is besides a run on the pool of the server that PREFECT_API_URL names (`fightpose up`), one
+after the other: from the moment at which a worker takes it to its end, the start of its process and the loading of the
+model included. All of that beyond the plain functions' seconds is what a run of its own costs.
 """
 
 from __future__ import annotations
@@ -39,7 +43,7 @@ def _plain(output_root: Path) -> Callable[[Any], None]:
         """Annotate one clip without Prefect."""
         original, room.steps = room.steps, plain  # type: ignore[assignment]
         try:
-            room._annotate(job.clip, output_root, job.settings.resolve(entry.thresholds), entry)
+            room._annotate(job.clip, output_root, job.settings.resolve(entry.thresholds), entry, lambda: None)
         finally:
             room.steps = original
 
@@ -91,17 +95,54 @@ def measure(folder: Path, count: int) -> dict[str, float]:
     }
 
 
+def measure_pool(folder: Path, count: int) -> list[float]:
+    """Annotate the first clips of a folder as runs on the pool and return the seconds of each."""
+    from prefect import flow, runtime
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    from flows.fan_out import run_on_pool
+    from flows.local import ClipJob
+    from tasks.outputs import discover_clips
+    from tasks.settings import Settings
+
+    @flow(name="orchestration-benchmark-pool")
+    def on_pool(root: Path) -> str:
+        """Run the clips one at a time and return this run's identifier."""
+        jobs = [ClipJob(clip, folder, root, Settings()) for clip in discover_clips(folder, root).clips[:count]]
+        for _ in run_on_pool(jobs, in_flight=1):
+            pass
+        return str(runtime.flow_run.id)
+
+    with tempfile.TemporaryDirectory(prefix="fightpose-") as scratch:
+        parent = on_pool(Path(scratch))
+    seconds = []
+    with get_client(sync_client=True) as client:
+        children = FlowRunFilter.model_validate({"parent_flow_run_id": {"any_": [parent]}})
+        for run in client.read_flow_runs(flow_run_filter=children, sort=FlowRunSort.START_TIME_ASC):
+            taken = next(state for state in client.read_flow_run_states(run.id) if state.is_pending())
+            seconds.append((run.end_time - taken.timestamp).total_seconds())
+    return seconds
+
+
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", required=True, type=Path)
     parser.add_argument("--count", type=int, default=21, help="clips, the first of which is not counted")
+    parser.add_argument("--pool", action="store_true", help="also as runs on the pool of a running `fightpose up`")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     prepare_environment(console_level="CRITICAL")
     start = time.perf_counter()
     with prefect_api():
         figures = {"server_start_s": time.perf_counter() - start, **measure(args.clips.resolve(), args.count)}
+        if args.pool:
+            # The first clip is left out as above: it starts the worker's file caches.
+            each = measure_pool(args.clips.resolve(), args.count)[1:]
+            pool, plain = sum(each) / len(each), figures["plain_s"] / figures["clips"]
+            figures |= {"pool_s_per_clip": pool, "pool_added_s_per_clip": pool - plain, "pool_share": 1 - plain / pool}
     for name, value in figures.items():
         sys.stdout.write(f"{name:20s} {value:.3f}\n")
     if args.json:

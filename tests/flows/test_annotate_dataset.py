@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter
 
 from flows.annotate_dataset import Mode, annotate_dataset, on_results
 from flows.local import ClipJob, run_in_workers
@@ -16,6 +19,7 @@ from tasks.errors import FailureReason, FightposeError
 from tasks.failures import current_failures
 from tasks.mapping import DATASET_NAME
 from tasks.outputs import discover_clips
+from tasks.run_lock import sole_run
 from tasks.settings import Settings
 from tests.video_factory import plain_frames, write_video
 
@@ -77,6 +81,35 @@ def test_mode_demo_annotates_the_first_clips_only(folder, out, stand_in, prefect
     """The number of clips is the one asked for."""
     summary = annotate_dataset(folder, out, mode=Mode.DEMO, demo_count=2)
     assert [result.clip for result in summary.results] == ["Fight/a.avi", "Fight/a.mp4"]
+
+
+@pytest.mark.prefect
+def test_a_second_run_on_one_output_folder_is_refused_and_changes_nothing(folder, out, stand_in, prefect_server):
+    """It names who holds the folder; the same run works once that one has ended."""
+    with sole_run(out):
+        before = sorted(out.rglob("*"))
+        with pytest.raises(FightposeError, match=f"another run is writing to .*process {os.getpid()} on "):
+            annotate_dataset(folder, out)
+        assert sorted(out.rglob("*")) == before
+    assert stand_in.frames == 0
+    assert annotate_dataset(folder, out, Mode.DEMO, demo_count=1).count(Outcome.ANNOTATED) == 1
+
+
+@pytest.mark.prefect
+def test_the_run_shows_progress_and_a_table_of_its_clips(folder, out, stand_in, prefect_server):
+    """In local modes, too; failures first, with what their extraction took."""
+    state = annotate_dataset(folder, out, return_state=True)
+    chosen = ArtifactFilter.model_validate({"flow_run_id": {"any_": [state.state_details.flow_run_id]}})
+    with get_client(sync_client=True) as client:
+        shown = {artifact.type: artifact for artifact in client.read_artifacts(artifact_filter=chosen)}
+    assert shown["progress"].data == 100.0
+    rows = json.loads(shown["table"].data)
+    assert [row["outcome"] for row in rows] == ["failed"] * 3 + ["annotated"] * 4
+    assert rows[0]["reason"].startswith("EMPTY")
+    assert rows[-1]["clip"] == "NonFight/한글 이름.mov"
+    assert (rows[-1]["frames"], rows[-1]["people"]) == (16, 2)
+    assert rows[-1]["cores"] >= 0
+    assert rows[-1]["memory MB"] > 50
 
 
 @pytest.mark.prefect

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter
 
 from flows.annotate_video import annotate_video
 from tasks import steps
@@ -15,6 +19,7 @@ from tasks.errors import ClipError, FailureReason
 from tasks.failures import JSON_LOG, TEXT_LOG, current_failures
 from tasks.outputs import find_clip
 from tasks.settings import LimitSettings, SelectionSettings, Settings
+from tasks.storage import PARTIAL_MARK
 from tasks.video import decode_frames, probe_video
 from tests.conftest import StandInModel
 from tests.video_factory import plain_frames, write_video
@@ -104,6 +109,63 @@ def test_a_retry_after_a_failed_overlay_repeats_no_extraction(clip, out, stand_i
     monkeypatch.setattr("tasks.steps.model_of", lambda settings: pytest.fail("the model was loaded again"))
     assert _annotate(clip, out).is_completed()
     assert current_failures(out) == []
+
+
+@pytest.mark.parametrize(("ending", "extractions"), [(".npz", 2), (".pkl", 1), (".mp4", 1), (".json", 1)])
+def test_a_disk_that_is_full_in_the_middle_of_a_write_leaves_no_half_file(
+    clip, out, stand_in, monkeypatch, ending, extractions
+):
+    """Poses, annotation, overlay, receipt: the run fails with the reason; with room again only the rest is done."""
+
+    def full(descriptor: int) -> None:
+        """Find no room for a file of one kind, when its bytes are to reach the disk."""
+        if Path(f"/proc/self/fd/{descriptor}").readlink().suffix == ending:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    sync = os.fsync
+    monkeypatch.setattr("tasks.storage.os.fsync", full)
+    for step in ("extract", "annotate", "overlay"):
+        monkeypatch.setattr(steps, step, getattr(steps, step).with_options(retries=0))
+    state = _annotate(clip, out)
+    assert state.is_failed()
+    assert "No space left on device" in state.message
+    assert [failure.reason for failure in current_failures(out)] == [FailureReason.PROCESSING_ERROR]
+    assert [path for path in out.rglob("*") if PARTIAL_MARK in path.name] == []
+    assert not [path for path in out.rglob(f"*{ending}") if path.parent.name != "out"]
+    monkeypatch.setattr("tasks.storage.os.fsync", sync)
+    assert _annotate(clip, out).is_completed()
+    assert current_failures(out) == []
+    assert stand_in.frames == extractions * 24
+
+
+def test_the_run_shows_a_card_of_its_clip(clip, out, stand_in):
+    """With a picture, the people, and what the extraction took; a failed one says why."""
+    assert card_of(_annotate(clip, out)).startswith("![frame ")
+    card = card_of(_annotate(clip, out, Settings(selection=SelectionSettings(min_track_length=25))))
+    assert "reason: INSUFFICIENT" in card
+    assert "data:" not in card
+
+
+def card_of(state) -> str:
+    """Return the markdown that a run shows."""
+    chosen = ArtifactFilter.model_validate({"flow_run_id": {"any_": [state.state_details.flow_run_id]}})
+    with get_client(sync_client=True) as client:
+        (artifact,) = client.read_artifacts(artifact_filter=chosen)
+    assert artifact.type == "markdown"
+    return artifact.data
+
+
+def test_a_server_that_takes_no_card_costs_a_warning_and_no_clip(clip, out, stand_in, monkeypatch, caplog):
+    """The artifacts are for whoever looks on."""
+
+    def refuses(*args, **kwargs):
+        """Answer as a server does that is restarted."""
+        raise ConnectionError("server is away")
+
+    monkeypatch.setattr("flows.artifacts.create_markdown_artifact", refuses)
+    assert _annotate(clip, out).is_completed()
+    assert "the card of the clip could not be shown in the UI (ConnectionError: server is away)" in caplog.text
 
 
 @pytest.mark.parametrize(

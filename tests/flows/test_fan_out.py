@@ -20,6 +20,7 @@ from flows.annotate_video import annotate_video
 from flows.fan_out import MAX_RESTARTS, cancel_children, run_on_pool
 from flows.local import ClipJob
 from flows.provision import create_pools, deploy
+from flows.requeue import requeue
 from flows.results import Outcome
 from tasks.errors import FailureReason, FightposeError
 from tasks.failures import current_failures
@@ -203,6 +204,31 @@ def test_a_server_without_our_deployments_is_told_before_anything_starts(jobs, p
     with pytest.raises(FightposeError, match="start `fightpose up`, or deploy"):
         list(run_on_pool(jobs, in_flight=1))
     assert not jobs[0].output_root.exists()
+
+
+def test_a_pool_that_is_missing_is_told_before_anything_starts(jobs, parent, monkeypatch):
+    """Its deployment stays when a pool is deleted, and its runs would wait for ever."""
+    read = SyncPrefectClient.read_deployment_by_name
+
+    def without_pool(client: SyncPrefectClient, name: str):
+        """Answer as the server does after the pool was deleted."""
+        return read(client, name).model_copy(update={"work_pool_name": None})
+
+    monkeypatch.setattr(SyncPrefectClient, "read_deployment_by_name", without_pool)
+    with pytest.raises(FightposeError, match=r"the work pool of the deployment .* was deleted; create it again"):
+        list(run_on_pool(jobs, in_flight=1))
+    assert not jobs[0].output_root.exists()
+
+
+def test_a_run_that_is_put_back_is_due_at_once_whatever_this_machines_clock_says(jobs, parent):
+    """A clock that is an hour ahead would make it wait for an hour."""
+    with get_client(sync_client=True) as client:
+        run = fan_out.start_clip(jobs[0], "clock")
+        client.set_flow_run_state(run.id, Crashed(), force=True)
+        requeue(client, client.read_flow_run(run.id), "again")
+        again = client.read_flow_run(run.id)
+    assert again.state.is_scheduled()
+    assert again.state.state_details.scheduled_time == run.expected_start_time
 
 
 @pytest.fixture(autouse=True)

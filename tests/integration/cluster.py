@@ -59,6 +59,7 @@ class Cluster:
             "PREFECT_API_URL": self.api,
             "PREFECT_WORKER_QUERY_SECONDS": "3",
             "PYTHONPATH": str(provision.ROOT),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             COUNT_FILE: str(self.count_file),
             **({"PREFECT_SERVER_DATABASE_CONNECTION_URL": database} if database else {}),
             **(environment or {}),

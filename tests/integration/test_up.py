@@ -15,7 +15,8 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import provision
-from tests.integration.cluster import Cluster, free_port
+from tests.integration.clips import make_clips
+from tests.integration.cluster import Cluster, client, free_port
 
 READY_SECONDS = 300
 
@@ -76,11 +77,11 @@ class Up:
                 continue
         return found
 
-    def end(self, number: int) -> float:
+    def end(self, number: int, patience: float = 120) -> float:
         """Send a signal and return after how many seconds the command had ended."""
         start = time.monotonic()
         self.process.send_signal(number)
-        self.process.wait(120)
+        self.process.wait(patience)
         return time.monotonic() - start
 
 
@@ -147,6 +148,33 @@ def test_up_joins_a_server_that_is_named_and_leaves_it_running(tmp_path):
             up.end(signal.SIGTERM)
             assert up.family() == []
             assert cluster.answers()
+        finally:
+            for process in up.family():
+                process.kill()
+
+
+@pytest.mark.integration
+@pytest.mark.model
+def test_up_that_is_ended_lets_a_run_finish_its_step_and_keeps_what_it_made(tmp_path):
+    """SIGTERM in the middle of an extraction: the poses are stored, and the run waits for the next start."""
+    (clip,) = make_clips(tmp_path / "data", 1, frames=600)
+    out = tmp_path / "out"
+    with Cluster(tmp_path / "server-side") as cluster:
+        up = Up(tmp_path, PREFECT_API_URL=cluster.api, FIGHTPOSE_GRACE_SECONDS="300")
+        try:
+            up.wait_for("Ready.")
+            run = cluster.run("annotate-video", video=str(clip), output_root=str(out))
+            cluster.wait(run, 120, until="RUNNING")
+            # Past the probe, into the extraction.
+            time.sleep(4)
+            seconds = up.end(signal.SIGTERM, patience=400)
+            print(f"\nSIGTERM during a run: ended after {seconds:.1f} s")
+            assert up.process.returncode == 0, up.said()
+            assert up.family() == []
+            assert len(list(out.rglob("*.npz"))) == 1
+            assert list(out.rglob("*_annotation.pkl")) == []
+            with client() as api:
+                assert api.read_flow_run(run.id).state.name == "AwaitingRetry"
         finally:
             for process in up.family():
                 process.kill()

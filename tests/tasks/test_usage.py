@@ -1,0 +1,75 @@
+"""What a step took of the machine is measured, with and without a GPU."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks import usage
+from tasks.usage import Usage, gpu_reading, measured
+
+SMI = """#!/bin/sh
+echo "$@" >> {log}
+echo "{answer}"
+"""
+
+
+@pytest.fixture
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put an nvidia-smi into the path that says 40 % and 1500 MiB, and return where it notes how it was called."""
+    log = tmp_path / "called.txt"
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text(SMI.format(log=log, answer="40, 1500"))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    return log
+
+
+def test_a_busy_step_shows_its_cores_and_the_memory_that_it_held(monkeypatch):
+    """A core's worth of work for a second, with 200 MB held meanwhile."""
+    monkeypatch.setattr(usage, "LOOK_SECONDS", 0.05)
+    with measured("cpu") as meter:
+        held = np.ones(25_000_000)
+        start = time.process_time()
+        while time.process_time() - start < 0.5:
+            held[:1000].sum()
+    # Freed by now: only a look during the block can have seen it.
+    seen = meter.read()
+    del held
+    # The bound is low: on a machine that is shared the wall clock runs on without us.
+    assert seen.cores > 0.05
+    assert seen.memory_bytes > 200e6
+    assert seen.gpu_percent is None
+
+
+def test_the_gpu_that_the_run_leased_is_the_one_that_is_looked_at(smi, monkeypatch):
+    """By CUDA_VISIBLE_DEVICES; a run on the CPU asks nothing."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-abc,GPU-def")
+    with measured("cpu"):
+        pass
+    assert not smi.exists()
+    with measured("cuda:0") as meter:
+        pass
+    assert "--id=GPU-abc" in smi.read_text()
+    assert (meter.read().gpu_percent, meter.read().gpu_bytes) == (40.0, 1500 << 20)
+    assert "GPU 40 % and 1.6 GB" in meter.read().words()
+
+
+@pytest.mark.parametrize("answer", ["[N/A], 1500", "", "No devices were found"])
+def test_a_gpu_that_tells_nothing_costs_nothing(tmp_path, smi, answer):
+    """MIG slices know no utilisation; drivers fail."""
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.write_text(SMI.format(log=smi, answer=answer))
+    assert gpu_reading(str(program)) is None
+    assert gpu_reading(str(tmp_path / "absent")) is None
+
+
+def test_the_words_say_units():
+    """As they stand in the log and on the card."""
+    assert Usage(1.94, 640_000_000).words() == "1.9 cores, 640 MB"
