@@ -153,7 +153,7 @@ class Scorer(StrEnum):
 
 
 DEFAULT_WEIGHTS = {
-    "movement": 5.0,
+    "movement": 6.0,
     "position": 0.5,
     "interaction": 1.0,
     "temporal_consistency": 0.0,
@@ -164,8 +164,8 @@ DEFAULT_WEIGHTS = {
 }
 """Weight of each component in the default composite score.
 
-Found on 30 labelled clips of 12 sources, with the detections of two pose models and several trackers, and kept round.
-The components are logarithms, so that 5.0 (movement) and 2.0 (size) mean speed^1.36 * size: near people weigh more, but
+Found on 30 labelled clips of 12 sources, with the detections of several pose models and trackers, and kept round.
+The components are logarithms, so that 6.0 (movement) and 2.0 (size) mean speed^1.63 * size: near people weigh more, but
 not by their pixels alone. Searches with one source left out scatter around these values; temporal consistency never
 earned a weight, and is kept as an explanation."""
 
