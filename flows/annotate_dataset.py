@@ -27,7 +27,7 @@ from flows.results import ClipResult, DatasetSummary, Outcome
 from tasks import steps
 from tasks.annotation import merge_dataset, read_split
 from tasks.errors import ClipError, FailureReason
-from tasks.failures import current_failures, escaped, log_failure
+from tasks.failures import escaped, log_failure, without_failed
 from tasks.inbox import still_growing
 from tasks.labels import group_rule, label_clips
 from tasks.manifest import read_manifests, write_manifest
@@ -168,9 +168,7 @@ def conclude(results: Sequence[ClipResult], output_root: Path, splitting: Datase
     No clip changes its side: the splits of an earlier merge are kept, and clips that are new are added to them.
     """
     summary = DatasetSummary(sorted(results, key=lambda result: result.clip))
-    # A clip that fails now may have an annotation of an earlier run under other settings: it stays, but is not merged.
-    failed = {failure.frame_dir for failure in current_failures(output_root)}
-    annotated = [clip for clip in read_manifests(output_root) if clip.frame_dir not in failed]
+    annotated = without_failed(read_manifests(output_root), output_root)
     dataset = output_root / DATASET_NAME
     summary.warnings = merge_dataset(annotated, dataset, group_rule(splitting), read_split(dataset)).warnings
     report = steps.verify(output_root)

@@ -19,10 +19,12 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from tasks.annotation import Annotation, AnnotationError
+from tasks.decoder import decode_guarded, probe_guarded
 from tasks.errors import ClipError, FightposeError
+from tasks.limits import ClipLimits
 from tasks.outputs import Clip
 from tasks.overlay import write_overlay
-from tasks.receipts import overlay_shows, poses_path, record_overlay
+from tasks.receipts import overlay_shows, poses_path, record_overlay, recorded_settings
 from tasks.records import REGIONS, Involvement, Poses, RegionWeights, Tracks, VideoInfo
 from tasks.review_folder import (
     ReviewReport,
@@ -35,7 +37,6 @@ from tasks.review_folder import (
 from tasks.review_log import Role, read_review, standing_changes
 from tasks.settings import OverlaySettings, Settings
 from tasks.tracking import track_people
-from tasks.video import decode_frames, probe_video
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,8 @@ def redraw_overlay(clip: Clip, output_root: Path) -> None:
     """
     try:
         annotation = only_annotation(clip.annotation_path)
-        video = probe_video(clip.path)
+        limits = ClipLimits(clip.path, recorded_settings(output_root).limits)
+        video = probe_guarded(limits)
         known = annotation.get("provenance", {}).get("video_sha256", video.sha256)
         if known != video.sha256:
             raise FightposeError("the clip is not the one that was annotated; run annotate again, then apply")
@@ -97,7 +99,8 @@ def redraw_overlay(clip: Clip, output_root: Path) -> None:
         if others is not None:
             tracks = _joined(tracks, others)
         shown_by = settings.overlay if settings else OverlaySettings()
-        write_overlay(decode_frames(video), video, tracks, involvement, clip.overlay_path, shown_by)
+        frames = limits.within(decode_guarded(video, limits))
+        write_overlay(frames, video, tracks, involvement, clip.overlay_path, shown_by)
     except ClipError as error:
         raise FightposeError(f"its overlay is not drawn anew: {error.info}") from error
     except OSError as error:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tasks.annotation import read_annotation, read_split
-from tasks.errors import FightposeError
+from tasks.errors import FailureReason, FightposeError
+from tasks.failures import log_failure
 from tasks.mapping import verify_mapping
 from tasks.receipts import finished
 from tasks.review_folder import apply_review, automatic_path, waiting_corrections
@@ -62,6 +63,15 @@ def test_a_corrected_order_reaches_annotation_and_data_set(tmp_path):
     assert merged(outputs)[name]["track_ids"].tolist() == [1, 2, 3]
     assert annotation(outputs, 0)["automatic"]["track_ids"].tolist() == [3, 2, 1]
     assert verify_mapping(outputs.root).lines() == []
+
+
+def test_a_clip_that_failed_since_is_not_merged(outputs):
+    """Its annotation is of an earlier run; a run merges without it, and so does a review."""
+    failed = outputs.clips[1]
+    log_failure(outputs.root, failed.path, failed.frame_dir, FailureReason.NO_TRACKS)
+    say(outputs, 0, SetLabel(label=0))
+    apply_review(outputs.root)
+    assert merged(outputs).keys() == {clip.frame_dir for clip in outputs.clips if clip is not failed}
 
 
 def test_a_corrected_clip_is_not_annotated_again(outputs):
