@@ -204,7 +204,8 @@ def retry_failed(
     """Annotate again every clip of the failure log that has no valid annotation."""
     from tasks.settings import Settings
 
-    _require_input(output_root)
+    if not output_root.is_dir():
+        raise FightposeError(f"there is no output folder {output_root}; name the --output-root of an earlier run")
     settings = Settings() if default_settings else None
     summary = _run_again(output_root, mode, settings, num_workers, in_flight, quiet)
     _tell_outcome(summary, output_root, Output(as_json, quiet))
