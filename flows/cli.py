@@ -78,7 +78,7 @@ def annotate(
         str | None, typer.Option(help="mmpose checkpoint that goes with it, or rtmo-t, -s, -m, -l: the published one.")
     ] = None,
     model_dir: Annotated[
-        Path | None, typer.Option(help="Folder of model files, for machines without a network.")
+        Path | None, typer.Option(help="Folder of model files; pool workers and retry-failed take FIGHTPOSE_MODEL_DIR.")
     ] = None,
     device: Annotated[str, typer.Option(help="Where the model runs: cpu, or cuda:0.")] = "cpu",
     runtime: Annotated[
@@ -131,7 +131,7 @@ def annotate(
     ] = None,
 ) -> None:
     """Annotate every clip: poses, tracks, ranking, annotation PKL, overlay video, verified mapping."""
-    from flows.options import classes_of, with_settings_file
+    from flows.options import classes_of, found_again, with_settings_file
     from tasks import settings as s
     from tasks.camera_weights import CameraWeights
 
@@ -143,9 +143,9 @@ def annotate(
         return
     chosen = s.Settings(
         poses=s.PoseSettings(
-            model=model,
-            config=config,
-            checkpoint=checkpoint,
+            model=found_again(model),
+            config=config and found_again(config),
+            checkpoint=checkpoint and found_again(checkpoint),
             device=device,
             runtime=s.Runtime(runtime),
             precision=s.Precision(precision),

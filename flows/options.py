@@ -32,6 +32,16 @@ def classes_of(text: str | None) -> dict[str, int]:
     return classes
 
 
+def found_again(model: str) -> str:
+    """Return a model's file as an absolute path, which holds for workers and retries in other folders; a name as it is.
+
+    >>> found_again("rtmo-s")
+    'rtmo-s'
+    """
+    path = Path(model)
+    return str(path.absolute()) if path.suffix and path.is_file() else model
+
+
 def with_settings_file(context: typer.Context, path: Path, options: Settings) -> Settings:
     """Return the settings of a run that names a settings file.
 

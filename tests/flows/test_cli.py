@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows import cli, cli_options
+from flows.options import found_again
 from tasks import settings
 from tasks.annotation import read_annotation
 from tasks.demo import DEMO_CLIPS
@@ -102,6 +103,18 @@ def test_a_checkpoint_that_is_not_published_is_one_line():
     assert error.strip() == (
         "error: no checkpoint of 'movenet-multipose' is published; there are rtmo-t, rtmo-s, rtmo-m, rtmo-l"
     )
+
+
+def test_a_model_file_is_found_again_from_another_folder(tmp_path, monkeypatch):
+    """By a worker of a pool, or a later retry; names stay names, and what is not there stays as it was typed."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("x.onnx", "rtmo-s"):
+        Path(name).touch()
+    assert [found_again(name) for name in ("x.onnx", "rtmo-s", "y.onnx")] == [
+        str(tmp_path / "x.onnx"),
+        "rtmo-s",
+        "y.onnx",
+    ]
 
 
 def test_folders_that_are_not_there_are_told_before_anything_starts(tmp_path):
