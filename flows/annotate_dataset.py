@@ -38,7 +38,7 @@ from tasks.receipts import finished, record_settings, settings_key
 from tasks.resources import ResourceMonitor, allowed_workers
 from tasks.run_lock import sole_run
 from tasks.settings import DatasetSettings, Settings
-from tasks.storage import require_writable
+from tasks.storage import require_writable, sweep_partials
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +111,8 @@ def annotate_dataset(
     """
     require_writable(output_root)
     with sole_run(output_root):
+        if swept := sweep_partials(output_root):
+            logger.info("%d unfinished files of runs that were killed removed", swept)
         settings = settings or Settings()
         entry = entry_of(settings.poses)
         if mode != Mode.POOL:

@@ -14,10 +14,12 @@ from typing import Any
 
 import av
 
+from tasks.decoder import decode_guarded, probe_guarded
 from tasks.errors import ClipError, FightposeError
+from tasks.limits import ClipLimits
 from tasks.receipts import WORK_FOLDER
+from tasks.settings import LimitSettings
 from tasks.storage import file_sha256, write_text
-from tasks.video import decode_frames, probe_video
 
 logger = logging.getLogger(__name__)
 
@@ -78,12 +80,13 @@ class DecodedVideos:
         Raises
         ------
         ClipError, OSError
-            See `tasks.video.probe_video`.
+            See `tasks.decoder.decode_guarded`.
         """
         name = f"sha256:{file_sha256(path)}"
         known = self._known.get(name, [])
         if len(known) != 1:
-            known = [sum(1 for _ in decode_frames(probe_video(path)))]
+            limits = ClipLimits(path, LimitSettings())
+            known = [sum(1 for _ in decode_guarded(probe_guarded(limits), limits))]
         self._found[name] = known
         return name.removeprefix("sha256:"), int(known[0])
 
@@ -131,7 +134,7 @@ def _read(path: Path) -> dict[str, list[Any]]:
     """Return what an earlier check remembered; nothing where that cannot be read."""
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     sound = isinstance(value, dict) and all(isinstance(entry, list) for entry in value.values())
     return value if sound else {}

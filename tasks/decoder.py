@@ -110,15 +110,21 @@ class Decoder:
             "MALLOC_ARENA_MAX": "2",
         }
         command = [sys.executable, "-c", "from tasks.decoder_child import main; main()"]
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [*command, str(theirs.fileno()), str(self._memory)],
-                pass_fds=(theirs.fileno(), self._memory),
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+        try:
+            with theirs:
+                self._process = subprocess.Popen(  # noqa: S603 - our own module
+                    [*command, str(theirs.fileno()), str(self._memory)],
+                    pass_fds=(theirs.fileno(), self._memory),
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+        except BaseException:
+            # No process could be started: the step is tried again, and must not use up the descriptors meanwhile.
+            self._connection.close()
+            os.close(self._memory)
+            raise
 
     @classmethod
     def take(cls) -> Decoder:

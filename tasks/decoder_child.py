@@ -33,6 +33,9 @@ def main() -> None:
     try:
         while True:
             request = _receive(connection)
+            if "free" in request:
+                # A slot of a clip that ended with an error before it was asked for.
+                continue
             try:
                 _limit_memory(request["bytes"])
                 _send(connection, _answer(request, connection, memory))

@@ -19,7 +19,9 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from tasks.annotation import Annotation, AnnotationError
+from tasks.decoder import decode_guarded, probe_guarded
 from tasks.errors import ClipError, FightposeError
+from tasks.limits import ClipLimits
 from tasks.outputs import Clip
 from tasks.overlay import write_overlay
 from tasks.receipts import overlay_shows, poses_path, record_overlay
@@ -33,9 +35,8 @@ from tasks.review_folder import (
     only_annotation,
 )
 from tasks.review_log import Role, read_review, standing_changes
-from tasks.settings import OverlaySettings, Settings
+from tasks.settings import LimitSettings, OverlaySettings, Settings
 from tasks.tracking import track_people
-from tasks.video import decode_frames, probe_video
 
 logger = logging.getLogger(__name__)
 
@@ -87,17 +88,19 @@ def redraw_overlay(clip: Clip, output_root: Path) -> None:
     """
     try:
         annotation = only_annotation(clip.annotation_path)
-        video = probe_video(clip.path)
+        settings = _settings_of(annotation)
+        limits = ClipLimits(clip.path, settings.limits if settings else LimitSettings())
+        video = probe_guarded(limits)
         known = annotation.get("provenance", {}).get("video_sha256", video.sha256)
         if known != video.sha256:
             raise FightposeError("the clip is not the one that was annotated; run annotate again, then apply")
-        settings = _settings_of(annotation)
         tracks, involvement = overlay_records(annotation)
         others = _others(clip, output_root, video, annotation, settings)
         if others is not None:
             tracks = _joined(tracks, others)
         shown_by = settings.overlay if settings else OverlaySettings()
-        write_overlay(decode_frames(video), video, tracks, involvement, clip.overlay_path, shown_by)
+        frames = limits.within(decode_guarded(video, limits))
+        write_overlay(frames, video, tracks, involvement, clip.overlay_path, shown_by)
     except ClipError as error:
         raise FightposeError(f"its overlay is not drawn anew: {error.info}") from error
     except OSError as error:
@@ -204,7 +207,12 @@ def _others(
     stored = poses_path(output_root, video, model, settings.poses)
     if not stored.is_file():
         return None
-    tracks = track_people(Poses.load(stored), settings.tracking)
+    try:
+        poses = Poses.load(stored)
+    except ValueError as error:
+        logger.warning("%s; the overlay shows the annotated people only", error)
+        return None
+    tracks = track_people(poses, settings.tracking)
     automatic = only_annotation(automatic_path(clip, output_root)) if is_reviewed(annotation) else annotation
     if not _same_people(tracks, automatic):
         logger.warning("%s: is tracked otherwise by now; its overlay shows the annotated people only", clip.relative)
@@ -222,7 +230,8 @@ def _others(
 def _same_people(tracks: Tracks, annotation: Annotation) -> bool:
     """Tell whether tracks hold the people of an automatic annotation under the same IDs."""
     for track_id, boxes in zip(annotation["track_ids"].tolist(), annotation["bbox"], strict=True):
-        rows = tracks.track_id == track_id
+        # As in `build_annotation`: without a joint a person is missing there.
+        rows = (tracks.track_id == track_id) & (tracks.poses.keypoint_scores > 0).any(axis=1)
         again = np.zeros_like(boxes)
         again[tracks.poses.frame_index[rows]] = tracks.poses.bbox[rows]
         if not np.allclose(again, boxes, rtol=0, atol=_SAME_PLACE_PX):

@@ -96,9 +96,14 @@ class UsageMeter:
         )
 
     def _work(self) -> float:
-        """Return the processor seconds of this process and of its helpers that have ended."""
-        times = self._process.cpu_times()
-        return float(times.user + times.system + times.children_user + times.children_system)
+        """Return the processor seconds of this process and of its helpers, those that have ended included."""
+        spent = 0.0
+        # A helper that ends moves from its own entry to its parent's children, so that the sum never falls.
+        for process in (self._process, *self._process.children(recursive=True)):
+            with suppress(psutil.Error):
+                times = process.cpu_times()
+                spent += times.user + times.system + times.children_user + times.children_system
+        return float(spent)
 
     def _watch(self) -> None:
         """Look until told to stop."""

@@ -43,11 +43,8 @@ def track_people(poses: Poses, settings: TrackingSettings) -> Tracks:
     -------
     The people seen in at least `track_min_hits` frames, sorted by frame, then by track ID; IDs count from 1 in the
     order of first appearance. Our own tracker also fills short gaps (`Tracks.filled`), smooths the boxes over time and
-        # Nobody is seen more often than the clip has frames.
-        strong = min(STRONG_PER_HIT * settings.track_min_hits, poses.frame_count)
-        track_id = drop_ghosts(poses, track_id, high, strong)
-        track_id = drop_still(poses, drop_parts(poses, track_id), settings.track_still_thresh or 0)
-    `track_high_thresh`; the others have their own rules.
+    leaves out limbs, things, and tracks with fewer than 3 x `track_min_hits` detections (in shorter clips: one in every
+    frame) of at least `track_high_thresh`; the others have their own rules.
 
     Raises
     ------

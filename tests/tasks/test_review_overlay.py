@@ -227,6 +227,15 @@ def test_a_clip_that_is_gone_or_another_one_keeps_its_old_overlay(scene):
     assert scene.clip.overlay_path.read_bytes() != before
 
 
+def test_damaged_poses_are_as_good_as_none(scene, caplog):
+    """They are not the annotation's fault, and no reason to leave the overlay as it was."""
+    (stored,) = scene.root.glob(".fightpose/poses/*/*.npz")
+    stored.write_bytes(b"no poses")
+    scene.say(SetOrder(track_ids=(3, 1)))
+    assert scene.apply() == []
+    assert "not a file of poses" in caplog.text
+
+
 def test_without_stored_poses_the_annotated_people_are_drawn(scene):
     """The store may have been cleared; nobody is invented."""
     for path in (scene.root / ".fightpose" / "poses").rglob("*.npz"):

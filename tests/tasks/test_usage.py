@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from tasks import usage
@@ -46,6 +49,18 @@ def test_a_busy_step_shows_its_cores_and_the_memory_that_it_held(monkeypatch):
     assert seen.cores > 0.05
     assert seen.memory_bytes > 200e6
     assert seen.gpu_percent is None
+
+
+def test_helpers_that_still_run_count():
+    """The decoder's helper outlives the step, and so is in no account of processes that have ended."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as helper:
+        with measured("cpu") as meter:
+            start = psutil.Process(helper.pid).cpu_times().user
+            while psutil.Process(helper.pid).cpu_times().user - start < 0.3:
+                time.sleep(0.02)
+        spent = meter.read().cores * (time.perf_counter() - meter._start[0])
+        helper.kill()
+    assert spent > 0.25
 
 
 def test_the_gpu_that_the_run_leased_is_the_one_that_is_looked_at(smi, monkeypatch):
