@@ -169,19 +169,6 @@ def test_an_error_whose_traceback_is_kept_ends_the_helper_all_the_same(clip):
     assert not helper.is_running()
 
 
-def test_a_time_limit_that_is_passed_between_frames_ends_the_helper(clip):
-    """As above, where the limit's own error is the one that is kept."""
-    mine = limits(clip)
-    video = probe_guarded(mine)
-    helper = idle_helper()
-    frames = mine.within(decode_guarded(video, mine))
-    next(frames)
-    mine.settings = LimitSettings(time_limit=1e-9)
-    with pytest.raises(ClipError, match="took longer"):
-        next(frames)
-    assert not helper.is_running()
-
-
 def test_slots_that_are_given_back_after_an_error_are_no_requests(clip):
     """A decoder that fails after some frames has not asked for all slots; its helper serves the next clip."""
     probe_guarded(limits(clip))
