@@ -31,6 +31,7 @@ def _without_prefect() -> None:
     """Replace the tasks of this process by their functions, and the model by the stand-in unless the real one runs."""
     for name in ("probe", "extract", "track", "regions", "region_weights", "rank", "select", "annotate", "overlay"):
         setattr(steps, name, getattr(steps, name).fn)
+    flow.show_card = lambda card: None
     if not os.environ.get(REAL_MODEL):
         model = StandInModel()
         steps.model_of = lambda settings: model
@@ -43,7 +44,7 @@ def annotate_plain(job: ClipJob) -> ClipResult:
     entry = entry_of(job.settings.poses)
     settings = job.settings.resolve(entry.thresholds)
     try:
-        summary = flow._annotate(job.clip, job.output_root, settings, entry)
+        summary = flow._annotate(job.clip, job.output_root, settings, entry, lambda: None)
         return ClipResult(job.clip.relative, Outcome.ANNOTATED, time.perf_counter() - start, summary=summary)
     except Exception as error:
         state = flow._recorded(error, job.clip, job.output_root)
