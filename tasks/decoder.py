@@ -46,6 +46,9 @@ BUFFER_BYTES, MIN_SLOTS, MAX_SLOTS = 32 << 20, 4, 64
 
 MAX_MESSAGE_BYTES = 1 << 20
 
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+"""Signals that no defect of the decoder raises; a helper ignores all but the first once it has started."""
+
 _idle: list[Decoder] = []
 """Helpers that wait for work. Several threads may take from here: list operations are atomic."""
 
@@ -235,8 +238,8 @@ class _SilentError(Exception):
 
 def _died(path: Path, code: int) -> Exception:
     """Return the error of a clip whose helper died with an exit code."""
-    if code == -signal.SIGKILL:
-        # By somebody else: out of memory on the whole machine, or a person. It may go better at the next try.
+    if -code in _FROM_OUTSIDE:
+        # Out of memory on the whole machine, a person, or a service that is stopped. It may go better at the next try.
         return OSError(f"the decoder of {path} was killed from outside; is the machine out of memory?")
     name = signal.Signals(-code).name if -code in list(signal.Signals) else f"exit code {code}"
     return ClipError(

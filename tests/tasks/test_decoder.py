@@ -111,6 +111,18 @@ def test_a_decoder_killed_from_outside_may_do_better_next_time(clip):
         list(frames)
 
 
+def test_a_helper_finishes_though_its_group_is_told_to_end(clip):
+    """A service manager signals every process of a service; the run finishes its step and goes back into the queue."""
+    video = probe_guarded(limits(clip))
+    helper = idle_helper()
+    frames = decode_guarded(video, limits(clip))
+    next(frames)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        helper.send_signal(number)
+    assert sum(1 for _ in frames) == 19
+    assert idle_helper().pid == helper.pid
+
+
 def test_a_helper_that_died_idle_is_replaced(clip):
     """Killed with the terminal, or by a person who looked for something to kill."""
     probe_guarded(limits(clip))
