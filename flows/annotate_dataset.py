@@ -27,10 +27,10 @@ from flows.results import ClipResult, DatasetSummary, Outcome
 from tasks import steps
 from tasks.annotation import merge_dataset, read_split
 from tasks.errors import ClipError, FailureReason
-from tasks.failures import current_failures, escaped, log_failure
+from tasks.failures import escaped, log_failure
 from tasks.inbox import still_growing
 from tasks.labels import group_rule, label_clips
-from tasks.manifest import read_manifests, write_manifest
+from tasks.manifest import clips_to_merge, write_manifest
 from tasks.mapping import DATASET_NAME
 from tasks.outputs import Clip, discover_clips
 from tasks.poses import entry_of, model_key, model_of
@@ -170,11 +170,9 @@ def conclude(results: Sequence[ClipResult], output_root: Path, splitting: Datase
     No clip changes its side: the splits of an earlier merge are kept, and clips that are new are added to them.
     """
     summary = DatasetSummary(sorted(results, key=lambda result: result.clip))
-    # A clip that fails now may have an annotation of an earlier run under other settings: it stays, but is not merged.
-    failed = {failure.frame_dir for failure in current_failures(output_root)}
-    annotated = [clip for clip in read_manifests(output_root) if clip.frame_dir not in failed]
     dataset = output_root / DATASET_NAME
-    summary.warnings = merge_dataset(annotated, dataset, group_rule(splitting), read_split(dataset)).warnings
+    merged = merge_dataset(clips_to_merge(output_root), dataset, group_rule(splitting), read_split(dataset))
+    summary.warnings = merged.warnings
     report = steps.verify(output_root)
     summary.mapping_ok, summary.mapping_lines = report.ok, report.lines()
     analyze(output_root)

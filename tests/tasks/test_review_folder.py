@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tasks.annotation import read_annotation, read_split
-from tasks.errors import FightposeError
+from tasks.errors import FailureReason, FightposeError
+from tasks.failures import log_failure
 from tasks.mapping import verify_mapping
 from tasks.receipts import finished
 from tasks.review_folder import apply_review, automatic_path, waiting_corrections
@@ -129,6 +130,15 @@ def test_excluded_clips_stay_out_of_the_data_set_and_the_check_knows_it(outputs)
     assert annotation(outputs, 1)["track_ids"].tolist() == [3, 2, 1]
     dataset_findings = [f for f in verify_mapping(outputs.root).findings if f.clip == "dataset.pkl"]
     assert dataset_findings == []
+
+
+def test_clips_that_failed_at_last_do_not_come_back_into_the_data_set(outputs):
+    """Their annotations are of an earlier run; the run left them out, and so does the check."""
+    clip = outputs.clips[1]
+    log_failure(outputs.root, clip.path, clip.frame_dir, FailureReason.LOW_QUALITY)
+    say(outputs, 0, SetLabel(label=0))
+    apply_review(outputs.root)
+    assert merged(outputs).keys() == {other.frame_dir for other in outputs.clips} - {clip.frame_dir}
 
 
 def test_no_clip_changes_its_split(outputs):
