@@ -25,7 +25,7 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.states import Cancelling
+from prefect.states import Cancelled, Cancelling
 
 from flows.local import ClipJob
 from flows.requeue import requeue
@@ -148,10 +148,19 @@ def run_on_pool(jobs: Sequence[ClipJob], in_flight: int) -> Iterator[ClipResult]
 def cancel_children(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Cancel the runs that a cancelled parent started; a hook of the dataset flows."""
     with get_client(sync_client=True) as client:
-        # A page holds 200; runs that are cancelled leave the filter.
-        while runs := client.read_flow_runs(flow_run_filter=_unfinished_children_of(flow_run.id)):
-            for run in runs:
-                client.set_flow_run_state(run.id, Cancelling(message="the run that started it was cancelled"))
+        _cancel_children_of(client, flow_run.id)
+
+
+def _cancel_children_of(client: SyncPrefectClient, parent: UUID) -> None:
+    """Cancel the unfinished runs below a run, those of flows that it called included."""
+    # A page holds 200; runs that are cancelled leave the filter.
+    while runs := client.read_flow_runs(flow_run_filter=_unfinished_children_of(parent)):
+        for run in runs:
+            if run.deployment_id is None:
+                # It ran in its parent's process, which has ended: no worker would take it from Cancelling to Cancelled.
+                _cancel_children_of(client, run.id)
+            why = "the run that started it was cancelled"
+            client.set_flow_run_state(run.id, Cancelling(message=why) if run.deployment_id else Cancelled(message=why))
 
 
 def _unfinished_children_of(parent: UUID) -> FlowRunFilter:

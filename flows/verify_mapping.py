@@ -13,6 +13,7 @@ from prefect import flow
 
 from flows.annotate_dataset import Count, InFlight, Mode
 from flows.artifacts import show_findings
+from flows.fan_out import cancel_children
 from flows.retry_failed import retry_failed
 from tasks import steps
 from tasks.manifest import read_manifests
@@ -20,7 +21,7 @@ from tasks.mapping import MappingReport
 from tasks.quarantine import clips_to_repair
 
 
-@flow(name="verify-mapping", flow_run_name="verify {output_root.name}")
+@flow(name="verify-mapping", flow_run_name="verify {output_root.name}", on_cancellation=[cancel_children])
 def verify_mapping_flow(
     output_root: Path,
     deep: bool = False,

@@ -17,8 +17,7 @@ import av
 from tasks.decoder import decode_guarded, probe_guarded
 from tasks.errors import ClipError, FightposeError
 from tasks.limits import ClipLimits
-from tasks.receipts import WORK_FOLDER
-from tasks.settings import LimitSettings
+from tasks.receipts import WORK_FOLDER, recorded_settings
 from tasks.storage import file_sha256, write_text
 
 logger = logging.getLogger(__name__)
@@ -80,12 +79,15 @@ class DecodedVideos:
         Raises
         ------
         ClipError, OSError
-            See `tasks.decoder.decode_guarded`.
+            See `tasks.decoder.probe_guarded`.
         """
         name = f"sha256:{file_sha256(path)}"
         known = self._known.get(name, [])
         if len(known) != 1:
-            limits = ClipLimits(path, LimitSettings())
+            # An input is foreign: it is decoded where a crash or a hang costs no more than a finding, in as much memory
+            # as the run gave it. The run's time limit is for all steps, on its own machine, and says nothing here.
+            allowed = recorded_settings(self._root).limits.model_copy(update={"time_limit": None})
+            limits = ClipLimits(path, allowed)
             known = [sum(1 for _ in decode_guarded(probe_guarded(limits), limits))]
         self._found[name] = known
         return name.removeprefix("sha256:"), int(known[0])

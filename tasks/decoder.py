@@ -52,6 +52,14 @@ _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 _idle: list[Decoder] = []
 """Helpers that wait for work. Several threads may take from here: list operations are atomic."""
 
+_processes: set[int] = set()
+"""Process IDs of all helpers that were not ended yet."""
+
+
+def helper_processes() -> list[int]:
+    """Return the process IDs of this process's helpers, busy or idle."""
+    return list(_processes)
+
 
 def probe_guarded(limits: ClipLimits) -> VideoInfo:
     """Do what `tasks.video.probe_video` does, with the header read in a helper process.
@@ -128,6 +136,7 @@ class Decoder:
             self._connection.close()
             os.close(self._memory)
             raise
+        _processes.add(self._process.pid)
 
     @classmethod
     def take(cls) -> Decoder:
@@ -223,7 +232,9 @@ class Decoder:
         if not self._connection.closed:
             self._connection.close()
             os.close(self._memory)
-        return self._process.wait()
+        code = self._process.wait()
+        _processes.discard(self._process.pid)
+        return code
 
     def exit_code(self) -> int:
         """Wait for a helper that closed its connection, end it, and return its exit code."""

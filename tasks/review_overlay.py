@@ -24,7 +24,7 @@ from tasks.errors import ClipError, FightposeError
 from tasks.limits import ClipLimits
 from tasks.outputs import Clip
 from tasks.overlay import write_overlay
-from tasks.receipts import overlay_shows, poses_path, record_overlay
+from tasks.receipts import overlay_shows, poses_path, record_overlay, recorded_settings
 from tasks.records import REGIONS, Involvement, Poses, RegionWeights, Tracks, VideoInfo
 from tasks.review_folder import (
     ReviewReport,
@@ -35,7 +35,7 @@ from tasks.review_folder import (
     only_annotation,
 )
 from tasks.review_log import Role, read_review, standing_changes
-from tasks.settings import LimitSettings, OverlaySettings, Settings
+from tasks.settings import OverlaySettings, Settings
 from tasks.tracking import track_people
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def redraw_overlay(clip: Clip, output_root: Path) -> None:
     try:
         annotation = only_annotation(clip.annotation_path)
         settings = _settings_of(annotation)
-        limits = ClipLimits(clip.path, settings.limits if settings else LimitSettings())
+        limits = ClipLimits(clip.path, recorded_settings(output_root).limits)
         video = probe_guarded(limits)
         known = annotation.get("provenance", {}).get("video_sha256", video.sha256)
         if known != video.sha256:

@@ -1,7 +1,7 @@
 """What a step takes of the machine: cores, memory, and the GPU where there is one.
 
-The helper processes that decode foreign videos count, too. Memory and GPU are looked at twice a second and so may miss
-a peak that is shorter.
+The helper processes that decode foreign videos count, too; other children do not: in a local run the temporary Prefect
+server is one. Memory and GPU are looked at twice a second and so may miss a peak that is shorter.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import psutil
+
+from tasks.decoder import helper_processes
 
 logger = logging.getLogger(__name__)
 
@@ -96,14 +98,15 @@ class UsageMeter:
         )
 
     def _work(self) -> float:
-        """Return the processor seconds of this process and of its helpers, those that have ended included."""
-        spent = 0.0
-        # A helper that ends moves from its own entry to its parent's children, so that the sum never falls.
-        for process in (self._process, *self._process.children(recursive=True)):
+        """Return the processor seconds of this process, of its helpers, and of children that have ended."""
+        times = self._process.cpu_times()
+        # A helper that ends in the meantime is among the children then, so that nothing is lost.
+        work = times.user + times.system + times.children_user + times.children_system
+        for helper in _helpers():
             with suppress(psutil.Error):
-                times = process.cpu_times()
-                spent += times.user + times.system + times.children_user + times.children_system
-        return float(spent)
+                own = helper.cpu_times()
+                work += own.user + own.system
+        return float(work)
 
     def _watch(self) -> None:
         """Look until told to stop."""
@@ -113,12 +116,19 @@ class UsageMeter:
     def _look(self) -> None:
         """Take one look."""
         held = self._process.memory_info().rss
-        for helper in self._process.children(recursive=True):
+        for helper in _helpers():
             with suppress(psutil.Error):
                 held += helper.memory_info().rss
         self._memory.append(held)
         if self._smi is not None and (reading := gpu_reading(self._smi)):
             self._gpu.append(reading)
+
+
+def _helpers() -> Iterator[psutil.Process]:
+    """Yield the helper processes that are there."""
+    for number in helper_processes():
+        with suppress(psutil.Error):
+            yield psutil.Process(number)
 
 
 @contextmanager

@@ -99,12 +99,6 @@ ENCODINGS = {
 """The containers that are written, by file ending."""
 
 
-def output_suffix(source: Path) -> str:
-    """Return the ending of a video made from `source`: the same container where it can be written, else .avi."""
-    suffix = source.suffix.lower()
-    return suffix if suffix in ENCODINGS else ".avi"
-
-
 def exact_rate(fps: float, max_numerator: int = 2**31 - 1) -> Fraction:
     """Return a frame rate as the fraction that was meant: 29.97002997 gives 30000/1001.
 

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from tasks.errors import FightposeError
+from tasks.decoder import decode_guarded, probe_guarded
+from tasks.errors import ClipError, FightposeError
+from tasks.limits import ClipLimits
 from tasks.poses.detections import Detections, clean, suppress_duplicates
 from tasks.poses.letterbox import letterbox, letterbox_size
 from tasks.poses.likeness import Likeness, likeness
@@ -25,9 +27,9 @@ from tasks.poses.movenet import MULTIPLE, MoveNet
 from tasks.poses.published import quantized_path, require_writable_model_folder
 from tasks.poses.rtmo import Rtmo
 from tasks.poses.rtmo_input import Fit
-from tasks.settings import Precision
+from tasks.settings import LimitSettings, Precision
 from tasks.storage import write_json
-from tasks.video import Image, decode_frames, probe_video
+from tasks.video import Image
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +57,13 @@ def calibration_frames(clips: Sequence[Path]) -> list[Image]:
 
 
 def _frames_of(clip: Path, most: int) -> Iterable[Image]:
-    """Yield some frames of a clip; copies, because they are kept."""
-    for frame in islice(decode_frames(probe_video(clip)), 0, STEP * most, STEP):
-        yield frame.image.copy()
+    """Yield some frames of a clip; none of one that cannot be read, of which there is one in most folders."""
+    limits = ClipLimits(clip, LimitSettings())
+    try:
+        for frame in islice(decode_guarded(probe_guarded(limits), limits), 0, STEP * most, STEP):
+            yield frame.image
+    except (ClipError, OSError) as error:
+        logger.warning("%s; it is passed over", error)
 
 
 def quantize_model(entry: ModelEntry, frames: Sequence[Image]) -> Likeness:

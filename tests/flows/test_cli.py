@@ -104,9 +104,10 @@ def test_a_checkpoint_that_is_not_published_is_one_line():
     )
 
 
-def test_quantize_model_refuses_what_is_not_there(tmp_path):
-    """Before any package is asked for."""
+def test_folders_that_are_not_there_are_told_before_anything_starts(tmp_path):
+    """No package is asked for, and no server started."""
     assert "does not exist; give a folder of clips" in _run("quantize-model", tmp_path / "nowhere", expect=2)
+    assert "there is no output folder" in _run("retry-failed", tmp_path / "nowhere", expect=2)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
+from prefect import runtime
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
@@ -196,6 +198,37 @@ def test_cancelling_the_parent_cancels_its_queued_clips(jobs, prefect_server):
         while any(run.state.type.name != "CANCELLED" for run in runs_of(client, jobs)):
             assert time.monotonic() < deadline
             time.sleep(0.2)
+
+
+def test_cancelling_reaches_the_clips_of_a_flow_that_the_parent_called(jobs, prefect_server):
+    """`verify-mapping` mends by calling `retry-failed`, whose clips are the ones to end."""
+    from prefect import flow
+
+    called = []
+
+    @flow
+    def starts() -> None:
+        """Start the clips, and see the flow that called this one cancelled."""
+        for number, job in enumerate(jobs):
+            fan_out.start_clip(job, f"{job.input_root}-called-{number}")
+        with get_client(sync_client=True) as client:
+            outer = client.read_flow_run(UUID(runtime.flow_run.parent_flow_run_id))
+            cancel_children(calls, outer, outer.state)
+            called.append(client.read_flow_run(UUID(runtime.flow_run.id)))
+
+    @flow
+    def calls() -> None:
+        """Call the flow that starts the clips."""
+        starts(return_state=True)
+
+    calls(return_state=True)
+    assert called[0].state.is_cancelled()
+    with get_client(sync_client=True) as client:
+        deadline = time.monotonic() + 10
+        while any(run.state.type.name != "CANCELLED" for run in runs_of(client, jobs)):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert len(runs_of(client, jobs)) == 4
 
 
 def test_a_server_without_our_deployments_is_told_before_anything_starts(jobs, parent, monkeypatch):

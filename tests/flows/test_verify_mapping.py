@@ -78,6 +78,16 @@ def test_the_command_tells_moves_mends_and_ends_with_zero(damaged, out, stand_in
     assert json.loads(again.output)["findings"] == []
 
 
+def test_what_cannot_be_mended_does_not_end_with_zero(damaged, out):
+    """The clip is a recorded failure then, which a check takes for accounted for."""
+    damaged["lost"].write_bytes(b"broken")
+    runner = CliRunner()
+    mended = runner.invoke(cli.app, ["verify", str(out), "--quarantine", "--fix", "--quiet"])
+    assert mended.exit_code == 1, mended.output
+    assert "Fight/lost.mp4: failed: not a video" in mended.output
+    assert runner.invoke(cli.app, ["verify", str(out)]).exit_code == 0
+
+
 def test_outputs_made_before_the_settings_changed_are_found_and_mended(tmp_path, out, stand_in):
     """A run under other settings was broken off after its first clip."""
     root = tmp_path / "data"

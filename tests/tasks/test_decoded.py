@@ -3,10 +3,15 @@
 import json
 import os
 
+import psutil
 import pytest
 
+from tasks import decoder
 from tasks.decoded import DecodedVideos, decode, input_problem
+from tasks.decoder import probe_guarded
 from tasks.errors import FightposeError
+from tasks.limits import ClipLimits
+from tasks.settings import LimitSettings
 from tasks.storage import file_sha256
 from tests.video_factory import plain_frames, write_video
 
@@ -71,3 +76,15 @@ def test_an_input_agrees_with_its_annotation_or_says_what_is_wrong(tmp_path):
     assert input_problem(tmp_path / "gone.mp4", sha256, 5, videos) is None
     assert input_problem(path, sha256, 6, videos) == (False, "input 5, annotation 6")
     assert input_problem(path, "other", 5, videos) == (True, "the input's content changed; run annotate again")
+
+
+def test_an_input_that_hangs_the_decoder_is_a_finding(tmp_path, monkeypatch):
+    """Inputs are foreign; a helper stopped by a signal is as silent as one that loops in native code."""
+    path = write_video(tmp_path / "a.mp4", plain_frames(5))
+    probe_guarded(ClipLimits(path, LimitSettings()))
+    psutil.Process(decoder._idle[-1]._process.pid).suspend()
+    monkeypatch.setattr(decoder, "SILENCE_SECONDS", 0.3)
+    problem = input_problem(path, file_sha256(path), 5, DecodedVideos(tmp_path))
+    assert problem is not None
+    assert problem[0]
+    assert "the decoder hangs on it" in problem[1]

@@ -65,6 +65,15 @@ def test_a_corrected_order_reaches_annotation_and_data_set(tmp_path):
     assert verify_mapping(outputs.root).lines() == []
 
 
+def test_a_clip_that_failed_since_is_not_merged(outputs):
+    """Its annotation is of an earlier run; a run merges without it, and so does a review."""
+    failed = outputs.clips[1]
+    log_failure(outputs.root, failed.path, failed.frame_dir, FailureReason.NO_TRACKS)
+    say(outputs, 0, SetLabel(label=0))
+    apply_review(outputs.root)
+    assert merged(outputs).keys() == {clip.frame_dir for clip in outputs.clips if clip is not failed}
+
+
 def test_a_corrected_clip_is_not_annotated_again(outputs):
     """Its receipt speaks of the corrected file; that of a clip which was outdated before still does not."""
     say(outputs, 0, SetLabel(label=0))

@@ -6,9 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
+from tasks import decoder
 from tasks.annotation import build_annotation, read_annotation, write_annotation
+from tasks.decoder import probe_guarded
+from tasks.limits import ClipLimits
 from tasks.manifest import write_manifest
 from tasks.outputs import Clip, find_clip
 from tasks.overlay import write_overlay
@@ -234,6 +238,17 @@ def test_damaged_poses_are_as_good_as_none(scene, caplog):
     scene.say(SetOrder(track_ids=(3, 1)))
     assert scene.apply() == []
     assert "not a file of poses" in caplog.text
+
+
+def test_a_clip_that_hangs_the_decoder_keeps_its_old_overlay(scene, monkeypatch):
+    """The clip is foreign: what it does to a decoder must not reach the review page's server."""
+    before = scene.clip.overlay_path.read_bytes()
+    scene.say(SetOrder(track_ids=(3, 1)))
+    probe_guarded(ClipLimits(scene.clip.path, SETTINGS.limits))
+    psutil.Process(decoder._idle[-1]._process.pid).suspend()
+    monkeypatch.setattr(decoder, "SILENCE_SECONDS", 0.3)
+    assert "not drawn anew: the decoder hangs on it" in scene.apply()[0]
+    assert scene.clip.overlay_path.read_bytes() == before
 
 
 def test_without_stored_poses_the_annotated_people_are_drawn(scene):

@@ -10,7 +10,7 @@ import pytest
 
 from tasks import video_writer
 from tasks.errors import FightposeError
-from tasks.video_writer import VideoWriter, exact_rate, output_suffix
+from tasks.video_writer import VideoWriter, exact_rate
 
 
 def grey_frames(count: int, size: tuple[int, int] = (64, 48)) -> list[np.ndarray]:
@@ -163,14 +163,3 @@ def test_rates_are_the_fractions_that_were_meant() -> None:
     assert exact_rate(25) == 25
     assert exact_rate(119.88011988, 65535).numerator <= 65535
     assert exact_rate(1e-5) > 0
-
-
-def test_output_container_follows_the_input() -> None:
-    """Known containers stay, any other becomes avi."""
-    assert [output_suffix(Path(name)) for name in ("a.MP4", "a.mov", "a.avi", "a.mkv", "a")] == [
-        ".mp4",
-        ".mov",
-        ".avi",
-        ".avi",
-        ".avi",
-    ]

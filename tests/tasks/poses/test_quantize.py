@@ -25,10 +25,13 @@ def test_too_few_frames_are_refused(tmp_path: Path) -> None:
         calibration_frames([])
 
 
-def test_frames_come_from_all_clips(tmp_path: Path) -> None:
-    """Every twelfth frame of each."""
+def test_frames_come_from_all_clips_that_can_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Every twelfth frame of each; a broken clip costs only itself."""
     clips = [write_video(tmp_path / f"{n}.mp4", plain_frames(49)) for n in range(2)]
-    assert len(calibration_frames(clips)) == 10
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    assert len(calibration_frames([broken, *clips])) == 10
+    assert "broken.mp4: not a video that can be read" in caplog.text
 
 
 def test_without_nncf_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
