@@ -27,10 +27,10 @@ from flows.results import ClipResult, DatasetSummary, Outcome
 from tasks import steps
 from tasks.annotation import merge_dataset, read_split
 from tasks.errors import ClipError, FailureReason
-from tasks.failures import escaped, log_failure, without_failed
+from tasks.failures import escaped, log_failure
 from tasks.inbox import still_growing
 from tasks.labels import group_rule, label_clips
-from tasks.manifest import read_manifests, write_manifest
+from tasks.manifest import clips_to_merge, write_manifest
 from tasks.mapping import DATASET_NAME
 from tasks.outputs import Clip, discover_clips
 from tasks.poses import entry_of, model_key, model_of
@@ -38,7 +38,7 @@ from tasks.receipts import finished, record_settings, settings_key
 from tasks.resources import ResourceMonitor, allowed_workers
 from tasks.run_lock import sole_run
 from tasks.settings import DatasetSettings, Settings
-from tasks.storage import require_writable
+from tasks.storage import require_writable, sweep_partials
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +111,8 @@ def annotate_dataset(
     """
     require_writable(output_root)
     with sole_run(output_root):
+        if swept := sweep_partials(output_root):
+            logger.info("%d unfinished files of runs that were killed removed", swept)
         settings = settings or Settings()
         entry = entry_of(settings.poses)
         if mode != Mode.POOL:
@@ -168,9 +170,9 @@ def conclude(results: Sequence[ClipResult], output_root: Path, splitting: Datase
     No clip changes its side: the splits of an earlier merge are kept, and clips that are new are added to them.
     """
     summary = DatasetSummary(sorted(results, key=lambda result: result.clip))
-    annotated = without_failed(read_manifests(output_root), output_root)
     dataset = output_root / DATASET_NAME
-    summary.warnings = merge_dataset(annotated, dataset, group_rule(splitting), read_split(dataset)).warnings
+    merged = merge_dataset(clips_to_merge(output_root), dataset, group_rule(splitting), read_split(dataset))
+    summary.warnings = merged.warnings
     report = steps.verify(output_root)
     summary.mapping_ok, summary.mapping_lines = report.ok, report.lines()
     analyze(output_root)

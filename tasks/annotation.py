@@ -20,7 +20,7 @@ in rank order (consumers keep the first two), T decoded frames and 17 COCO keypo
 | region_weights | {region: float} | the weights learned in this clip |
 | region_weights_path | float32 [R + 1, 5] | the weights before the first and after each of the R rounds |
 | track_quality | float32 [M] | mean keypoint score of the track's seen frames |
-| track_length | int32 [M] | frames in which the track has a pose |
+| track_length | int32 [M] | frames in which the person is not missing |
 | best_partner | int32 [M] | track ID of the person it interacts with most, 0 for none |
 | window_frames | int32 [S + 1] | edges of the time windows, in frames |
 | window_scores | float32 [M, S] | involvement within each window |
@@ -113,6 +113,9 @@ def build_annotation(
         )
     poses = tracks.poses
     person, rows = _places(tracks, involvement)
+    # Consumers tell by the joints who is there: where a model gave a box alone, the person is missing.
+    seen = (poses.keypoint_scores[rows] > 0).any(axis=1)
+    person, rows = person[seen], rows[seen]
     frame = poses.frame_index[rows]
     shape = (people, poses.frame_count)
 
@@ -137,6 +140,7 @@ def build_annotation(
         "bbox": bbox,
         "filled": filled,
         **_ranking(involvement),
+        "track_length": np.bincount(person, minlength=people).astype(np.int32),
         "fps": float(poses.fps),
         "settings": settings.model_dump(mode="json"),
         "provenance": provenance,
@@ -324,7 +328,6 @@ def _ranking(involvement: Involvement) -> dict[str, Any]:
         "region_weights": {name: float(weight) for name, weight in zip(REGIONS, weights.weights, strict=True)},
         "region_weights_path": floats(weights.path),
         "track_quality": floats(involvement.quality),
-        "track_length": np.array(involvement.length, np.int32),
         "best_partner": np.array(involvement.best_partner, np.int32),
         "window_frames": np.array(involvement.window_frames, np.int32),
         "window_scores": floats(involvement.window_score),

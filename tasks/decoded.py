@@ -136,7 +136,7 @@ def _read(path: Path) -> dict[str, list[Any]]:
     """Return what an earlier check remembered; nothing where that cannot be read."""
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     sound = isinstance(value, dict) and all(isinstance(entry, list) for entry in value.values())
     return value if sound else {}

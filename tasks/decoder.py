@@ -46,6 +46,9 @@ BUFFER_BYTES, MIN_SLOTS, MAX_SLOTS = 32 << 20, 4, 64
 
 MAX_MESSAGE_BYTES = 1 << 20
 
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+"""Signals that no defect of the decoder raises; a helper ignores all but the first once it has started."""
+
 _idle: list[Decoder] = []
 """Helpers that wait for work. Several threads may take from here: list operations are atomic."""
 
@@ -118,15 +121,21 @@ class Decoder:
             "MALLOC_ARENA_MAX": "2",
         }
         command = [sys.executable, "-c", "from tasks.decoder_child import main; main()"]
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [*command, str(theirs.fileno()), str(self._memory)],
-                pass_fds=(theirs.fileno(), self._memory),
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+        try:
+            with theirs:
+                self._process = subprocess.Popen(  # noqa: S603 - our own module
+                    [*command, str(theirs.fileno()), str(self._memory)],
+                    pass_fds=(theirs.fileno(), self._memory),
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+        except BaseException:
+            # No process could be started: the step is tried again, and must not use up the descriptors meanwhile.
+            self._connection.close()
+            os.close(self._memory)
+            raise
         _processes.add(self._process.pid)
 
     @classmethod
@@ -240,8 +249,8 @@ class _SilentError(Exception):
 
 def _died(path: Path, code: int) -> Exception:
     """Return the error of a clip whose helper died with an exit code."""
-    if code == -signal.SIGKILL:
-        # By somebody else: out of memory on the whole machine, or a person. It may go better at the next try.
+    if -code in _FROM_OUTSIDE:
+        # Out of memory on the whole machine, a person, or a service that is stopped. It may go better at the next try.
         return OSError(f"the decoder of {path} was killed from outside; is the machine out of memory?")
     name = signal.Signals(-code).name if -code in list(signal.Signals) else f"exit code {code}"
     return ClipError(

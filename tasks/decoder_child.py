@@ -25,14 +25,19 @@ from tasks.video import decode_frames, read_header
 
 def main() -> None:
     """Serve requests until the other side is gone; the arguments are the descriptors of the channel and the memory."""
-    # Ctrl-C in a terminal reaches the whole group; whether work stops is the parent's decision.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C in a terminal, its closing, and a service that is stopped reach the whole group. Whether the step under way
+    # is finished is the parent's decision, with which this process ends.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     connection, memory = Connection(int(sys.argv[1])), int(sys.argv[2])
     logging.getLogger("tasks").addHandler(_ToParent(connection))
     try:
         while True:
             request = _receive(connection)
+            if "free" in request:
+                # A slot of a clip that ended with an error before it was asked for.
+                continue
             try:
                 _limit_memory(request["bytes"])
                 _send(connection, _answer(request, connection, memory))

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tasks.errors import FailureReason, FightposeError
-from tasks.outputs import ANNOTATION_POSTFIX, Clip
+from tasks.outputs import ANNOTATION_POSTFIX
 
 TEXT_LOG = "enhanced_failed_videos.txt"
 JSON_LOG = "failed_videos.jsonl"
@@ -110,15 +110,6 @@ def current_failures(output_root: Path) -> list[Failure]:
         for _, failure in sorted(standing.items())
         if _annotation_time(output_root, failure.frame_dir) in (0, failure.annotation)
     ]
-
-
-def without_failed(clips: Iterable[Clip], output_root: Path) -> list[Clip]:
-    """Return the clips that go into the merged data set: those whose last run did not fail.
-
-    A clip that fails now may have an annotation of an earlier run under other settings: it stays, but is not merged.
-    """
-    failed = {failure.frame_dir for failure in current_failures(output_root)}
-    return [clip for clip in clips if clip.frame_dir not in failed]
 
 
 def _standing(output_root: Path) -> dict[str, Failure]:

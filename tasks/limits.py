@@ -7,7 +7,7 @@ happens inside the decoder, whose code a hostile file can send anywhere, is boun
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,7 +73,13 @@ class ClipLimits:
         )
 
     def within(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Yield frames as long as the time lasts."""
-        for frame in frames:
-            self.check()
-            yield frame
+        """Yield frames as long as the time lasts; a generator is closed when this one ends, however it ends."""
+        try:
+            for frame in frames:
+                self.check()
+                yield frame
+        finally:
+            # By hand: the traceback of an error holds the generator, and with it the helper process, for as long as
+            # anybody keeps the error.
+            if isinstance(frames, Generator):
+                frames.close()

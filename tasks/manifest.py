@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tasks.errors import FightposeError
+from tasks.failures import current_failures
 from tasks.outputs import Clip, clip_record, root_name
 from tasks.storage import atomic_path
 
@@ -106,6 +107,16 @@ def read_manifests(output_root: Path) -> list[Clip]:
         If a manifest is damaged.
     """
     return sorted((clip for clip, _ in _requested(output_root)), key=lambda clip: clip.frame_dir)
+
+
+def clips_to_merge(output_root: Path) -> list[Clip]:
+    """Return the clips whose annotations make the merged data set; see `read_manifests`.
+
+    A clip that failed at last may have an annotation of an earlier run under other settings: it stays, but is not
+    merged.
+    """
+    failed = {failure.frame_dir for failure in current_failures(output_root)}
+    return [clip for clip in read_manifests(output_root) if clip.frame_dir not in failed]
 
 
 def read_requests(output_root: Path) -> dict[str, Request]:

@@ -19,9 +19,8 @@ from typing import Any
 
 from tasks.annotation import Annotation, AnnotationError, merge_dataset, read_annotation, read_split, write_annotation
 from tasks.errors import FightposeError
-from tasks.failures import without_failed
 from tasks.labels import group_rule
-from tasks.manifest import read_manifests
+from tasks.manifest import clips_to_merge, read_manifests
 from tasks.mapping import DATASET_NAME
 from tasks.outputs import Clip
 from tasks.receipts import WORK_FOLDER, overlay_shows, receipt_fits, recorded_settings, renew_receipt
@@ -153,8 +152,7 @@ def apply_review(output_root: Path) -> ReviewReport:
         report.problems += [(name, "there is no such clip here") for name in sorted(standing.keys() - known)]
         dataset = output_root / DATASET_NAME
         groups = group_rule(recorded_settings(output_root).dataset)
-        annotated = without_failed(read_manifests(output_root), output_root)
-        merged = merge_dataset(annotated, dataset, groups, read_split(dataset))
+        merged = merge_dataset(clips_to_merge(output_root), dataset, groups, read_split(dataset))
         report.counts = merged.counts
         report.problems += [(str(path), reason) for path, reason in merged.skipped]
     return report

@@ -153,7 +153,7 @@ def _load(output_root: Path) -> dict[str, Row]:
         if value["version"] != INDEX_VERSION:
             return {}
         return {str(row["id"]): row for row in value["rows"] if "clip" in row and "status" in row}
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return {}
 
 

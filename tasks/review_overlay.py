@@ -88,12 +88,12 @@ def redraw_overlay(clip: Clip, output_root: Path) -> None:
     """
     try:
         annotation = only_annotation(clip.annotation_path)
+        settings = _settings_of(annotation)
         limits = ClipLimits(clip.path, recorded_settings(output_root).limits)
         video = probe_guarded(limits)
         known = annotation.get("provenance", {}).get("video_sha256", video.sha256)
         if known != video.sha256:
             raise FightposeError("the clip is not the one that was annotated; run annotate again, then apply")
-        settings = _settings_of(annotation)
         tracks, involvement = overlay_records(annotation)
         others = _others(clip, output_root, video, annotation, settings)
         if others is not None:
@@ -207,7 +207,12 @@ def _others(
     stored = poses_path(output_root, video, model, settings.poses)
     if not stored.is_file():
         return None
-    tracks = track_people(Poses.load(stored), settings.tracking)
+    try:
+        poses = Poses.load(stored)
+    except ValueError as error:
+        logger.warning("%s; the overlay shows the annotated people only", error)
+        return None
+    tracks = track_people(poses, settings.tracking)
     automatic = only_annotation(automatic_path(clip, output_root)) if is_reviewed(annotation) else annotation
     if not _same_people(tracks, automatic):
         logger.warning("%s: is tracked otherwise by now; its overlay shows the annotated people only", clip.relative)
@@ -225,7 +230,8 @@ def _others(
 def _same_people(tracks: Tracks, annotation: Annotation) -> bool:
     """Tell whether tracks hold the people of an automatic annotation under the same IDs."""
     for track_id, boxes in zip(annotation["track_ids"].tolist(), annotation["bbox"], strict=True):
-        rows = tracks.track_id == track_id
+        # As in `build_annotation`: without a joint a person is missing there.
+        rows = (tracks.track_id == track_id) & (tracks.poses.keypoint_scores > 0).any(axis=1)
         again = np.zeros_like(boxes)
         again[tracks.poses.frame_index[rows]] = tracks.poses.bbox[rows]
         if not np.allclose(again, boxes, rtol=0, atol=_SAME_PLACE_PX):

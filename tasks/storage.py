@@ -7,9 +7,11 @@ moment leaves no half file under a final name.
 import hashlib
 import json
 import os
+import re
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ from tasks.errors import FightposeError
 
 PARTIAL_MARK = ".partial-"
 """Part of the name of every temporary file, so that sweeps and file listings can tell them."""
+
+LEFT_OVER_SECONDS = 24 * 3600
+"""A temporary file that nobody has written to for so long was left by a process that was killed."""
 
 
 @contextmanager
@@ -39,6 +44,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sweep_partials(folder: Path) -> int:
+    """Remove the temporary files that killed processes left below a folder, and return how many those were.
+
+    Only names that `atomic_path` gives, and only files untouched for `LEFT_OVER_SECONDS`: other processes may be
+    writing. What cannot be removed stays.
+    """
+    swept = 0
+    for path in folder.rglob(f"{PARTIAL_MARK}*"):
+        with suppress(OSError):
+            ours = re.match(r"[0-9a-f]{32}(\.|$)", path.name.removeprefix(PARTIAL_MARK))
+            if ours and path.is_file() and time.time() - path.stat().st_mtime > LEFT_OVER_SECONDS:
+                path.unlink()
+                swept += 1
+    return swept
 
 
 def write_text(path: Path, text: str) -> None:

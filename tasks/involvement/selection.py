@@ -45,8 +45,11 @@ def select_people(involvement: Involvement, selection: SelectionSettings, clip: 
             f"--min-track-length {selection.min_track_length}; lower it, or leave the clip out",
         )
     threshold = selection.quality_threshold or 0.0
-    keep = long_enough & (involvement.quality >= threshold)
+    # Without a single joint a person is in no frame of an annotation, whatever the threshold.
+    keep = long_enough & (involvement.quality >= threshold) & (involvement.quality > 0)
     if not keep.any():
+        if not involvement.quality[long_enough].any():
+            raise ClipError(FailureReason.LOW_QUALITY, clip, "nobody in it has a single joint; use a stronger --model")
         raise ClipError(
             FailureReason.LOW_QUALITY,
             clip,

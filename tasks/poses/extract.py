@@ -53,9 +53,8 @@ def extract_poses(
     """
     looker = Looker(model, video.width, video.height, video.fps, settings)
     found: list[Detections] = []
-    decoded = (frame.image for frame in (decode_frames(video) if frames is None else frames))
-    with ahead(decoded, frames_ahead(video, model.batch_size)) as images:
-        for batch in _batches(images, model.batch_size):
+    with ahead(decode_frames(video) if frames is None else frames, frames_ahead(video, model.batch_size)) as decoded:
+        for batch in _batches((frame.image for frame in decoded), model.batch_size):
             found += looker.find(batch)
             on_frames(len(found))
     if not found:

@@ -60,6 +60,9 @@ class MmposeRtmo:
         if self._cuda:
             # The layout in which tensor cores read images without a transposition.
             self._network = self._network.to(memory_format=torch.channels_last)
+            if not self._half:
+                # Without TF32, torch's default in convolutions, whose ten bits of fraction are no fp32.
+                torch.backends.cudnn.allow_tf32 = False
         self.batch_size = CUDA_BATCH if self._cuda else CPU_BATCH
         self._at_once = self.batch_size
         height, width = self._network.input_size

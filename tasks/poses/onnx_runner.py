@@ -72,21 +72,7 @@ class OnnxRuntimeRunner:
     """On an NVIDIA GPU; many images at once where the file leaves the batch open."""
 
     def __init__(self, path: Path, device: str) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise FightposeError(
-                f"{path.name} on {device!r} needs ONNX Runtime: pip install onnxruntime-gpu; or use --device cpu"
-            ) from error
-        providers = providers_for(device, onnxruntime.get_available_providers())
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), providers=providers)
-        # Its errors share no base class below Exception.
-        except Exception as error:
-            raise FightposeError(f"{path} cannot be read as a model: {last_line(error)}") from error
-        if device != "cpu" and "CUDAExecutionProvider" not in self._session.get_providers():
-            # ONNX Runtime falls back to the CPU with a line in its log only; a run of days must not.
-            raise FightposeError(f"ONNX Runtime cannot use {device!r} (driver or CUDA libraries); use --device cpu")
+        self._session = open_session(path, device)
         require_one_input(len(self._session.get_inputs()), path)
         port = self._session.get_inputs()[0]
         self._name = port.name
@@ -107,6 +93,32 @@ class OnnxRuntimeRunner:
 def load_runner(path: Path, device: str) -> Runner:
     """Return the network of a file: OpenVINO on the CPU, ONNX Runtime on a GPU."""
     return OpenVinoRunner(path) if device == "cpu" else OnnxRuntimeRunner(path, device)
+
+
+def open_session(path: Path, device: str, half: bool = False) -> Any:
+    """Return ONNX Runtime's session of a file on a device, in TensorRT's fp16 if half.
+
+    Raises
+    ------
+    FightposeError
+        If ONNX Runtime is absent or lacks the device or TensorRT, or the file is no model.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise FightposeError(
+            f"{path.name} on {device!r} needs ONNX Runtime: pip install onnxruntime-gpu; or use --device cpu"
+        ) from error
+    providers = providers_for(device, onnxruntime.get_available_providers(), half)
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=providers)
+    # Its errors share no base class below Exception.
+    except Exception as error:
+        raise FightposeError(f"{path} cannot be read as a model: {last_line(error)}") from error
+    if device != "cpu" and "CUDAExecutionProvider" not in session.get_providers():
+        # ONNX Runtime falls back to the CPU with a line in its log only; a run of days must not.
+        raise FightposeError(f"ONNX Runtime cannot use {device!r} (driver or CUDA libraries); use --device cpu")
+    return session
 
 
 def require_one_input(count: int, path: Path) -> None:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.errors import FightposeError
 from tasks.poses.detections import Detections
-from tasks.poses.onnx_runner import last_line, providers_for
+from tasks.poses.onnx_runner import last_line, open_session
 from tasks.poses.openvino_cpu import Requests, compile_on_cpu
 from tasks.poses.rtmo_input import Fit, decode_people
 from tasks.records import NUM_KEYPOINTS
@@ -176,22 +176,8 @@ class OnnxRuntimeRtmo:
     batch_size = 8
 
     def __init__(self, path: Path, device: str, half: bool = False) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise FightposeError(
-                f"{path.name} on {device!r} needs ONNX Runtime: pip install onnxruntime-gpu; or use --device cpu"
-            ) from error
         sidecar = read_sidecar(path)
-        providers = providers_for(device, onnxruntime.get_available_providers(), half)
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), providers=providers)
-        # Its errors share no base class below Exception.
-        except Exception as error:
-            raise FightposeError(f"{path} cannot be read as a model: {last_line(error)}") from error
-        if device != "cpu" and "CUDAExecutionProvider" not in self._session.get_providers():
-            # ONNX Runtime falls back to the CPU with a line in its log only; a run of days must not.
-            raise FightposeError(f"ONNX Runtime cannot use {device!r} (driver or CUDA libraries); use --device cpu")
+        self._session = open_session(path, device, half)
         ports = self._session.get_outputs()
         found = find_outputs([_known(port.shape) for port in ports], [port.name for port in ports], path)
         self._outputs = [ports[index].name for index in found]

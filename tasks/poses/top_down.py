@@ -174,12 +174,12 @@ class TopDown:
         self._pose = pose(path.parent / files.pose.file, device)
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
-        """Find the people in frames of one size.
+        """Find the people in images.
 
         Parameters
         ----------
         images
-            (H, W, 3) uint8 BGR, all of one size.
+            (H, W, 3) uint8 BGR, of any sizes.
 
         Returns
         -------

@@ -43,8 +43,8 @@ def track_people(poses: Poses, settings: TrackingSettings) -> Tracks:
     -------
     The people seen in at least `track_min_hits` frames, sorted by frame, then by track ID; IDs count from 1 in the
     order of first appearance. Our own tracker also fills short gaps (`Tracks.filled`), smooths the boxes over time and
-    leaves out tracks with fewer than 3 x `track_min_hits` detections (or the clip's frames, if those are fewer) of at
-    least `track_high_thresh`, limbs that were taken for people, and things; the others have their own rules.
+    leaves out limbs, things, and tracks with fewer than 3 x `track_min_hits` detections (in shorter clips: one in every
+    frame) of at least `track_high_thresh`; the others have their own rules.
 
     Raises
     ------

@@ -15,6 +15,7 @@ from tasks.annotation import (
     write_annotation,
 )
 from tasks.errors import ClipError, FailureReason
+from tasks.validate import validate_annotation
 from tests.tasks.people import person, tracks_of
 from tests.tasks.samples import SETTINGS, sample_annotation, sample_clip, sample_involvement, sample_tracks
 
@@ -57,6 +58,18 @@ def test_what_is_missing_is_zero():
     assert absent.sum() == 8
     assert not annotation["keypoint_score"][absent].any()
     assert not annotation["filled"][absent].any()
+
+
+def test_without_a_joint_a_person_is_missing():
+    """A box alone is nobody: box and mark are zero there too, and the frame does not count."""
+    one = person(np.arange(6), np.array([100.0, 100.0]))
+    one["scores"][[1, 4]] = 0
+    one["filled"][4] = True
+    annotation = build_annotation(sample_clip(), tracks_of([one], 8), sample_involvement([1], frames=8), SETTINGS, {})
+    assert np.flatnonzero(annotation["bbox"].any(-1)[0]).tolist() == [0, 2, 3, 5]
+    assert not annotation["filled"].any()
+    assert annotation["track_length"].tolist() == [4]
+    assert validate_annotation(annotation) == []
 
 
 def test_nobody_is_invented_outside_a_track():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,8 +22,10 @@ from tasks import decoder
 from tasks.decoder import decode_guarded, probe_guarded
 from tasks.errors import ClipError, FailureReason
 from tasks.limits import ClipLimits
-from tasks.settings import LimitSettings
-from tasks.video import decode_frames, probe_video
+from tasks.poses.detections import Detections
+from tasks.poses.extract import extract_poses
+from tasks.settings import LimitSettings, PoseSettings
+from tasks.video import Image, decode_frames, probe_video
 from tests.video_factory import plain_frames, write_video
 
 
@@ -35,6 +38,16 @@ def clip(tmp_path: Path) -> Path:
 def limits(path: Path, **settings: float) -> ClipLimits:
     """Return the limits of a clip, the usual ones unless others are given."""
     return ClipLimits(path, LimitSettings.model_validate(settings))
+
+
+class Blind:
+    """A pose model that sees nobody."""
+
+    batch_size = 2
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """Return nobody for each image."""
+        return [Detections.none()] * len(images)
 
 
 def idle_helper() -> psutil.Process:
@@ -98,6 +111,18 @@ def test_a_decoder_killed_from_outside_may_do_better_next_time(clip):
         list(frames)
 
 
+def test_a_helper_finishes_though_its_group_is_told_to_end(clip):
+    """A service manager signals every process of a service; the run finishes its step and goes back into the queue."""
+    video = probe_guarded(limits(clip))
+    helper = idle_helper()
+    frames = decode_guarded(video, limits(clip))
+    next(frames)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        helper.send_signal(number)
+    assert sum(1 for _ in frames) == 19
+    assert idle_helper().pid == helper.pid
+
+
 def test_a_helper_that_died_idle_is_replaced(clip):
     """Killed with the terminal, or by a person who looked for something to kill."""
     probe_guarded(limits(clip))
@@ -137,6 +162,43 @@ def test_frames_that_nobody_wants_any_more_end_their_helper(clip):
     next(frames)
     frames.close()
     assert not helper.is_running()
+
+
+def test_an_error_whose_traceback_is_kept_ends_the_helper_all_the_same(clip):
+    """Prefect keeps the errors of tasks: each would hold a helper, that of the clip's every try included."""
+    mine = limits(clip)
+    video = probe_guarded(mine)
+    helper = idle_helper()
+
+    def fail(done: int) -> None:
+        """Fail as a limit or a device would, after the first batch."""
+        raise RuntimeError("the device is gone")
+
+    resolved = PoseSettings(score_thr=0.3, nms_thr=0.5)
+    with pytest.raises(RuntimeError, match="device is gone") as caught:
+        extract_poses(video, Blind(), resolved, fail, mine.within(decode_guarded(video, mine)))
+    assert caught.tb is not None
+    assert not helper.is_running()
+
+
+def test_slots_that_are_given_back_after_an_error_are_no_requests(clip):
+    """A decoder that fails after some frames has not asked for all slots; its helper serves the next clip."""
+    probe_guarded(limits(clip))
+    helper = idle_helper()
+    for slot in range(3):
+        decoder._idle[-1].send({"free": slot})
+    video = probe_guarded(limits(clip))
+    assert sum(1 for _ in decode_guarded(video, limits(clip))) == 20
+    assert idle_helper().pid == helper.pid
+
+
+def test_a_helper_that_cannot_be_started_leaves_nothing_open(monkeypatch):
+    """Memory or processes may be short for a while; the step is tried again."""
+    monkeypatch.setattr(decoder.sys, "executable", "/no/such/python")
+    before = psutil.Process().num_fds()
+    with pytest.raises(FileNotFoundError):
+        decoder.Decoder()
+    assert psutil.Process().num_fds() == before
 
 
 def png_bomb(path: Path, side: int) -> Path:

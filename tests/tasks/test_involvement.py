@@ -155,6 +155,16 @@ class TestSelection:
         assert caught.value.reason is reason
         assert remedy in str(caught.value)
 
+    def test_without_a_single_joint_nobody_is_kept(self):
+        """Not even where every quality will do: in an annotation they would be in no frame."""
+        boxes_only = person(FRAMES, (320, 180), score=0.0)
+        selection = SelectionSettings(quality_threshold=0.0)
+        kept = select_people(rank(tracks_of([person(FRAMES, (100, 180)), boxes_only], 50)), selection, self.clip)
+        assert kept.track_ids.tolist() == [1]
+        with pytest.raises(ClipError, match="nobody in it has a single joint") as caught:
+            select_people(rank(tracks_of([boxes_only], 50)), selection, self.clip)
+        assert caught.value.reason is FailureReason.LOW_QUALITY
+
 
 class TestWeights:
     """The composite weights are settings."""

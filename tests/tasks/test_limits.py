@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,24 @@ def test_frames_stop_when_the_time_is_over():
         consume()
     assert caught.value.reason is FailureReason.PROCESSING_ERROR
     assert 1 <= len(seen) < 10
+
+
+def test_what_gives_the_frames_is_closed_though_the_error_is_kept():
+    """Its traceback would keep the generator, and with it a helper process, alive."""
+    limits = ClipLimits(Path("a.mp4"), LimitSettings(time_limit=1e-9))
+    closed = []
+
+    def frames() -> Iterator[Frame]:
+        """Hold something open."""
+        try:
+            yield FRAME
+        finally:
+            closed.append(True)
+
+    with pytest.raises(ClipError) as caught:
+        next(limits.within(frames()))
+    assert caught.tb is not None
+    assert closed
 
 
 def test_without_a_limit_no_time_is_too_long():

@@ -141,6 +141,15 @@ def test_excluded_clips_stay_out_of_the_data_set_and_the_check_knows_it(outputs)
     assert dataset_findings == []
 
 
+def test_clips_that_failed_at_last_do_not_come_back_into_the_data_set(outputs):
+    """Their annotations are of an earlier run; the run left them out, and so does the check."""
+    clip = outputs.clips[1]
+    log_failure(outputs.root, clip.path, clip.frame_dir, FailureReason.LOW_QUALITY)
+    say(outputs, 0, SetLabel(label=0))
+    apply_review(outputs.root)
+    assert merged(outputs).keys() == {other.frame_dir for other in outputs.clips} - {clip.frame_dir}
+
+
 def test_no_clip_changes_its_split(outputs):
     """A relabelled clip stays where it was, or what was trained on would be tested on."""
     before = read_split(outputs.root / "dataset.pkl")

@@ -231,6 +231,15 @@ def test_a_clip_that_is_gone_or_another_one_keeps_its_old_overlay(scene):
     assert scene.clip.overlay_path.read_bytes() != before
 
 
+def test_damaged_poses_are_as_good_as_none(scene, caplog):
+    """They are not the annotation's fault, and no reason to leave the overlay as it was."""
+    (stored,) = scene.root.glob(".fightpose/poses/*/*.npz")
+    stored.write_bytes(b"no poses")
+    scene.say(SetOrder(track_ids=(3, 1)))
+    assert scene.apply() == []
+    assert "not a file of poses" in caplog.text
+
+
 def test_a_clip_that_hangs_the_decoder_keeps_its_old_overlay(scene, monkeypatch):
     """The clip is foreign: what it does to a decoder must not reach the review page's server."""
     before = scene.clip.overlay_path.read_bytes()

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 
 import pytest
 
 from tasks.errors import FightposeError
-from tasks.storage import PARTIAL_MARK, atomic_path, file_sha256, key_of, require_writable, write_json, write_text
+from tasks.storage import (
+    LEFT_OVER_SECONDS,
+    PARTIAL_MARK,
+    atomic_path,
+    file_sha256,
+    key_of,
+    require_writable,
+    sweep_partials,
+    write_json,
+    write_text,
+)
 
 
 def test_a_file_appears_under_its_name_only_when_it_is_complete(tmp_path):
@@ -37,6 +49,19 @@ def test_an_error_while_writing_leaves_the_earlier_file_and_nothing_else(tmp_pat
         fails()
     assert target.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_killed_processes_left_is_swept_up(tmp_path):
+    """Neither what is being written, nor what others call by a similar name."""
+    with atomic_path(tmp_path / "set" / "clip.mp4") as partial:
+        partial.write_bytes(b"half")
+        left = [partial.with_name(f"{PARTIAL_MARK}{digit * 32}{end}") for digit, end in (("0", ".pkl"), ("f", ""))]
+        other = [tmp_path / f"{PARTIAL_MARK}download.zip", tmp_path / "set" / "clip.pkl"]
+        for path in (*left, *other):
+            path.write_bytes(b"old")
+            os.utime(path, (0, time.time() - LEFT_OVER_SECONDS - 60))
+        assert sweep_partials(tmp_path) == 2
+        assert sorted(tmp_path.rglob("*.*")) == sorted([partial, *other])
 
 
 def test_a_name_as_long_as_the_file_system_allows_can_be_written(tmp_path):
