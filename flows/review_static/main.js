@@ -151,10 +151,12 @@ async function applyNow() {
   if (result.drawing) lines.push(`${counted(result.drawing, "overlay")} being drawn anew; go on meanwhile`);
   openDialog(result.problems ? "Applied, with problems" : "Applied",
     [el("ul", { id: "applied" }, lines.map((line) => el("li", {}, line)))]);
-  if (state.clip) {
-    // Not opened anew: the video stays at its frame.
-    await state.clip.refresh();
+  const { clip } = state;
+  if (clip) {
+    // Not opened anew: the video stays at its frame. Counted first: an overlay that is finished between the two is seen
+    // either by the clip here, or as a change of the count when it is looked at again.
     await recount();
+    await clip.refresh();
   } else await attempt(route);
 }
 
