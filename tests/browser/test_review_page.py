@@ -160,7 +160,8 @@ def test_a_wrong_order_is_corrected_from_the_page_to_the_data_set(open_page, out
     page.wait_for_function("() => document.querySelector('video').readyState >= 2")
     page.wait_for_function("() => document.querySelector('video').currentTime > 5 / 25")
     assert page.inner_text(".counter") == "frame 5 of 20"
-    assert "being drawn" not in page.inner_text("#totals")
+    # The file is there a moment before the server counts it.
+    page.wait_for_function("() => !document.querySelector('#totals').innerText.includes('being drawn')")
     for path in (clip.annotation_path, outputs.root / "dataset.pkl"):
         annotations = {one["frame_dir"]: one for one in read_annotation(path)["annotations"]}
         corrected = annotations[clip.frame_dir]
