@@ -84,7 +84,8 @@ def _annotate(
     clip: Clip, output_root: Path, settings: Settings, entry: ModelEntry, between: Callable[[], None]
 ) -> ClipSummary:
     """Walk one clip through the steps, and record that its outputs are complete."""
-    key = settings_key(settings, model_key(settings.poses))
+    made_by = model_key(settings.poses)
+    key = settings_key(settings, made_by)
     seconds: dict[str, float] = {}
     limits = ClipLimits(clip.path, settings.limits)
 
@@ -112,7 +113,7 @@ def _annotate(
         provenance = {
             "model": entry.name,
             "model_sha256": entry.sha256,
-            "model_key": model_key(settings.poses),
+            "model_key": made_by,
             "video_sha256": video.sha256,
         }
         steps.annotate(clip, tracks, people, settings, provenance)

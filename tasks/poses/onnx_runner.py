@@ -92,7 +92,7 @@ class OnnxRuntimeRunner:
 
 def load_runner(path: Path, device: str) -> Runner:
     """Return the network of a file: OpenVINO on the CPU, ONNX Runtime on a GPU."""
-    return OpenVinoRunner(path) if device == "cpu" else OnnxRuntimeRunner(path, device)
+    return OpenVinoRunner(path) if device_kind(device) == "cpu" else OnnxRuntimeRunner(path, device)
 
 
 def open_session(path: Path, device: str, half: bool = False) -> Any:
@@ -115,7 +115,7 @@ def open_session(path: Path, device: str, half: bool = False) -> Any:
     # Its errors share no base class below Exception.
     except Exception as error:
         raise FightposeError(f"{path} cannot be read as a model: {last_line(error)}") from error
-    if device != "cpu" and "CUDAExecutionProvider" not in session.get_providers():
+    if device_kind(device) != "cpu" and "CUDAExecutionProvider" not in session.get_providers():
         # ONNX Runtime falls back to the CPU with a line in its log only; a run of days must not.
         raise FightposeError(f"ONNX Runtime cannot use {device!r} (driver or CUDA libraries); use --device cpu")
     return session
