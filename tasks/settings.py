@@ -166,8 +166,9 @@ DEFAULT_WEIGHTS = {
 
 Found on 30 labelled clips of 12 sources, with the detections of several pose models and trackers, and kept round.
 The components are logarithms, so that 6.0 (movement) and 2.0 (size) mean speed^1.63 * size: near people weigh more, but
-not by their pixels alone. Searches with one source left out scatter around these values; temporal consistency never
-earned a weight, and is kept as an explanation."""
+not by their pixels alone. Fits with one source left out give movement, size and persistence most of the weight as well,
+but none to interaction, without which one-sided attacks are missed; temporal consistency never earned a weight, and is
+kept as an explanation."""
 
 
 class ScoringSettings(_Group):

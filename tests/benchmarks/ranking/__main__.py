@@ -5,8 +5,8 @@
 
 All rules rank the same tracks. Means carry a 95 % bootstrap interval over whole sources (a scenario counts as one).
 With --poses the clips themselves are not opened. --cross-validate also fits the composite weights with each source left
-out and scores that source with them: the rule `cross_validated`, which knows nothing of the shipped weights. How strongly
-the fit is pulled is chosen by likelihood, leaving out a second source. --json FILE writes
+out and scores that source with them: the rule `cross_validated`, which knows nothing of the shipped weights. How
+strongly the fit is pulled is chosen by likelihood, leaving out a second source. --json FILE writes
 {"clips" | "synthetic": {rule: {"p_at_2", "both_in_top2", "first_fighter", "ap", ...}}}.
 """
 
