@@ -77,7 +77,9 @@ def run_tuning(folder: Path, trackers: list[Tracker]) -> dict[str, dict[str, Any
         measured = [_measure_all(loaded, tracker, point) for point in points]
         default = _measure_all(loaded, tracker, {})
         chosen = [choose(measured, tuned_on) for tuned_on, _ in folds]
-        together = [measured[k][name] for k, (_, reported_on) in zip(chosen, folds, strict=True) for name in reported_on]
+        together = [
+            measured[k][name] for k, (_, reported_on) in zip(chosen, folds, strict=True) for name in reported_on
+        ]
         result[tracker.value] = {
             "tuned": combine(together),
             "default": combine(list(default.values())),
