@@ -34,7 +34,7 @@ def write_sequence(folder: Path, faint_is_real: bool) -> None:
 def small_grids(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let trackers choose only whether they look at faint detections, which need not reach the score of others."""
     points = {"track_low_thresh": (0.1, 0.7)}
-    grids = {Tracker.FIGHTPOSE: {**points, "track_high_thresh": (0.1,)}}
+    grids = {Tracker.FIGHTPOSE: {**points, "track_high_thresh": (0.1,), "LINK_IOU_BOXES": (0.5,)}}
     grids[Tracker.SORT] = {**points, "minimum_iou_threshold": (0.3,)}
     monkeypatch.setattr(tuning, "GRIDS", grids)
 
@@ -94,5 +94,5 @@ def test_every_grid_is_of_one_size_and_holds_the_defaults() -> None:
     for tracker, name in tuning.CLASSES.items():
         default = getattr(tuning.package, name)(lost_track_buffer=30).minimum_iou_threshold
         assert default in tuning.GRIDS[tracker]["minimum_iou_threshold"]
-    assert tuning.HIGH in tuning.GRIDS[Tracker.FIGHTPOSE]["track_high_thresh"]
+    assert tuning.repair.LINK_IOU_BOXES in tuning.GRIDS[Tracker.FIGHTPOSE]["LINK_IOU_BOXES"]
     assert tuning.LOW in tuning.COMMON["track_low_thresh"]
