@@ -55,7 +55,8 @@ def cut_input(model: Any, size: tuple[int, int], cut: Cut, path: Path) -> None:
     """
     import openvino
 
-    tables = 0
+    tables, whole = 0, sum(int(np.prod(_grid(size, stride))) for stride in STRIDES)
+    fits = True
     for node in model.get_ops():
         if node.get_type_name() != "Constant":
             continue
@@ -63,6 +64,8 @@ def cut_input(model: Any, size: tuple[int, int], cut: Cut, path: Path) -> None:
         data = node.get_data()
         new = _cut_shape(data, size, cut) if users == {"Reshape"} else _cut_table(data, size, cut)
         if new is None:
+            # A table of another form, which would go on naming the cells of the whole input.
+            fits = fits and whole not in data.shape
             continue
         tables += data.ndim > 1
         constant = openvino.opset13.constant(np.ascontiguousarray(new))
@@ -72,7 +75,7 @@ def cut_input(model: Any, size: tuple[int, int], cut: Cut, path: Path) -> None:
     model.get_parameters()[0].set_partial_shape(openvino.PartialShape([1, 3, height, width]))
     try:
         model.validate_nodes_and_infer_types()
-        fits = tables >= len(STRIDES)
+        fits = fits and tables >= 3
     except RuntimeError:
         fits = False
     if not fits:
