@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 WORK_FOLDER = ".fightpose"
 
-NOT_DECISIVE = {"model", "config", "checkpoint", "device", "runtime", "precision"}
+NOT_DECISIVE = {"model", "config", "checkpoint", "device", "runtime", "precision", "input_shape"}
 """Pose settings that decide nothing by themselves: `tasks.poses.models.model_key` stands for them."""
 
 SETTINGS_NAME = "settings.json"
