@@ -181,6 +181,8 @@ def test_what_never_moves_and_never_scores_well_is_a_thing() -> None:
     assert drop_still(clip(still[:-4] + [[(standing(100, 100), 0.5)]] * 4), ids, 0.25).all()
     swaying = [[(standing(100 + rng.normal(0, 15), 100), 0.2)] for _ in range(30)]
     assert drop_still(clip(swaying), ids, 0.25).all()
+    # What is hardly seen at all is nobody, moving or not.
+    assert not drop_still(clip(swaying), ids, 0.51).any()
 
 
 def test_a_thing_among_people_goes_alone() -> None:
