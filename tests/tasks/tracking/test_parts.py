@@ -63,7 +63,7 @@ def test_smoothing_looks_neither_across_gaps_nor_tracks() -> None:
 
 
 def behind(nearer: np.ndarray, legs: float, score: float = 0.9) -> np.ndarray:
-    """Return the box of somebody (100, 100, 150, 200) beside `nearer`; `legs` is the score of their joints below y 150."""
+    """Return the box of somebody (100, 100, 150, 200) beside `nearer`; joints below y 150 score `legs`."""
     poses = clip([[(standing(100, 100), 0.9), (nearer, score)]])
     scores = poses.keypoint_scores.copy()
     scores[0, poses.keypoints[0, :, 1] > 150] = legs
