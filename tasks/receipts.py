@@ -38,7 +38,7 @@ NOT_DECISIVE = {"model", "config", "checkpoint", "device", "runtime", "precision
 SETTINGS_NAME = "settings.json"
 """The settings of the last run over a folder, below the work folder."""
 
-OUTPUT_VERSION = 2
+OUTPUT_VERSION = 3
 """Raise it when a change alters annotations or overlays made from the same poses."""
 
 
