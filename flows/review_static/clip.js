@@ -31,6 +31,7 @@ export class ClipView {
     this.selected = clip.people[0]?.id ?? null;
     this.merging = false;
     this.moves = [];
+    this.answered = Promise.resolve();
     this.player = new Player(clip, (frame) => this.moves.forEach((move) => move(frame)));
     this.player.canvas.addEventListener("click", (event) => {
       const id = this.player.personAt(event);
@@ -140,7 +141,7 @@ export class ClipView {
       el("h2", {}, "Corrections ", el("small", {}, counted(clip.history.length, "standing", "standing"))),
       el("ul", { class: "history" }, clip.history.map((entry) => el("li", {},
         el("span", {}, entry.text), el("small", {}, `${entry.who}, ${when(entry.time)}`),
-        el("button", { type: "button", onclick: () => this.send("undo", { entry: entry.id }) }, "Take back"))).reverse()),
+        el("button", { type: "button", onclick: () => this.send("undo", () => ({ entry: entry.id })) }, "Take back"))).reverse()),
       clip.misfits.length > 0 && el("ul", { class: "misfits" }, clip.misfits.map((text) => el("li", {}, `Does not fit: ${text}`))),
       el("div", { class: "undo" },
         el("button", { type: "button", id: "undo", disabled: !clip.history.length, onclick: () => this.undo() }, "Undo"),
@@ -169,51 +170,70 @@ export class ClipView {
     if (ids.length) this.choose(ids[Math.min(Math.max(ids.indexOf(this.selected) + step, 0), ids.length - 1)]);
   }
 
-  /** Show the clip as the server has it now; what is being written is not lost. */
-  async refresh() {
-    const clip = await attempt(() => getClip(this.clip.id));
-    if (clip) {
+  /**
+   * Ask the server for the clip, one request at a time, and show it; returns it, undefined where nothing was asked.
+   *
+   * `ask` is called when the answers before it are in and returns a request or null. Of two requests on their way at
+   * once the first could be answered last, and the page would then show what is no longer true; and who presses a key
+   * twice means the second time what the first has made of the clip.
+   */
+  inTurn(ask) {
+    this.answered = this.answered.then(async () => {
+      const clip = await attempt(ask);
+      if (!clip) return undefined;
       this.clip = clip;
       this.paint();
-    }
+      return clip;
+    });
+    return this.answered;
   }
 
-  /** Send something to the server and show the clip as it is then. */
-  async send(action, body = {}) {
-    const clip = await attempt(() => post(`/api/clips/${this.clip.id}/${action}`, body));
-    if (clip) {
-      this.clip = clip;
-      this.paint();
-      this.changed();
-    }
+  /** Show the clip as the server has it now; what is being written is not lost. */
+  refresh() {
+    return this.inTurn(() => getClip(this.clip.id));
+  }
+
+  /** Send what `make` returns when its turn has come, nothing if that is null, and show the clip as it is then. */
+  async send(action, make = () => ({})) {
+    const clip = await this.inTurn(() => {
+      const body = make();
+      return body && post(`/api/clips/${this.clip.id}/${action}`, body);
+    });
+    if (clip) this.changed();
     return clip;
   }
 
-  /** Send corrections. */
-  correct(...changes) {
-    return this.send("corrections", { changes });
+  /** Send the list of corrections that `make` returns when its turn has come, nothing if that is empty. */
+  correct(make) {
+    return this.send("corrections", () => {
+      const changes = make();
+      return changes.length ? { changes } : null;
+    });
   }
 
   /** Say what the chosen person does. */
   role(role) {
-    if (this.person) this.correct({ kind: "role", track_id: this.selected, role });
+    const id = this.selected;
+    if (this.person) this.correct(() => [{ kind: "role", track_id: id, role }]);
   }
 
   /** Say that the first two fight and that the others stand by. */
   confirm() {
-    if (this.clip.people.length < 2) return;
-    this.correct(...this.clip.people.map((person, rank) =>
-      ({ kind: "role", track_id: person.id, role: rank < 2 ? "fighter" : "bystander" })));
+    this.correct(() => (this.clip.people.length < 2 ? [] : this.clip.people.map((person, rank) =>
+      ({ kind: "role", track_id: person.id, role: rank < 2 ? "fighter" : "bystander" }))));
   }
 
   /** Move the chosen person up or down. */
   move(step) {
-    const order = this.clip.people.map((person) => person.id);
-    const from = order.indexOf(this.selected);
-    const to = from + step;
-    if (from < 0 || to < 0 || to >= order.length) return;
-    [order[from], order[to]] = [order[to], order[from]];
-    this.correct({ kind: "order", track_ids: order });
+    const id = this.selected;
+    this.correct(() => {
+      const order = this.clip.people.map((person) => person.id);
+      const from = order.indexOf(id);
+      const to = from + step;
+      if (from < 0 || to < 0 || to >= order.length) return [];
+      [order[from], order[to]] = [order[to], order[from]];
+      return [{ kind: "order", track_ids: order }];
+    });
   }
 
   /** Wait for the other half of a merge. */
@@ -226,31 +246,34 @@ export class ClipView {
 
   /** Merge the chosen person with another, who gives up its ID. */
   mergeWith(other) {
+    const into = this.selected;
     this.merging = false;
-    if (other !== this.selected) this.correct({ kind: "merge", into: this.selected, other });
+    if (other !== into) this.correct(() => [{ kind: "merge", into, other }]);
   }
 
   /** Make another person of the chosen one from the shown frame on. */
   split() {
     if (!this.person) return;
+    const id = this.selected;
     const { frame } = this.player;
     if (frame < 1) say("Go to the first frame of the other person, then split.", "error");
-    else this.correct({ kind: "split", track_id: this.selected, frame, new_id: this.clip.next_id });
+    else this.correct(() => [{ kind: "split", track_id: id, frame, new_id: this.clip.next_id }]);
   }
 
   /** Drop the chosen person. */
   drop() {
-    if (this.person) this.correct({ kind: "drop", track_id: this.selected });
+    const id = this.selected;
+    this.correct(() => (this.clip.people.some((person) => person.id === id) ? [{ kind: "drop", track_id: id }] : []));
   }
 
   /** Give the clip the other label. */
   relabel() {
-    this.correct({ kind: "label", label: this.clip.label === 1 ? 0 : 1 });
+    this.correct(() => [{ kind: "label", label: this.clip.label === 1 ? 0 : 1 }]);
   }
 
   /** Take the clip out of the data set, or back into it. */
   exclude() {
-    this.correct({ kind: "exclude", excluded: !this.clip.excluded });
+    this.correct(() => [{ kind: "exclude", excluded: !this.clip.excluded }]);
   }
 
   /** Note that someone has looked at the clip; by key the next one follows. */
@@ -258,23 +281,26 @@ export class ClipView {
     const done = !onwards && this.clip.checked;
     // By key a clip that is checked already is only passed on from.
     if (onwards && this.clip.checked) this.neighbour(1);
-    else if (await this.correct({ kind: "checked", checked: !done }) && onwards) this.neighbour(1);
+    else if (await this.correct(() => [{ kind: "checked", checked: !done }]) && onwards) this.neighbour(1);
   }
 
   /** Write the note. */
   note(text) {
-    if (text !== this.clip.note) this.correct({ kind: "note", text });
+    this.correct(() => (text === this.clip.note ? [] : [{ kind: "note", text }]));
   }
 
   /** Take the last correction back. */
   undo() {
-    if (this.clip.history.length) this.send("undo");
-    else say("There is nothing to take back in this clip.");
+    this.send("undo", () => {
+      if (this.clip.history.length) return {};
+      say("There is nothing to take back in this clip.");
+      return null;
+    });
   }
 
   /** Bring back what was taken back last. */
   redo() {
-    if (this.clip.redo) this.send("redo");
+    this.send("redo", () => (this.clip.redo ? {} : null));
   }
 
   /** Go to the next place where an ID may have gone to another person, from the start again after the last. */

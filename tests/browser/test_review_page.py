@@ -135,6 +135,38 @@ def test_the_keyboard_alone_reviews_a_clip(open_page, outputs):
     assert page.inner_text("#apply") == "Apply"
 
 
+def test_keys_pressed_faster_than_the_server_answers_act_one_after_the_other(open_page, outputs):
+    """The first answer comes late: the second key starts from what the first one made, and nothing shown goes back."""
+    page = open_page(outputs.root)
+    page.wait_for_selector(".card .scores")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#clip-name")
+    assert order_shown(page) == [3, 2, 1]
+    page.evaluate(
+        """() => {
+            const plain = window.fetch;
+            let first = true;
+            window.fetch = async (...request) => {
+                const answer = await plain(...request);
+                if (first && request[1]?.method === "POST") {
+                    first = false;
+                    await new Promise((done) => setTimeout(done, 700));
+                }
+                return answer;
+            };
+        }"""
+    )
+    for key in ("3", "Shift+ArrowUp", "Shift+ArrowUp", "l", "e", "u"):
+        page.keyboard.press(key)
+    wait_for_order(page, 1, 3, 2)
+    # The last one shown is what all of them have made.
+    page.wait_for_selector("#label:has-text('No fight (changed)')")
+    page.wait_for_function("() => document.querySelectorAll('.history li').length === 3")
+    assert order_shown(page) == [1, 3, 2]
+    assert page.get_attribute("#exclude", "aria-pressed") == "false"
+
+
 def test_a_wrong_order_is_corrected_from_the_page_to_the_data_set(open_page, outputs):
     """The whole loop: seen, put right, applied; annotation, data set and overlay are the corrected ones."""
     clip = outputs.clips[0]
