@@ -24,6 +24,7 @@ from flows.cli_options import (
     GroupPattern,
     Groups,
     InFlight,
+    InputShapeName,
     LabelPattern,
     Labels,
     NumWorkers,
@@ -87,6 +88,9 @@ def annotate(
     precision: Annotated[
         PrecisionName, typer.Option(help="auto: fp32, and fp16 for a checkpoint on a GPU; int8: after quantize-model.")
     ] = PrecisionName.AUTO,
+    input_shape: Annotated[
+        InputShapeName, typer.Option(help="fitted: RTMO in OpenVINO leaves padding out; faster, not quite as mmpose.")
+    ] = InputShapeName.SQUARE,
     second_look: Annotated[
         SecondLookName, typer.Option(help="Look again, enlarged: never, where people are in doubt, or at everyone.")
     ] = SecondLookName.AUTO,
@@ -152,6 +156,7 @@ def annotate(
             device=device,
             runtime=s.Runtime(runtime),
             precision=s.Precision(precision),
+            input_shape=s.InputShape(input_shape),
             second_look=s.SecondLook(second_look),
             look_budget=look_budget,
             score_thr=score_thr,

@@ -72,6 +72,13 @@ class PrecisionName(StrEnum):
     INT8 = "int8"
 
 
+class InputShapeName(StrEnum):
+    """Which part of RTMO's input the network works on."""
+
+    SQUARE = "square"
+    FITTED = "fitted"
+
+
 class TrackerName(StrEnum):
     """How people are followed."""
 

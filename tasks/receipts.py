@@ -31,13 +31,13 @@ logger = logging.getLogger(__name__)
 
 WORK_FOLDER = ".fightpose"
 
-NOT_DECISIVE = {"model", "config", "checkpoint", "device", "runtime", "precision"}
+NOT_DECISIVE = {"model", "config", "checkpoint", "device", "runtime", "precision", "input_shape"}
 """Pose settings that decide nothing by themselves: `tasks.poses.models.model_key` stands for them."""
 
 SETTINGS_NAME = "settings.json"
 """The settings of the last run over a folder, below the work folder."""
 
-OUTPUT_VERSION = 2
+OUTPUT_VERSION = 3
 """Raise it when a change alters annotations or overlays made from the same poses."""
 
 

@@ -66,6 +66,13 @@ class Precision(StrEnum):
     INT8 = "int8"
 
 
+class InputShape(StrEnum):
+    """Which part of RTMO's input the network works on."""
+
+    SQUARE = "square"
+    FITTED = "fitted"
+
+
 class PoseSettings(_Group):
     """How people are found."""
 
@@ -79,6 +86,11 @@ class PoseSettings(_Group):
     precision: Precision = Field(
         Precision.AUTO,
         description="auto: fp32, and fp16 for a checkpoint on a GPU; int8 needs `fightpose quantize-model` first.",
+    )
+    input_shape: InputShape = Field(
+        InputShape.SQUARE,
+        description="square: as mmpose; fitted: an exported RTMO in OpenVINO leaves the padding of the frame out, "
+        "which is faster and shifts scores and joints a little.",
     )
     score_thr: float | None = Field(
         None, ge=0.0, le=1.0, description="Keep people that score above this; empty: the model's own."
@@ -166,8 +178,9 @@ DEFAULT_WEIGHTS = {
 
 Found on 30 labelled clips of 12 sources, with the detections of several pose models and trackers, and kept round.
 The components are logarithms, so that 6.0 (movement) and 2.0 (size) mean speed^1.63 * size: near people weigh more, but
-not by their pixels alone. Searches with one source left out scatter around these values; temporal consistency never
-earned a weight, and is kept as an explanation."""
+not by their pixels alone. Fits with one source left out give movement, size and persistence most of the weight as well,
+but none to interaction, without which one-sided attacks are missed; temporal consistency never earned a weight, and is
+kept as an explanation."""
 
 
 class ScoringSettings(_Group):

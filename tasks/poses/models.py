@@ -23,7 +23,7 @@ from tasks.poses.published import PUBLISHED, Published, fetch_published, publish
 from tasks.poses.rtmo import OnnxRuntimeRtmo, Rtmo, read_sidecar
 from tasks.poses.runtimes import Plan, chosen_runtime, device_kind, plan_runtime
 from tasks.poses.top_down import TopDown, hash_of_top_down, read_top_down
-from tasks.settings import PoseSettings, Precision, Runtime, Thresholds
+from tasks.settings import InputShape, PoseSettings, Precision, Runtime, Thresholds
 from tasks.storage import file_sha256, key_of
 from tasks.video import Image
 
@@ -204,11 +204,14 @@ def model_of(settings: PoseSettings) -> PoseModel:
         settings.checkpoint,
         settings.runtime,
         settings.precision,
+        settings.input_shape,
     )
 
 
 def model_key(settings: PoseSettings) -> str:
-    """Return the hash of all that decides the answers of a model: its files, and the precision where it is not fp32.
+    """Return the hash of all that decides the answers of a model.
+
+    That is its files, and the precision and the shape of the input where they are not fp32 and square.
 
     Raises
     ------
@@ -216,16 +219,26 @@ def model_key(settings: PoseSettings) -> str:
         As `load_model`, where that can be told without loading the model.
     """
     entry = entry_of(settings)
-    precision = _plan(entry, settings.device, settings.runtime, settings.precision).precision
-    if precision is Precision.FP32:
+    shape = settings.input_shape
+    precision = _plan(entry, settings.device, settings.runtime, settings.precision, shape).precision
+    if precision is Precision.FP32 and shape is InputShape.SQUARE:
         return entry.sha256
     # An int8 form answers as its calibration made it.
     made = file_sha256(_int8_file(entry).with_suffix(".bin")) if precision is Precision.INT8 else ""
-    return key_of(entry.sha256, precision, made)
+    return key_of(entry.sha256, precision, made, *([shape] if shape is not InputShape.SQUARE else []))
 
 
-def _plan(entry: ModelEntry, device: str, runtime: Runtime, precision: Precision) -> Plan:
+def _plan(entry: ModelEntry, device: str, runtime: Runtime, precision: Precision, shape: InputShape) -> Plan:
     """Return what may run a model, and in which precision."""
+    if shape is InputShape.FITTED:
+        if entry.kind is not ModelKind.RTMO_ONNX or precision is Precision.INT8:
+            raise FightposeError(
+                f"{entry.name} cannot leave out padding: that takes RTMO as an .onnx file, in fp32 or bf16; "
+                "use --input-shape square"
+            )
+        runtime = Runtime.OPENVINO if runtime is Runtime.AUTO else runtime
+        if runtime is not Runtime.OPENVINO or device_kind(device) != "cpu":
+            raise FightposeError("only OpenVINO on the CPU can leave out padding; use --input-shape square")
     if entry.kind is ModelKind.TOP_DOWN and precision not in (Precision.AUTO, Precision.FP32):
         raise FightposeError(f"{entry.name} is a top-down model, which computes in fp32 only; use --precision fp32")
     return plan_runtime(entry.name, RUNTIMES[entry.kind], device, runtime, precision)
@@ -292,6 +305,7 @@ def load_model(
     checkpoint: str | None = None,
     runtime: Runtime = Runtime.AUTO,
     precision: Precision = Precision.AUTO,
+    input_shape: InputShape = InputShape.SQUARE,
 ) -> PoseModel:
     """Return a model that is ready to run; loaded once per process.
 
@@ -299,10 +313,10 @@ def load_model(
     ------
     FightposeError
         If the model is unknown, its file is not cached and cannot be fetched, or it does not run on the device, in the
-        runtime or in the precision.
+        runtime, in the precision or in the shape of its input.
     """
     entry = resolve_model(model, config, checkpoint)
-    plan = _plan(entry, device, runtime, precision)
+    plan = _plan(entry, device, runtime, precision, input_shape)
     if entry.config is not None:
         # Imported here: torch takes seconds, and no other kind of model needs it. Asked first: it says how to get it.
         from tasks.poses.mmpose_compat import require_mmpose
@@ -323,7 +337,7 @@ def load_model(
         return OnnxRuntimeRtmo(path, device, half=plan.precision is Precision.FP16)
     int8 = _int8_file(entry) if plan.precision is Precision.INT8 else None
     if entry.kind is ModelKind.RTMO_ONNX:
-        return Rtmo(path, plan.precision, int8)
+        return Rtmo(path, plan.precision, int8, input_shape)
     return MoveNet(int8 or path, entry.long_side, plan.precision)
 
 

@@ -22,10 +22,14 @@ from tasks.poses.detections import Detections
 from tasks.poses.onnx_runner import last_line, open_session
 from tasks.poses.openvino_cpu import Requests, compile_on_cpu
 from tasks.poses.rtmo_input import Fit, decode_people
+from tasks.poses.rtmo_window import NOTHING, Cut, cut_input
 from tasks.records import NUM_KEYPOINTS
-from tasks.settings import Precision, Thresholds
+from tasks.settings import InputShape, Precision, Thresholds
 from tasks.storage import file_sha256
 from tasks.video import Image
+
+MAX_SHAPES = 4
+"""Compiled input shapes kept per process: those of a few cameras; each costs memory."""
 
 WANTED = "dets [1, N, 5] and keypoints [1, N, 17, 3] from one image input [1, 3, H, W]"
 
@@ -91,47 +95,48 @@ class Rtmo:
         fp32 or bf16; int8 with a file that was quantised.
     int8
         The quantised form of the .onnx file (OpenVINO's .xml), for int8.
+    shape
+        Whether the whole input is worked on or, for the most part, what the frame covers.
 
     Attributes
     ----------
     height, width
-        Size of the input, pixels.
+        Size of the whole input, pixels.
 
     Raises
     ------
     FightposeError
-        If a file cannot be read or is no RTMO, or the processor lacks the precision.
+        If a file cannot be read or is no RTMO, the processor lacks the precision, or the file does not allow the shape.
     """
 
     batch_size = 8
     """Frames handed over at once: enough to keep every inference stream busy."""
 
-    def __init__(self, path: Path, precision: Precision = Precision.FP32, int8: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        precision: Precision = Precision.FP32,
+        int8: Path | None = None,
+        shape: InputShape = InputShape.SQUARE,
+    ) -> None:
         # Imported here: OpenVINO costs a noticeable part of a second, and `fightpose --help` needs none of it.
         import openvino
-        from openvino.preprocess import PrePostProcessor
 
+        self._path, self._file, self._precision, self._shape = path, int8 or path, precision, shape
+        self._core = openvino.Core()
+        self._requests: dict[Cut, Requests] = {}
         sidecar = read_sidecar(path)
-        core = openvino.Core()
-        try:
-            model = core.read_model(int8 or path)
-        except RuntimeError as error:
-            raise FightposeError(f"{int8 or path} cannot be read as a model: {last_line(error)}") from error
+        model = self._read()
         outputs = [_shape_of(port.get_partial_shape()) for port in model.outputs]
         names = [" ".join(port.get_names()) for port in model.outputs]
-        places = find_outputs(outputs, names, path)
+        self._places = find_outputs(outputs, names, path)
         inputs = [_shape_of(port.get_partial_shape()) for port in model.inputs]
         self.height, self.width = input_size(inputs, sidecar, path)
-        try:
-            model.reshape([1, 3, self.height, self.width])
-            # The conversion to float and the change of layout run inside the graph: a quarter of the bytes to hand
-            # over, and no pass over the pixels in Python.
-            steps = PrePostProcessor(model)
-            steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
-            steps.input().model().set_layout(openvino.Layout("NCHW"))
-            self._requests = Requests(compile_on_cpu(core, steps.build(), precision), places)
-        except RuntimeError as error:
-            raise FightposeError(f"{path} does not run as an RTMO model: {last_line(error)}") from error
+        if shape is InputShape.FITTED:
+            # Tried on the smallest cut: a file that does not allow it is refused here, and not at the first frame.
+            cut_input(model, (self.height, self.width), Cut(1, 0), path)
+        else:
+            self._of_cut(NOTHING)
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Find the people in images.
@@ -146,13 +151,54 @@ class Rtmo:
         Per image its people in pixels of the image; not yet thresholded.
         """
         fits = [Fit.of((image.shape[1], image.shape[0]), (self.width, self.height)) for image in images]
+        cuts = [fit.grey_cells() if self._shape is InputShape.FITTED else NOTHING for fit in fits]
+        found: list[Detections] = [Detections.none()] * len(images)
+        # The requests of one shape at a time: those of two would compete for the same cores.
+        for cut in dict.fromkeys(cuts):
+            places = [place for place, other in enumerate(cuts) if other == cut]
 
-        def fill(index: int, target: npt.NDArray[Any]) -> None:
-            """Letterbox an image into a request's input."""
-            fits[index].warp(images[index], target)
+            def fill(index: int, target: npt.NDArray[Any], places: list[int] = places, cut: Cut = cut) -> None:
+                """Letterbox an image into a request's input."""
+                fits[places[index]].without(cut).warp(images[places[index]], target)
 
-        answers = self._requests.run(len(images), fill)
-        return [decode_people(dets, points, fit) for (dets, points), fit in zip(answers, fits, strict=True)]
+            answers = self._of_cut(cut).run(len(places), fill)
+            for place, (dets, points) in zip(places, answers, strict=True):
+                found[place] = decode_people(dets, points, fits[place])
+        return found
+
+    def _read(self) -> Any:
+        """Return OpenVINO's model of the file."""
+        try:
+            return self._core.read_model(self._file)
+        except RuntimeError as error:
+            raise FightposeError(f"{self._file} cannot be read as a model: {last_line(error)}") from error
+
+    def _of_cut(self, cut: Cut) -> Requests:
+        """Return the requests for a part of the input, compiling the model for it the first time."""
+        if cut not in self._requests:
+            while len(self._requests) >= MAX_SHAPES:
+                self._requests.pop(next(iter(self._requests)))
+            self._requests[cut] = self._compiled(cut)
+        return self._requests[cut]
+
+    def _compiled(self, cut: Cut) -> Requests:
+        """Compile the model for a part of the input."""
+        import openvino
+        from openvino.preprocess import PrePostProcessor
+
+        model = self._read()
+        try:
+            model.reshape([1, 3, self.height, self.width])
+            if cut != NOTHING:
+                cut_input(model, (self.height, self.width), cut, self._path)
+            # The conversion to float and the change of layout run inside the graph: a quarter of the bytes to hand
+            # over, and no pass over the pixels in Python.
+            steps = PrePostProcessor(model)
+            steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+            steps.input().model().set_layout(openvino.Layout("NCHW"))
+            return Requests(compile_on_cpu(self._core, steps.build(), self._precision), self._places)
+        except RuntimeError as error:
+            raise FightposeError(f"{self._path} does not run as an RTMO model: {last_line(error)}") from error
 
 
 class OnnxRuntimeRtmo:

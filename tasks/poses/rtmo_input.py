@@ -6,7 +6,7 @@ to fit, lies in the middle, and the rest is grey (114). Every RTMO backend share
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.poses.detections import Detections
+from tasks.poses.rtmo_window import STRIDES, Cut
 from tasks.records import NUM_KEYPOINTS, FloatArray
 from tasks.video import Image
 
@@ -46,6 +47,21 @@ class Fit:
         """Fit frames of one (width, height) into an input of another."""
         scale = min(target[0] / frame[0], target[1] / frame[1])
         return cls(scale, (target[0] - frame[0] * scale) / 2, (target[1] - frame[1] * scale) / 2, *target)
+
+    def grey_cells(self) -> Cut:
+        """Return how many of the network's largest cells on each side show nothing but padding."""
+        return Cut(int(self.top // STRIDES[-1]), int(self.left // STRIDES[-1]))
+
+    def without(self, cut: Cut) -> Fit:
+        """Return where the frame lies in what a cut leaves of the input."""
+        top, left = (out * STRIDES[-1] for out in cut)
+        return replace(
+            self,
+            left=self.left - left,
+            top=self.top - top,
+            width=self.width - 2 * left,
+            height=self.height - 2 * top,
+        )
 
     def warp(self, image: Image, target: Image | None = None) -> Image:
         """Return the input for a frame, (height, width, 3) uint8 BGR; written into `target` where one is given."""

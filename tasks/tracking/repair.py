@@ -43,6 +43,9 @@ CARRY = 0.25
 STILL = 0.07
 """Joints that move about by less than this, in sizes of the box, keep their places: people sway more."""
 
+FAINT = 0.4
+"""A track of which not even a tenth of the detections reaches this share of a person's score is nobody."""
+
 STILL_ROWS = 5
 """Detections that must show a joint before it is judged."""
 
@@ -218,7 +221,7 @@ def drop_still(poses: Poses, track_id: IntArray, score: float) -> IntArray:
 
     A coat or a chair looks the same in every frame, and so does what the model sees in it. A person who stands still
     sways, and is seen well at times. How much a track moves is the median over its joints of the standard deviation
-    of their places, in sizes of its box.
+    of their places, in sizes of its box. What is hardly seen at all is nobody, moving or not: noise makes it move.
 
     Parameters
     ----------
@@ -236,7 +239,7 @@ def drop_still(poses: Poses, track_id: IntArray, score: float) -> IntArray:
     for track, rows in zip(ids, np.split(order, first[1:]), strict=True):
         best = float(np.percentile(poses.score[rows], 90))
         # The better it is seen, the more must a thing keep its place.
-        if best < score and _sway(poses, rows) < STILL * score / max(best, 1e-6):
+        if best < FAINT * score or (best < score and _sway(poses, rows) < STILL * score / max(best, 1e-6)):
             things.append(track)
     return np.where(np.isin(track_id, things), 0, track_id).astype(np.int32)
 

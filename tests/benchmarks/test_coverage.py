@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,13 @@ import pytest
 
 from tasks.records import Poses, Tracks
 from tasks.video import decode_frames, probe_video
+from tests.benchmarks.coverage import __main__ as command
 from tests.benchmarks.coverage.empty_scenes import write_empty_scenes
 from tests.benchmarks.coverage.measures import count_frames, count_tracked, longest_track_s, shares
 from tests.benchmarks.labelled import Label
+from tests.tasks.poses.fake_rtmo import save_fake_rtmo
+from tests.tasks.poses.fake_top_down import save_top_down
+from tests.video_factory import write_video
 
 BOX = [10.0, 10.0, 30.0, 60.0]
 LABEL = Label(
@@ -71,3 +77,36 @@ def test_scenes_without_people_are_the_same_in_every_run(tmp_path: Path, monkeyp
     assert [path.name for path in first] == [path.name for path in second]
     a, b = (next(decode_frames(probe_video(paths[0]))).image for paths in (first, second))
     assert (a == b).all()
+
+
+def test_several_models_make_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`default` is what ships; the others bear their names, and all stand in one JSON file and one folder of pictures.
+
+    The stand-ins of RTMO and of a top-down model see someone where the picture is red.
+    """
+    (tmp_path / "clips").mkdir()
+    image = np.zeros((128, 128, 3), np.uint8)
+    image[60:66, 60:66] = (0, 0, 255)
+    write_video(tmp_path / "clips" / "red.mp4", [image] * 12)
+    someone = {"person": "p1", "role": "fighter", "box": [51, 43, 75, 83]}
+    (tmp_path / "labels.json").write_text(json.dumps({"red.mp4": {"source": "s", "frames": {"5": [someone]}}}))
+    top_down = save_top_down(tmp_path)
+    monkeypatch.setattr(command, "SHIPPED", str(save_fake_rtmo(tmp_path / "shipped.onnx")))
+    monkeypatch.setattr("tests.benchmarks.coverage.empty_scenes.FRAMES", 2)
+    arguments = ["coverage", "--clips", str(tmp_path / "clips"), "--labels", str(tmp_path / "labels.json")]
+    arguments += ["--model", "default", "--model", str(top_down), "--json", str(tmp_path / "out.json")]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--pictures", str(tmp_path / "pictures")])
+    command.main()
+    rows = json.loads((tmp_path / "out.json").read_text())
+    other = f"{top_down.stem}: "
+    assert list(rows) == ["default", "always", other + "default", other + "always"]
+    assert rows["default"]["fighters"] == rows["default"]["fighters_tracked"] == 1
+    assert rows["default"]["cost"] == rows["default"]["cpu"] == 1 < rows["always"]["cost"] <= 3
+    assert f"{other}always" in capsys.readouterr().out
+    assert {folder.name for folder in (tmp_path / "pictures").iterdir()} == {"shipped", top_down.stem}
+    # Two files of one name would overwrite each other's rows.
+    monkeypatch.setattr(sys, "argv", [*arguments, "--model", str(top_down)])
+    with pytest.raises(SystemExit):
+        command.main()

@@ -1,7 +1,7 @@
 """How close the pipeline comes to its model's own speed, and how it compares with what people used before.
 
     python -m tests.benchmarks.throughput --video FILE [--model M | --config C --checkpoint P | --random rtmo-s]
-        [--precision bf16] [--second-look off] [--json FILE]
+        [--precision bf16] [--input-shape fitted] [--second-look off] [--json FILE]
 
 Every kind of run has a process of its own, so that its peak memory is its own; the runs are interleaved, round after
 round, so that other work on the machine touches all alike, and each ratio is the median over the rounds. With a config
@@ -35,7 +35,7 @@ import av
 import cv2
 import numpy as np
 
-from tasks.settings import OverlaySettings, PoseSettings, Precision, SecondLook, Settings, Thresholds
+from tasks.settings import InputShape, OverlaySettings, PoseSettings, Precision, SecondLook, Settings, Thresholds
 
 PRELOADED = 64
 """Frames of the model-only run: enough to keep it busy, few enough for memory."""
@@ -58,6 +58,7 @@ class Job:
     checkpoint: str | None = None
     precision: str = "auto"
     second_look: str = "auto"
+    input_shape: str = "square"
 
     @property
     def settings(self) -> Settings:
@@ -65,7 +66,10 @@ class Job:
         from tasks.poses import resolve_model
 
         poses = PoseSettings(
-            model=self.model, precision=Precision(self.precision), second_look=SecondLook(self.second_look)
+            model=self.model,
+            precision=Precision(self.precision),
+            input_shape=InputShape(self.input_shape),
+            second_look=SecondLook(self.second_look),
         )
         return Settings(poses=poses).resolve(resolve_model(self.model).thresholds)
 
@@ -394,6 +398,7 @@ def main() -> None:
     )
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--second-look", default="auto")
+    parser.add_argument("--input-shape", default="square")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -405,7 +410,8 @@ def main() -> None:
             config, checkpoint = random_checkpoint(options.random, video, folder)
         if config:
             model = exported(config, checkpoint, folder, lenient=bool(options.random))
-        job = Job(video, model, folder / "out", config, checkpoint, options.precision, options.second_look)
+        ours = options.precision, options.second_look, options.input_shape
+        job = Job(video, model, folder / "out", config, checkpoint, *ours)
         job.out.mkdir()
         kinds = [kind for kind in KINDS if kind not in ("earlier loop", "rtmlib")]
         kinds += ["earlier loop"] if config else []

@@ -128,6 +128,7 @@ def test_folders_that_are_not_there_are_told_before_anything_starts(tmp_path):
     [
         (cli_options.RuntimeName, settings.Runtime),
         (cli_options.PrecisionName, settings.Precision),
+        (cli_options.InputShapeName, settings.InputShape),
         (cli_options.SecondLookName, settings.SecondLook),
         (cli_options.TrackerName, settings.Tracker),
         (cli_options.ScorerName, settings.Scorer),

@@ -5,7 +5,8 @@
 
 All rules rank the same tracks. Means carry a 95 % bootstrap interval over whole sources (a scenario counts as one).
 With --poses the clips themselves are not opened. --cross-validate also fits the composite weights with each source left
-out and scores that source with them: the rule `cross_validated`. --json FILE writes
+out and scores that source with them: the rule `cross_validated`, which knows nothing of the shipped weights. How
+strongly the fit is pulled is chosen by likelihood, leaving out a second source. --json FILE writes
 {"clips" | "synthetic": {rule: {"p_at_2", "both_in_top2", "first_fighter", "ap", ...}}}.
 """
 
@@ -101,8 +102,7 @@ def judge_scenes(count: int) -> list[Judged]:
 def _report(title: str, clips: list[Judged], fit: bool) -> dict[str, Any]:
     """Print one line per rule and return the figures."""
     if fit:
-        # A prior that knows nothing: the shipped weights have seen these clips.
-        clips, weights = cross_validate(clips, dict.fromkeys(DEFAULT_WEIGHTS, 1.0))
+        clips, weights = cross_validate(clips, list(DEFAULT_WEIGHTS))
         print("fitted to all: " + ", ".join(f"{n} {w:.2f}" for n, w in weights.items()))  # noqa: T201
     rules = [*clips[0].ranked.scores, "random"]
     figures = {rule: summarise(clips, rule) for rule in rules}

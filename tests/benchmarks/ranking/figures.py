@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,12 @@ from tests.benchmarks.ranking.rules import SHUFFLES, Ranked
 NAMES = ("p_at_2", "p_at_2_known", "both_in_top2", "first_fighter", "ap", "oracle")
 
 RESAMPLES = 2000
+
+PULLS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+"""How strongly fitted weights may be pulled towards 0, strongest first; each fit chooses anew."""
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -86,19 +93,17 @@ def summarise(clips: list[Judged], rule: str) -> dict[str, Any]:
     return result
 
 
-def cross_validate(
-    clips: list[Judged], prior: dict[str, float], strength: float = 0.003
-) -> tuple[list[Judged], dict[str, float]]:
+def cross_validate(clips: list[Judged], names: Sequence[str]) -> tuple[list[Judged], dict[str, float]]:
     """Fit the composite weights with each source left out, and score that source with them.
+
+    The whole procedure is repeated without the source, the choice of the pull included: see `_fit_weights`.
 
     Parameters
     ----------
     clips
         Ranked clips.
-    prior
-        Weights towards which the fit is pulled; only these components are used.
-    strength
-        Of that pull.
+    names
+        Components that may have a weight.
 
     Returns
     -------
@@ -107,58 +112,110 @@ def cross_validate(
     weights
         The weights fitted to all clips.
     """
-    names = list(prior)
-    start = np.array([prior[n] for n in names])
     rows = {c.name: np.stack([c.ranked.components[n] for n in names], axis=1) for c in clips}
+    cases = [Case(c.source, *_decided(rows[c.name], c.roles)) for c in clips]
+    cases = [case for case in cases if case.fights.any() and not case.fights.all()]
+    left_out = {source: _fit_weights([c for c in cases if c.source != source]) for source in {c.source for c in clips}}
     scored = []
     for clip in clips:
-        weights = _fit([(rows[c.name], c.roles) for c in clips if c.source != clip.source], start, strength)
-        scores = {**clip.ranked.scores, "cross_validated": rows[clip.name] @ weights}
+        scores = {**clip.ranked.scores, "cross_validated": rows[clip.name] @ left_out[clip.source]}
         ranked = Ranked(clip.ranked.ids, scores, clip.ranked.components)
         scored.append(Judged(clip.name, clip.source, clip.counts, ranked, clip.roles))
-    final = _fit([(rows[c.name], c.roles) for c in clips], start, strength)
-    return scored, dict(zip(names, final.tolist(), strict=True))
+    return scored, dict(zip(names, _fit_weights(cases).tolist(), strict=True))
 
 
-def _fit(
-    clips: list[tuple[npt.NDArray[np.float64], npt.NDArray[Any]]], prior: npt.NDArray[np.float64], strength: float
-) -> npt.NDArray[np.float64]:
-    """Weights of 0 or more that make a fighter likely at rank 1, and at rank 2 when the best fighter is taken out.
+@dataclass(frozen=True)
+class Case:
+    """One clip to fit weights to: components (P, K) of its people and whether each fights (P,), `unsure` left out."""
 
-    Likelihood of a choice: softmax of the scores over the clip's tracks (Luce's choice axiom), people of role `unsure`
-    left out. The pull towards the prior is quadratic, in shares of each prior weight.
+    source: str
+    components: Floats
+    fights: Flags
+
+
+def _decided(components: Floats, roles: npt.NDArray[Any]) -> tuple[Floats, Flags]:
+    """Return the components of people whose role counts, and whether they fight."""
+    counts = roles != "unsure"
+    return components[counts], roles[counts] == "fighter"
+
+
+def _fit_weights(cases: list[Case]) -> Floats:
+    """Fit the weights with that pull of `PULLS` under which sources left out are likeliest; ties go to the stronger.
+
+    The likelihood chooses and not the figures that are reported: one slot in them is a fiftieth.
     """
-    cases = []
-    for x, roles in clips:
-        fights = roles[roles != "unsure"] == "fighter"
-        if fights.any() and not fights.all():
-            cases.append((x[roles != "unsure"], fights))
-    scale = np.maximum(prior, 0.3)
+    sources = sorted({c.source for c in cases})
 
-    def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        """Mean negative log likelihood with the pull, and its gradient."""
-        total, gradient = 0.0, np.zeros_like(weights)
-        for x, fights in cases:
-            score = x @ weights
-            open_ = np.ones(len(score), bool)
-            for _ in range(min(2, int(fights.sum()))):
-                value, slope = _choice(score, fights & open_, open_)
-                total += value
-                gradient += slope @ x
-                open_[np.argmax(np.where(fights & open_, score, -np.inf))] = False
-        pull = (weights - prior) / scale
-        return total / len(cases) + strength * float(pull @ pull), gradient / len(cases) + 2 * strength * pull / scale
+    def surprise(pull: float) -> float:
+        """Mean loss of the clips, each under weights fitted without its source."""
+        total = 0.0
+        for source in sources:
+            weights = _fit([c for c in cases if c.source != source], pull)
+            out = [c for c in cases if c.source == source]
+            total += len(out) * Choices(out).loss(weights)[0]
+        return total / len(cases)
 
-    fitted = minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(prior))
-    return np.asarray(fitted.x)
+    return _fit(cases, min(PULLS, key=surprise) if len(sources) > 1 else PULLS[0])
 
 
-def _choice(
-    score: npt.NDArray[np.float64], wanted: npt.NDArray[np.bool_], open_: npt.NDArray[np.bool_]
-) -> tuple[float, npt.NDArray[np.float64]]:
-    """Negative log probability that one of the wanted is chosen among the open ones, and its slope by the scores."""
-    weight = np.where(open_, np.exp(score - score[open_].max()), 0.0)
-    share = weight / weight.sum()
+def _fit(cases: list[Case], pull: float) -> Floats:
+    """Weights of 0 or more that minimise the loss of `Choices` plus pull times their squared length.
+
+    The pull goes towards 0, not towards equal weights: their sum says how sharply the components tell people apart,
+    and a pull towards a given sum makes every choice a soft one, which raises the weights of what all lasting people
+    have (size, persistence) over what fighters have.
+    """
+    choices = Choices(cases)
+
+    def objective(weights: Floats) -> tuple[float, Floats]:
+        """Loss with the pull, and its gradient."""
+        value, gradient = choices.loss(weights)
+        return value + pull * float(weights @ weights), gradient + 2 * pull * weights
+
+    count = cases[0].components.shape[1]
+    return np.asarray(minimize(objective, np.ones(count), jac=True, method="L-BFGS-B", bounds=[(0, None)] * count).x)
+
+
+class Choices:
+    """How likely fighters are at rank 1, and at rank 2 when the best fighter is taken out.
+
+    Likelihood of a choice: softmax of the scores over the clip's people (Luce's choice axiom).
+
+    Parameters
+    ----------
+    cases
+        Clips, each with a fighter and someone else; held as one array padded to the most people.
+    """
+
+    def __init__(self, cases: list[Case]) -> None:
+        people = max(len(c.fights) for c in cases)
+        self._components = np.zeros((len(cases), people, cases[0].components.shape[1]))
+        self._fights = np.zeros((len(cases), people), bool)
+        self._open = np.zeros((len(cases), people), bool)
+        for i, case in enumerate(cases):
+            self._components[i, : len(case.fights)] = case.components
+            self._fights[i, : len(case.fights)] = case.fights
+            self._open[i, : len(case.fights)] = True
+
+    def loss(self, weights: Floats) -> tuple[float, Floats]:
+        """Mean negative log likelihood of a clip's choices, and its gradient."""
+        score = self._components @ weights
+        value, slope = _choice(score, self._fights, self._open)
+        rest = np.ones_like(self._open)
+        rest[np.arange(len(rest)), np.argmax(np.where(self._fights, score, -np.inf), axis=1)] = False
+        second = self._fights.sum(1) >= 2
+        more, more_slope = _choice(score[second], (self._fights & rest)[second], (self._open & rest)[second])
+        slope[second] += more_slope
+        return float(value.sum() + more.sum()) / len(score), np.einsum("cp,cpk->k", slope, self._components) / len(
+            score
+        )
+
+
+def _choice(score: Floats, wanted: Flags, open_: Flags) -> tuple[Floats, Floats]:
+    """Negative log probability (C,) that one of the wanted is chosen among the open ones, and its slope by (C, P)."""
+    best = np.where(open_, score, -np.inf).max(axis=1, keepdims=True)
+    weight = np.exp(np.where(open_, score - best, -np.inf))
+    share = weight / weight.sum(axis=1, keepdims=True)
     # The floor keeps the logarithm finite where the wanted ones are hopelessly behind.
-    good = max(float(share[wanted].sum()), 1e-12)
-    return -float(np.log(good)), share - np.where(wanted, share, 0.0) / good
+    good = np.maximum(np.where(wanted, share, 0.0).sum(axis=1), 1e-12)
+    return -np.log(good), share - np.where(wanted, share, 0.0) / good[:, None]

@@ -1,10 +1,13 @@
 """The parts of tracking: the filter, doubles and the repair of tracks."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from tasks.records import Tracks
 from tasks.tracking.duplicates import find_doubles, pairs_within_frames
+from tasks.tracking.hidden import end_at_nearer
 from tasks.tracking.kalman import BoxFilter, to_centre, to_corners
 from tasks.tracking.repair import drop_ghosts, drop_parts, drop_still, fill_gaps, link_fragments, merge_doubles
 from tasks.tracking.smooth import smooth_boxes
@@ -57,6 +60,56 @@ def test_smoothing_looks_neither_across_gaps_nor_tracks() -> None:
     poses = clip(frames)
     tracks = smooth_boxes(Tracks(poses, np.array([1, 1, 2], np.int32), np.zeros(3, bool)))
     np.testing.assert_allclose(tracks.poses.bbox, poses.bbox, atol=0.01)
+
+
+def behind(nearer: np.ndarray, legs: float, score: float = 0.9) -> np.ndarray:
+    """Return the box of somebody (100, 100, 150, 200) beside `nearer`; joints below y 150 score `legs`."""
+    poses = clip([[(standing(100, 100), 0.9), (nearer, score)]])
+    scores = poses.keypoint_scores.copy()
+    scores[0, poses.keypoints[0, :, 1] > 150] = legs
+    poses = dataclasses.replace(poses, keypoint_scores=scores)
+    tracks = end_at_nearer(Tracks(poses, np.array([1, 2], np.int32), np.zeros(2, bool)))
+    # Whoever stands in front keeps their box.
+    np.testing.assert_array_equal(tracks.poses.bbox[1], nearer.astype(np.float32))
+    np.testing.assert_array_equal(tracks.poses.keypoints, poses.keypoints)
+    return tracks.poses.bbox[0]
+
+
+def test_the_box_of_who_is_half_hidden_ends_at_who_stands_in_front() -> None:
+    """Joints lie on the diagonal, the lowest that is seen at y 150: 6 % of the height is left below it."""
+    in_front = np.array([110, 140, 180, 260])
+    np.testing.assert_allclose(behind(in_front, 0.1), [100, 100, 150, 156])
+
+
+def test_the_box_of_who_is_seen_whole_stays() -> None:
+    """Legs that are seen, nobody nearer, somebody beside who hides nothing, a ghost in front: nothing is cut."""
+    whole = standing(100, 100)
+    in_front, further = np.array([110, 140, 180, 260]), np.array([110, 140, 180, 195])
+    np.testing.assert_array_equal(behind(in_front, 0.7), whole)
+    np.testing.assert_array_equal(behind(further, 0.1), whole)
+    np.testing.assert_array_equal(behind(in_front + np.array([60, 0, 60, 0]), 0.1), whole)
+    np.testing.assert_array_equal(behind(in_front, 0.1, score=0.1), whole)
+
+
+def test_head_and_shoulders_stay_and_boxes_without_joints_too() -> None:
+    """Somebody of whom nothing but the head looks out, and detections that have no joints at all."""
+    over_all = np.array([90, 90, 200, 260])
+    poses = clip([[(standing(100, 100), 0.9), (over_all, 0.9)]])
+    scores = poses.keypoint_scores.copy()
+    scores[0, 6:] = 0
+    # The six best joints of a person are not all weaker than their mean, so that some joint is always seen.
+    hidden = end_at_nearer(
+        Tracks(dataclasses.replace(poses, keypoint_scores=scores), np.array([1, 2], np.int32), np.zeros(2, bool))
+    )
+    assert hidden.poses.bbox[0, 3] == pytest.approx(100 + 100 * 5 / 16 + 6)
+    scores[0] = np.linspace(0.9, 0.0, 17) ** 8
+    hidden = end_at_nearer(
+        Tracks(dataclasses.replace(poses, keypoint_scores=scores), np.array([1, 2], np.int32), np.zeros(2, bool))
+    )
+    assert hidden.poses.bbox[0, 3] == 135
+    bare = clip([[(standing(100, 100), 0.9), (over_all, 0.9)]], joint_score=0.0)
+    kept = end_at_nearer(Tracks(bare, np.array([1, 2], np.int32), np.zeros(2, bool)))
+    np.testing.assert_array_equal(kept.poses.bbox, bare.bbox)
 
 
 def test_centres_and_corners_are_inverse() -> None:
@@ -128,6 +181,8 @@ def test_what_never_moves_and_never_scores_well_is_a_thing() -> None:
     assert drop_still(clip(still[:-4] + [[(standing(100, 100), 0.5)]] * 4), ids, 0.25).all()
     swaying = [[(standing(100 + rng.normal(0, 15), 100), 0.2)] for _ in range(30)]
     assert drop_still(clip(swaying), ids, 0.25).all()
+    # What is hardly seen at all is nobody, moving or not.
+    assert not drop_still(clip(swaying), ids, 0.51).any()
 
 
 def test_a_thing_among_people_goes_alone() -> None:
