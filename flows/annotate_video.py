@@ -35,6 +35,7 @@ from tasks.poses.models import ModelEntry
 from tasks.receipts import ClipSummary, overlay_is_current, settings_key, write_receipt
 from tasks.records import Involvement
 from tasks.settings import Settings
+from tasks.tracking.hidden import end_at_nearer
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ def _annotate(
         people = steps.select(clip, ranking, settings.selection)
         limits.check()
     with step("annotation"):
+        tracks = end_at_nearer(tracks)
         provenance = {
             "model": entry.name,
             "model_sha256": entry.sha256,

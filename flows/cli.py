@@ -145,7 +145,10 @@ def annotate(
     if mode == RunMode.ANALYZE:
         analyze(output_root, as_json=as_json, quiet=quiet)
         return
-    chosen = s.Settings(
+    # Of the data set two settings depend on each other; those of a settings file join them below, and are checked then.
+    new_settings = s.Settings.model_construct if settings_file else s.Settings
+    new_dataset = s.DatasetSettings.model_construct if settings_file else s.DatasetSettings
+    chosen = new_settings(
         poses=s.PoseSettings(
             model=found_again(model),
             config=config and found_again(config),
@@ -174,7 +177,7 @@ def annotate(
             camera_weights=CameraWeights.load(camera_weights) if camera_weights else None,
         ),
         overlay=s.OverlaySettings(save_overlayfile=save_overlayfile, overlay_regions=overlay_regions),
-        dataset=s.DatasetSettings(
+        dataset=new_dataset(
             classes=classes_of(classes),
             labels=labels and labels.absolute(),
             label_pattern=label_pattern,
@@ -287,7 +290,7 @@ def verify(
         from tasks.quarantine import clips_to_repair
 
         clips = [clip.frame_dir for clip in clips_to_repair(report, read_manifests(output_root))]
-        output.progress(f"{report.headline()}; {len(clips)} clips are annotated again")
+        output.progress(f"{report.headline()}; annotating {_clips(len(clips))} again")
         summary = _run_again(output_root, mode, None, num_workers, in_flight, quiet=quiet, clips=clips)
         # Accounted for from now on, yet not mended; the run has named them.
         failed = len(clips) - summary.count(Outcome.ANNOTATED)
@@ -463,12 +466,13 @@ def _tell_outcome(summary: DatasetSummary, output_root: Path, output: Output, pi
     waiting = waiting_corrections(output_root)
     wrong = [*summary.problems, *summary.mapping_lines, *(f"warning: {line}" for line in summary.warnings)]
     counts = ", ".join(f"{summary.count(outcome)} {outcome}" for outcome in Outcome)
-    lines = [f"{len(summary.results)} clips: {counts}; pose extraction run for {summary.extracted}."]
-    if not summary.extracted and summary.results:
+    lines = [f"{_clips(len(summary.results))}: {counts}; pose extraction run for {summary.extracted}."]
+    # Of a clip that failed nothing is known: the model may have run for it.
+    if not summary.extracted and summary.results and not summary.count(Outcome.FAILED):
         lines.append("No pose extraction was needed: nothing is done twice.")
     if waiting:
         lines.append(
-            f"{len(waiting)} clips have corrections that are not applied: fightpose apply-review {output_root}"
+            f"{_clips(len(waiting))} with corrections that are not applied: fightpose apply-review {output_root}"
         )
     lines.append(f"Mapping: {'verified' if summary.mapping_ok else 'NOT in order, see above'}")
     lines.append(f"Outputs: {output_root}")
@@ -477,6 +481,15 @@ def _tell_outcome(summary: DatasetSummary, output_root: Path, output: Output, pi
         lines.append(f"Picture: {picture}")
         value["picture"] = picture
     output.tell(value, lines, wrong)
+
+
+def _clips(count: int) -> str:
+    """Return a number of clips in words.
+
+    >>> _clips(1)
+    '1 clip'
+    """
+    return f"{count} clip{'' if count == 1 else 's'}"
 
 
 def main() -> None:

@@ -17,10 +17,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 
 from prefect import runtime
 from prefect.client.orchestration import get_client
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
@@ -33,6 +34,9 @@ LEASE_SECONDS = 60.0
 
 TRY_SECONDS = 3.0
 """How long to wait for one GPU before the next one is tried."""
+
+PATIENCE_SECONDS, AGAIN_SECONDS = 600.0, 5.0
+"""How long a server may answer requests for a lease with errors, and the pause between two requests."""
 
 CORES_PER_RUN = 2
 """Cores that one run keeps busy: one decodes and tracks, the others of a machine are shared by the models."""
@@ -93,17 +97,38 @@ def device_lease(device: str) -> Iterator[None]:
             yield
 
 
-def _lease(name: str, slots: int = 1, timeout_seconds: float | None = None) -> AbstractContextManager[None]:
-    """Return the lease of some slots of a limit, which is held while one is inside it."""
-    return concurrency(
-        name,
-        slots,
-        timeout_seconds=timeout_seconds,
-        lease_duration=LEASE_SECONDS,
-        strict=True,
-        # A server that is away for a moment costs the run nothing.
-        raise_on_lease_renewal_failure=False,
-    )
+@contextmanager
+def _lease(name: str, slots: int = 1, timeout_seconds: float | None = None) -> Iterator[None]:
+    """Hold some slots of a limit for the length of the block; a server that is away for a while costs the run nothing.
+
+    Raises
+    ------
+    TimeoutError
+        If the slots were not free in time.
+    ConcurrencySlotAcquisitionError
+        If the server answers with errors for `PATIENCE_SECONDS`.
+    """
+    until = time.monotonic() + PATIENCE_SECONDS
+    with ExitStack() as held:
+        while True:
+            try:
+                lease = concurrency(
+                    name,
+                    slots,
+                    timeout_seconds=timeout_seconds,
+                    lease_duration=LEASE_SECONDS,
+                    strict=True,
+                    raise_on_lease_renewal_failure=False,
+                )
+                held.enter_context(lease)
+                break
+            except ConcurrencySlotAcquisitionError as error:
+                # SQLite answers "database is locked", as HTTP 503, when many runs write at once.
+                if time.monotonic() >= until:
+                    raise
+                logger.warning("the Prefect server gave no lease of %s (%s); trying again", name, error)
+                time.sleep(AGAIN_SECONDS)
+        yield
 
 
 def core_limit() -> tuple[str, int]:

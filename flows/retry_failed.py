@@ -26,7 +26,7 @@ from tasks.labels import group_rule, label_clips
 from tasks.manifest import read_manifests
 from tasks.output_pairs import normal
 from tasks.outputs import Clip, find_clip
-from tasks.receipts import recorded_settings
+from tasks.receipts import recorded_settings, remove_receipt
 from tasks.run_lock import sole_run
 from tasks.settings import DatasetSettings, Settings
 from tasks.storage import require_writable
@@ -69,6 +69,9 @@ def retry_failed(
         group_rule(settings.dataset)
         jobs = failed_jobs(output_root, settings) if clips is None else named_jobs(clips, output_root, settings)
         logger.info("%d clips are to be annotated again", len(jobs))
+        for job in jobs if clips is not None else ():
+            # An overlay may have rotted without changing size or time: by its receipt it would be left as it is.
+            remove_receipt(job.clip, output_root)
         results = run_jobs(jobs, mode, num_workers, in_flight, total=len(jobs))
         summary = conclude(results, output_root, settings.dataset)
     return judged(summary, fail_on, fail_share)

@@ -89,6 +89,8 @@ class ReviewDesk:
             self._wake.set()
         rows, verdicts = self._rows, self._log.verdicts()
         found = find_clips(rows.values(), verdicts, query)
+        for shown in found["clips"]:
+            shown["video"] = _version(self._clips[shown["id"]].overlay_path)
         return found | {
             "root": printable(self.output_root.name),
             "who": self._who,

@@ -228,7 +228,8 @@ class _Api:
     async def thumbnail(self, request: Request) -> Response:
         """Send a thumbnail."""
         path = await run_in_threadpool(self._desk.thumbnail, request.path_params["key"])
-        return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=60"})
+        # The gallery names the overlay's time of change in the address, so that a new one is asked for at once.
+        return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
     @_answered
     async def video(self, request: Request) -> Response:

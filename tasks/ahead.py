@@ -14,6 +14,9 @@ T = TypeVar("T")
 POLL_S = 0.1
 """How often a thread that waits for room looks whether anybody still wants its items."""
 
+_unwanted: contextvars.ContextVar[threading.Event] = contextvars.ContextVar("unwanted")
+"""Set for the length of the thread: whether the user of its items is gone."""
+
 
 @contextmanager
 def ahead(items: Iterable[T], most: int) -> Iterator[Iterator[T]]:
@@ -38,6 +41,12 @@ def ahead(items: Iterable[T], most: int) -> Iterator[Iterator[T]]:
         lane.stop()
 
 
+def still_wanted() -> bool:
+    """Tell code that makes items and waits long for something whether anybody waits for the items."""
+    event = _unwanted.get(None)
+    return event is None or not event.is_set()
+
+
 class _Lane(Generic[T]):
     """The queue between a thread and the user of its items."""
 
@@ -52,6 +61,7 @@ class _Lane(Generic[T]):
     def _walk(self) -> None:
         """Put item after item into the queue, and the end mark last; runs in the thread."""
         error: BaseException | None = None
+        _unwanted.set(self._unwanted)
         try:
             for item in self._items:
                 if not self._put((item,)):

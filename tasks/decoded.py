@@ -94,7 +94,13 @@ class DecodedVideos:
 
     def save(self) -> None:
         """Remember what was found, for the next check; a folder that cannot be written is checked anew each time."""
-        found = self._known | self._found
+        # Of what was not looked at this time, an overlay that is gone is forgotten; content may come again.
+        kept = {
+            name: entry
+            for name, entry in self._known.items()
+            if name in self._found or name.startswith("sha256:") or (self._root / name).exists()
+        }
+        found = kept | self._found
         if found == self._known:
             return
         try:

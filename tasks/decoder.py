@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -30,6 +31,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tasks.ahead import still_wanted
 from tasks.errors import ClipError, FailureReason
 from tasks.limits import MB, ClipLimits
 from tasks.records import VideoInfo
@@ -40,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 SILENCE_SECONDS = 120.0
 """A helper that sends nothing for this long hangs. A frame takes milliseconds, a slow network disk seconds."""
+
+LOOK_SECONDS = 0.2
+"""How often whoever waits for a helper looks whether the frames are still wanted: Ctrl-C ends other threads only."""
 
 BUFFER_BYTES, MIN_SLOTS, MAX_SLOTS = 32 << 20, 4, 64
 """How far the helper may be ahead: by so many bytes, but by so many frames at least and at most."""
@@ -201,14 +206,12 @@ class Decoder:
             What the helper ran into.
         EOFError
             If it is dead.
-        _SilentError
-            If it has said nothing for too long.
+        _SilentError, _UnwantedError
+            If it has said nothing for too long, or nobody wants to hear it any more.
         """
         while True:
             limits.check()
-            if not self._connection.poll(min(SILENCE_SECONDS, limits.seconds_left)):
-                limits.check()
-                raise _SilentError
+            self._wait(limits)
             message = json.loads(self._connection.recv_bytes(MAX_MESSAGE_BYTES))
             if "log" not in message:
                 break
@@ -223,6 +226,16 @@ class Decoder:
         if "os_error" in message:
             raise OSError(*message["os_error"])
         return dict(message)
+
+    def _wait(self, limits: ClipLimits) -> None:
+        """Wait until there is a message; see `receive` for what is raised."""
+        silent_at = time.monotonic() + SILENCE_SECONDS
+        while not self._connection.poll(max(0.0, min(LOOK_SECONDS, silent_at - time.monotonic(), limits.seconds_left))):
+            limits.check()
+            if not still_wanted():
+                raise _UnwantedError
+            if time.monotonic() >= silent_at:
+                raise _SilentError
 
     def close(self) -> int:
         """End the helper, and return its exit code (negative: the signal that it died of); again does nothing."""
@@ -245,6 +258,10 @@ class Decoder:
 
 class _SilentError(Exception):
     """A helper has said nothing for `SILENCE_SECONDS`."""
+
+
+class _UnwantedError(Exception):
+    """Nobody waits for the frames any more; it ends the thread that asked for them and reaches nobody."""
 
 
 def _died(path: Path, code: int) -> Exception:

@@ -15,7 +15,7 @@ import json
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -89,9 +89,20 @@ def resolve_failures(output_root: Path, frame_dirs: Iterable[str]) -> list[str]:
     return resolved
 
 
+def keep_failure(output_root: Path, failure: Failure) -> None:
+    """Record that a failure stands though the clip's annotation was rewritten, from corrections, by now.
+
+    The annotation is still that of a run before the one that failed. The text log has the failure already.
+    """
+    now = _annotation_time(output_root, failure.frame_dir)
+    if now != failure.annotation:
+        _append(output_root / JSON_LOG, _json_line(asdict(replace(failure, annotation=now))))
+
+
 def read_failures(output_root: Path) -> list[Failure]:
     """Return every failure in the order in which they were logged, those taken back later included.
 
+    One that was kept (`keep_failure`) is there once more.
     Lines that are no failure (a write cut off by a full disk) are passed over; without a log there are none.
     """
     return [entry for entry in _read(output_root) if isinstance(entry, Failure)]

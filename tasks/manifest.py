@@ -8,7 +8,6 @@ A run over part of a root adds to the list.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,7 +16,7 @@ from typing import Any
 from tasks.errors import FightposeError
 from tasks.failures import current_failures
 from tasks.outputs import Clip, clip_record, root_name
-from tasks.storage import atomic_path
+from tasks.storage import atomic_path, file_system_time
 
 MANIFEST_NAME = "fightpose_inputs.json"
 
@@ -35,7 +34,7 @@ class Request:
     key
         Of model and settings (`tasks.receipts.settings_key`); empty where it is not known.
     time
-        When, seconds since 1970.
+        When, seconds since 1970 (`tasks.storage.file_system_time`).
     """
 
     stem: str
@@ -71,7 +70,7 @@ def write_manifest(output_root: Path, root: Path, clips: Sequence[Clip], key: st
         replace each other.
     """
     path = output_root / root_name(root) / MANIFEST_NAME
-    now = time.time()
+    now = file_system_time(path.parent)
     requests = {clip.relative: Request(clip.stem, key, now) for clip in clips}
     if path.exists():
         earlier_root, earlier = _parse(path)

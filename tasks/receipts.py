@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from tasks.outputs import Clip
 from tasks.poses.extract import CODE_VERSION as POSES_VERSION
 from tasks.records import VideoInfo
 from tasks.settings import PoseSettings, Settings
-from tasks.storage import key_of, write_json
+from tasks.storage import file_system_time, key_of, write_json
 from tasks.usage import Usage
 
 logger = logging.getLogger(__name__)
@@ -90,7 +89,8 @@ def write_receipt(clip: Clip, output_root: Path, sha256: str, key: str, overlay:
         {
             "input": {**_stat(clip.path), "sha256": sha256},
             "key": key,
-            "time": time.time(),
+            # The file system's time, like that of the run's request: clocks of machines are not compared.
+            "time": file_system_time(_receipt_path(clip, output_root).parent),
             "label": clip.label,
             "annotation": _stat(clip.annotation_path),
             "overlay": _stat(clip.overlay_path) if overlay else None,
@@ -119,7 +119,7 @@ def finished(clip: Clip, output_root: Path, key: str) -> ClipSummary | None:
 
 @dataclass(frozen=True, slots=True)
 class Making:
-    """Under what key the outputs of a clip were made, and when, seconds since 1970."""
+    """Under what key the outputs of a clip were made, and when: seconds since 1970, as the file system has it."""
 
     key: str
     time: float
@@ -186,6 +186,11 @@ def record_overlay(clip: Clip, output_root: Path, shows: str | None) -> None:
     """
     receipt = _read(_receipt_path(clip, output_root)) or {}
     write_json(_receipt_path(clip, output_root), receipt | {"overlay": _stat(clip.overlay_path), "shows": shows})
+
+
+def remove_receipt(clip: Clip, output_root: Path) -> None:
+    """Record that nothing made of a clip counts any more but its poses: its next run makes all of it anew."""
+    _receipt_path(clip, output_root).unlink(missing_ok=True)
 
 
 def record_settings(output_root: Path, settings: Settings) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from tasks.annotation import Annotation, AnnotationError, merge_dataset, read_annotation, read_split, write_annotation
 from tasks.errors import FightposeError
+from tasks.failures import current_failures, keep_failure
 from tasks.labels import group_rule
 from tasks.manifest import clips_to_merge, read_manifests
 from tasks.mapping import DATASET_NAME
@@ -137,6 +138,7 @@ def apply_review(output_root: Path) -> ReviewReport:
     with one_at_a_time(output_root):
         standing = standing_changes(read_review(output_root))
         clips = clips_under_review(output_root, standing.keys())
+        failed = {failure.frame_dir: failure for failure in current_failures(output_root)}
         for clip in clips:
             changes = [entry.change for entry in standing.get(clip.frame_dir, [])]
             try:
@@ -148,6 +150,8 @@ def apply_review(output_root: Path) -> ReviewReport:
                     f"cannot write {clip.annotation_path}: {error.strerror or error}; "
                     "free disk space or fix its permissions, and apply again"
                 ) from error
+            if clip.frame_dir in failed:
+                keep_failure(output_root, failed[clip.frame_dir])
         known = {clip.frame_dir for clip in clips}
         report.problems += [(name, "there is no such clip here") for name in sorted(standing.keys() - known)]
         dataset = output_root / DATASET_NAME

@@ -37,6 +37,7 @@ from tasks.review_folder import (
 from tasks.review_log import Role, read_review, standing_changes
 from tasks.settings import OverlaySettings, Settings
 from tasks.tracking import track_people
+from tasks.tracking.hidden import end_at_nearer
 
 logger = logging.getLogger(__name__)
 
@@ -212,7 +213,7 @@ def _others(
     except ValueError as error:
         logger.warning("%s; the overlay shows the annotated people only", error)
         return None
-    tracks = track_people(poses, settings.tracking)
+    tracks = end_at_nearer(track_people(poses, settings.tracking))
     automatic = only_annotation(automatic_path(clip, output_root)) if is_reviewed(annotation) else annotation
     if not _same_people(tracks, automatic):
         logger.warning("%s: is tracked otherwise by now; its overlay shows the annotated people only", clip.relative)

@@ -14,7 +14,6 @@ Source of the instruction set: PEP 307, PEP 3154 and the tables of the standard 
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 import pickletools
@@ -78,14 +77,6 @@ def safe_load(path: Path) -> Any:
         raise AnnotationError(
             f"{path}: {error}; annotate the clip again or take the file from a trusted source"
         ) from error
-
-
-def safe_loads(data: bytes) -> Any:
-    """Read a pickle from memory; see `safe_load`."""
-    try:
-        return _load(io.BytesIO(data), len(data))
-    except RefusedError as error:
-        raise AnnotationError(f"pickle: {error}") from error
 
 
 class _Bounded:

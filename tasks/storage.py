@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -71,6 +72,18 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically, with non-ASCII names readable."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def file_system_time(folder: Path) -> float:
+    """Return the time, seconds since 1970, that the file system of a folder gives to what is written now.
+
+    On shared storage it is the server's and the same for all machines, whose own clocks may differ.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as stream:
+        stream.write(b".")
+        stream.flush()
+        return os.fstat(stream.fileno()).st_mtime
 
 
 def file_sha256(path: Path) -> str:

@@ -126,7 +126,7 @@ function card(clip, open) {
 function picture(clip) {
   const frame = el("span", { class: "thumb" });
   if (clip.status === "annotated") {
-    const image = el("img", { src: `/thumbnails/${clip.id}`, alt: "", loading: "lazy", decoding: "async" });
+    const image = el("img", { src: `/thumbnails/${clip.id}?v=${clip.video}`, alt: "", loading: "lazy", decoding: "async" });
     image.addEventListener("error", () => image.replaceWith(el("span", { class: "words" }, "no overlay")));
     frame.append(image);
   } else {

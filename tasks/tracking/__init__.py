@@ -1,8 +1,9 @@
 """Tracking: `Poses` in, `Tracks` out.
 
 Detections are followed through the clip by box and pose (`forward`), then the tracks are repaired with the whole clip
-in view (`repair`), their boxes are cut where somebody stands in front (`hidden`), and smoothed (`smooth`). The trackers
-of the package `trackers` (`published`) can take the place of all that.
+in view (`repair`), and their boxes are smoothed (`smooth`). The trackers of the package `trackers` (`published`) can
+take the place of all that. Who shows or stores boxes cuts them first where somebody stands in front (`hidden`); the
+ranking goes by whole bodies.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from tasks.settings import Tracker, TrackingSettings
 from tasks.similarity import box_area
 from tasks.tracking.duplicates import find_doubles
 from tasks.tracking.forward import Follower
-from tasks.tracking.hidden import end_at_nearer
 from tasks.tracking.published import follow_published
 from tasks.tracking.repair import drop_ghosts, drop_parts, drop_still, fill_gaps, link_fragments, merge_doubles
 from tasks.tracking.smooth import smooth_boxes
@@ -43,9 +43,9 @@ def track_people(poses: Poses, settings: TrackingSettings) -> Tracks:
     Returns
     -------
     The people seen in at least `track_min_hits` frames, sorted by frame, then by track ID; IDs count from 1 in the
-    order of first appearance. Our own tracker also fills short gaps (`Tracks.filled`), cuts boxes where somebody stands
-    in front, smooths them over time and leaves out limbs, things, and tracks with fewer than 3 x `track_min_hits`
-    detections (in shorter clips: one in every frame) of at least `track_high_thresh`; the others have their own rules.
+    order of first appearance. Our own tracker also fills short gaps (`Tracks.filled`), smooths the boxes over time and
+    leaves out limbs, things, and tracks with fewer than 3 x `track_min_hits` detections (in shorter clips: one in every
+    frame) of at least `track_high_thresh`; the others have their own rules.
 
     Raises
     ------
@@ -66,8 +66,7 @@ def track_people(poses: Poses, settings: TrackingSettings) -> Tracks:
         strong = min(STRONG_PER_HIT * settings.track_min_hits, poses.frame_count)
         track_id = drop_ghosts(poses, track_id, high, strong)
         track_id = drop_still(poses, drop_parts(poses, track_id), settings.track_still_thresh or 0)
-        tracks = fill_gaps(poses, _without_short(track_id, settings.track_min_hits))
-        tracks = smooth_boxes(end_at_nearer(tracks))
+        tracks = smooth_boxes(fill_gaps(poses, _without_short(track_id, settings.track_min_hits)))
     else:
         track_id = follow_published(poses, settings.tracker, settings.track_max_disappeared)
         track_id = _without_short(track_id, settings.track_min_hits)

@@ -3,6 +3,9 @@
 A pose model guesses the joints of a whole body and draws its box around them, also where half of the body is hidden
 behind somebody else. A joint is taken as hidden if it is seen far less surely than the person's best joints and lies
 within the box of somebody who stands nearer to the camera, which is whose feet are lower in the picture.
+
+The boxes are for annotation and overlay. How large a body is and how fast it moves for its size does not depend on who
+stands in front, so that the ranking takes the whole ones.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import numpy as np
 from tasks.records import NUM_KEYPOINTS, BoolArray, Poses, Tracks
 from tasks.similarity import overlap
 from tasks.tracking.duplicates import pairs_within_frames
+from tasks.tracking.smooth import mean_nearby
 
 WEAK = 0.6
 """Hidden joints score less than this share of the mean of the person's `BEST` best joints."""
@@ -36,16 +40,17 @@ LEAST = 0.35
 def end_at_nearer(tracks: Tracks) -> Tracks:
     """Return the tracks with boxes that end below the lowest joint that nobody hides; all else stays as it is.
 
-    Boxes are cut at their lower side alone: cameras look down, so that who stands nearer hides legs. People without
-    joints keep their boxes.
+    Boxes are cut at their lower side alone: cameras look down, so that who stands nearer hides legs. How much is cut
+    changes as slowly as boxes do (`smooth`). People without joints keep their boxes.
     """
     poses = tracks.poses
     heights = np.where(_hidden(poses), -np.inf, poses.keypoints[..., 1]).max(axis=1)
     top, bottom = poses.bbox[:, 1], poses.bbox[:, 3]
     height = bottom - top
     end = np.clip(heights + MARGIN * height, top + LEAST * height, bottom)
+    cut = np.where(heights < poses.keypoints[..., 1].max(axis=1), bottom - end, 0)
     bbox = poses.bbox.copy()
-    bbox[:, 3] = np.where(heights < poses.keypoints[..., 1].max(axis=1), end, bottom)
+    bbox[:, 3] -= mean_nearby(tracks, cut[:, None])[:, 0]
     return Tracks(dataclasses.replace(poses, bbox=bbox), tracks.track_id, tracks.filled)
 
 

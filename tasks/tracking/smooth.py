@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from tasks.records import IntArray, Tracks
+from tasks.records import FloatArray, IntArray, Tracks
 from tasks.tracking.kalman import to_centre, to_corners
 
 SPREAD_S = 0.1
@@ -32,30 +32,41 @@ def smooth_boxes(tracks: Tracks) -> Tracks:
     ends of the track too; sizes are means, which never turn a box inside out. Frames, scores and joints stay as they
     are; where a track has no other row within reach, so does the box.
     """
+    line, mean = _nearby(tracks, to_centre(tracks.poses.bbox))
+    bbox = to_corners(np.concatenate([line[:, :2], mean[:, 2:]], axis=1).astype(np.float32))
+    return Tracks(dataclasses.replace(tracks.poses, bbox=bbox), tracks.track_id, tracks.filled)
+
+
+def mean_nearby(tracks: Tracks, values: FloatArray) -> npt.NDArray[np.float64]:
+    """Return the mean of values (N, K) over the rows of the same track nearby in time, weighted as boxes are."""
+    return _nearby(tracks, values)[1]
+
+
+def _nearby(tracks: Tracks, values: FloatArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return for each row what a line through the values (N, K) nearby says, and their mean, both (N, K)."""
     poses = tracks.poses
     if not len(poses):
-        return tracks
+        return np.zeros(values.shape), np.zeros(values.shape)
     spread = SPREAD_S * poses.fps
     reach = max(1, round(2 * spread))
     order = np.lexsort((poses.frame_index, tracks.track_id))
     at = _axis(poses.frame_index[order], tracks.track_id[order], reach)
     weight = np.zeros((at[-1] + reach + 1, 1))
     weight[at, 0] = np.maximum(poses.score[order], LEAST_SCORE)
-    moment = np.zeros((len(weight), 4))
-    moment[at] = weight[at] * to_centre(poses.bbox[order])
-    # Sums of weight x shift^k, and of weight x box x shift^k.
+    moment = np.zeros((len(weight), values.shape[1]))
+    moment[at] = weight[at] * values[order]
+    # Sums of weight x shift^k, and of weight x value x shift^k.
     w0, w1, w2 = np.zeros((3, len(order), 1))
-    b0, b1 = np.zeros((2, len(order), 4))
+    b0, b1 = np.zeros((2, *values.shape))
     for shift in range(-reach, reach + 1):
         share = np.exp(-0.5 * (shift / spread) ** 2)
         w, b = share * weight[at + shift], share * moment[at + shift]
         w0, w1, w2 = w0 + w, w1 + w * shift, w2 + w * shift**2
         b0, b1 = b0 + b, b1 + b * shift
     w2 = w2 + PRIOR * w0
-    line, mean = (w2 * b0 - w1 * b1) / (w2 * w0 - w1**2), b0 / w0
-    bbox = np.empty_like(poses.bbox)
-    bbox[order] = to_corners(np.concatenate([line[:, :2], mean[:, 2:]], axis=1).astype(np.float32))
-    return Tracks(dataclasses.replace(poses, bbox=bbox), tracks.track_id, tracks.filled)
+    line, mean = np.empty((2, *values.shape))
+    line[order], mean[order] = (w2 * b0 - w1 * b1) / (w2 * w0 - w1**2), b0 / w0
+    return line, mean
 
 
 def _axis(frame: IntArray, track_id: IntArray, reach: int) -> npt.NDArray[np.int64]:

@@ -4,7 +4,8 @@
 
 Each clip is annotated twice into fresh folders, once by the steps as plain functions and once as an `annotate-video`
 subflow, in alternating order, so that a machine whose speed drifts slows both alike. The start of the server is
-measured apart: it is paid once per run.
+measured apart: it is paid once per run. What the flow adds is told in seconds of processors as well, the server's
+included, which other programs of the machine disturb less than the clock.
 
 With `--pool` each clip is besides a run on the pool of the server that PREFECT_API_URL names (`fightpose up`), one
 after the other: from the moment at which a worker takes it to its end, the start of its process and the loading of the
@@ -23,7 +24,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
+
 from flows.server import prefect_api, prepare_environment
+from tasks.decoder import helper_processes
 
 
 def _plain(output_root: Path) -> Callable[[Any], None]:
@@ -50,6 +54,14 @@ def _plain(output_root: Path) -> Callable[[Any], None]:
     return run
 
 
+def _server_work() -> float:
+    """Return the seconds of processors that the temporary server, this process's child, has taken so far."""
+    # Helpers that decode work for both ways, and are left out of both.
+    helpers = helper_processes()
+    children = [child for child in psutil.Process().children(recursive=True) if child.pid not in helpers]
+    return sum(sum(child.cpu_times()[:2]) for child in children)
+
+
 def measure(folder: Path, count: int) -> dict[str, float]:
     """Annotate the first clips of a folder both ways and return seconds and shares."""
     from prefect import flow
@@ -68,7 +80,7 @@ def measure(folder: Path, count: int) -> dict[str, float]:
             for way, root in roots.items()
         }
         ways: dict[str, Callable[[Any], Any]] = {"plain": _plain(roots["plain"]), "flow": run_clip}
-        seconds = dict.fromkeys(ways, 0.0)
+        seconds, work = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0.0)
 
         @flow(name="orchestration-benchmark")
         def both() -> None:
@@ -76,12 +88,16 @@ def measure(folder: Path, count: int) -> dict[str, float]:
             # The first clip compiles the model and opens the connections: not counted.
             for way in ways:
                 ways[way](jobs[way][0])
+            # The server works for the flow alone, if a little later.
+            work["flow"] -= _server_work()
             for index in range(1, len(jobs["plain"])):
                 order = list(ways) if index % 2 else list(ways)[::-1]
                 for way in order:
-                    start = time.perf_counter()
+                    start, used = time.perf_counter(), time.process_time()
                     ways[way](jobs[way][index])
                     seconds[way] += time.perf_counter() - start
+                    work[way] += time.process_time() - used
+            work["flow"] += _server_work()
 
         both()
     clips = len(jobs["plain"]) - 1
@@ -91,6 +107,9 @@ def measure(folder: Path, count: int) -> dict[str, float]:
         "plain_s": seconds["plain"],
         "flow_s": seconds["flow"],
         "added_s_per_clip": added / clips,
+        "plain_cpu_s": work["plain"],
+        "flow_cpu_s": work["flow"],
+        "added_cpu_s_per_clip": (work["flow"] - work["plain"]) / clips,
         "share_of_run": added / seconds["flow"],
     }
 

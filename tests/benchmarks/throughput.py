@@ -141,6 +141,7 @@ def annotate(job: Job, overlay: bool = False) -> Run:
     from tasks.region_weights import learn_region_weights
     from tasks.regions import score_regions
     from tasks.tracking import track_people
+    from tasks.tracking.hidden import end_at_nearer
     from tasks.video import decode_frames, probe_video
 
     settings = job.settings
@@ -156,6 +157,7 @@ def annotate(job: Job, overlay: bool = False) -> Run:
         weights = learn_region_weights(tracks, regions, settings.scoring)
         # Everyone is kept: which tracks are long enough is no matter of speed.
         ranking = rank_involvement(tracks, regions, weights, settings.scoring)
+        tracks = end_at_nearer(tracks)
         # What random weights see may be nothing that can be tracked: then there is no annotation, which costs little.
         if len(tracks.ids):
             write_annotation(clip.annotation_path, [build_annotation(clip, tracks, ranking, settings, {})])

@@ -93,6 +93,24 @@ def test_doctor_tells_failed_checks_only_if_quiet(tmp_path, monkeypatch):
     assert [check["ok"] for check in json.loads(run("doctor", "--json", expect=1))] == [True, False]
 
 
+def test_no_extraction_was_needed_only_if_every_clip_was_done(tmp_path, monkeypatch):
+    """Of a clip that failed nothing of the kind is known."""
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"clip")
+    found = ClipSummary(20, 2, [], {}, extracted=False)
+    error = ClipError(FailureReason.NO_TRACKS, path, "nobody")
+    results = [
+        ClipResult("b.mp4", Outcome.FAILED, 1.0, error=error),
+        ClipResult("a.mp4", Outcome.UNCHANGED, 1.0, found),
+    ]
+    monkeypatch.setattr(cli, "_run_dataset", lambda *arguments: DatasetSummary(results))
+    told = run("annotate", path, "--output-root", tmp_path, expect=1)
+    assert told.startswith("2 clips: 0 annotated, 1 unchanged, 1 failed; pose extraction run for 0.\nMapping")
+    del results[0]
+    told = run("annotate", path, "--output-root", tmp_path)
+    assert told.startswith("1 clip: 0 annotated, 1 unchanged, 0 failed; pose extraction run for 0.\nNo pose extraction")
+
+
 def test_a_run_is_told_clip_by_clip_in_json(tmp_path, monkeypatch):
     """With reasons of failures, and figures of the rest."""
     path = tmp_path / "a.mp4"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
 from flows import gpu
 from tasks.errors import FightposeError
@@ -139,3 +140,38 @@ def test_cores_are_leased_on_machines_without_gpus(in_a_deployment, monkeypatch)
     with gpu.device_lease("cpu"):
         assert active() == gpu.CORES_PER_RUN
     assert active() == 0
+
+
+@pytest.mark.prefect
+def test_a_server_that_is_too_busy_for_a_moment_costs_no_clip(in_a_deployment, monkeypatch, caplog):
+    """Under many runs SQLite is locked at times: the request for a lease is made again, not taken for a failure."""
+    answers = iter([ConcurrencySlotAcquisitionError("503 Service Unavailable"), None])
+    ask = gpu.concurrency
+
+    def busy_once(*arguments, **options):
+        """Refuse the first request."""
+        if error := next(answers):
+            raise error
+        return ask(*arguments, **options)
+
+    monkeypatch.setattr(gpu, "core_limit", lambda: ("fightpose-cores-busy", 4))
+    monkeypatch.setattr(gpu, "AGAIN_SECONDS", 0)
+    monkeypatch.setattr(gpu, "concurrency", busy_once)
+    with gpu.device_lease("cpu"):
+        assert next(answers, "all asked") == "all asked"
+    assert "503 Service Unavailable); trying again" in caplog.text
+
+
+@pytest.mark.prefect
+def test_a_server_that_stays_too_busy_is_an_error(in_a_deployment, monkeypatch):
+    """In the end the run fails, and what the server said is what is recorded."""
+
+    def busy(*arguments, **options):
+        """Refuse every request."""
+        raise ConcurrencySlotAcquisitionError("503 Service Unavailable")
+
+    monkeypatch.setattr(gpu, "core_limit", lambda: ("fightpose-cores-busy", 4))
+    monkeypatch.setattr(gpu, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(gpu, "concurrency", busy)
+    with pytest.raises(ConcurrencySlotAcquisitionError, match="503"), gpu.device_lease("cpu"):
+        pass

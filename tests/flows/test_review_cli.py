@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from flows import cli
 from flows.cli_output import Output
 from flows.options import with_settings_file
+from flows.results import DatasetSummary
 from flows.review_serve import serve
 from tasks.errors import FightposeError
 from tasks.review_log import DropPerson, Role, SetOrder, SetRole, append_change
@@ -75,6 +76,23 @@ def test_typed_options_win_over_the_settings_file(tmp_path):
     assert (found[0].selection.max_persons, found[0].selection.min_track_length) == (2, 5)
     assert found[0].scoring.window_seconds == 2.0
     assert "--settings" in run("annotate", "--help")
+
+
+def test_classes_of_a_typed_pattern_may_stand_in_the_settings_file(tmp_path, monkeypatch):
+    """The two are checked together, and refused together."""
+    file, path = tmp_path / "settings.toml", tmp_path / "a.mp4"
+    path.write_bytes(b"clip")
+    found: list[Settings] = []
+    monkeypatch.setattr(
+        cli, "_run_dataset", lambda _, root, settings, *rest: found.append(settings) or DatasetSummary()
+    )
+    typed = ("annotate", path, "--output-root", tmp_path, "--label-pattern", "cam(.)", "--settings", file, "--quiet")
+    file.write_text("[dataset.classes]\nx = 1\n")
+    run(*typed)
+    assert (found[0].dataset.label_pattern, found[0].dataset.classes) == ("cam(.)", {"x": 1})
+    file.write_text("[tracking]\ntrack_min_hits = 2\n")
+    result = CliRunner().invoke(cli.app, [str(part) for part in typed])
+    assert "label_pattern needs classes" in str(result.exception)
 
 
 def test_review_serves_until_it_is_stopped(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from flows.review_desk import ReviewDesk
-from flows.review_server import address, create_app
+from flows.review_server import STATIC, address, create_app
 from tasks.annotation import read_annotation
 from tasks.errors import FailureReason, FightposeError
 from tasks.failures import log_failure
@@ -147,6 +147,23 @@ def test_thumbnails_are_made_once(client, outputs):
     assert client.get(path).content[:2] == b"\xff\xd8"
     outputs.clips[3].overlay_path.unlink()
     assert client.get(f"/thumbnails/{key_of(outputs, 3)}").status_code == 404
+
+
+def test_the_gallery_asks_for_the_picture_of_a_new_overlay_at_once(client, outputs):
+    """Browsers keep pictures for a while; the overlay's version is part of the address."""
+
+    def versions() -> list[str]:
+        """Return the version of each clip's overlay."""
+        shown = {clip["id"]: clip["video"] for clip in client.get("/api/clips").json()["clips"]}
+        return [shown[key_of(outputs, number)] for number in range(4)]
+
+    before = versions()
+    outputs.clips[3].overlay_path.unlink()
+    write_video(outputs.clips[1].overlay_path, plain_frames(10, 128, 96))
+    after = versions()
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, True, False]
+    assert after[3] == ""
+    assert "?v=${clip.video}" in (STATIC / "gallery.js").read_text(encoding="utf-8")
 
 
 def test_the_gallery_is_filtered_and_sorted(client, outputs):

@@ -70,7 +70,7 @@ def test_the_command_tells_moves_mends_and_ends_with_zero(damaged, out, stand_in
     mended = runner.invoke(cli.app, ["verify", str(out), "--quarantine", "--fix"])
     assert mended.exit_code == 0, mended.output
     assert mended.output.count("moved ") == 3
-    assert "4 clips are annotated again" in mended.output
+    assert "annotating 4 clips again" in mended.output
     assert mended.output.endswith("4 inputs: 4 with annotation and overlay, 0 recorded failures, 0 findings\n")
     assert stand_in.frames == FRAMES
     again = runner.invoke(cli.app, ["verify", str(out), "--fix", "--deep", "--json"])
@@ -105,6 +105,18 @@ def test_outputs_made_before_the_settings_changed_are_found_and_mended(tmp_path,
     assert verify_mapping_flow(out, fix=True).ok
     assert recorded_settings(out) == other
     assert stand_in.frames == 16 + 17
+
+
+def test_an_overlay_that_rotted_unseen_is_drawn_anew(damaged, out, stand_in):
+    """Its size and time are as the receipt has them; nothing is moved away."""
+    assert verify_mapping_flow(out, quarantine=True, fix=True).ok
+    overlay = next(out.rglob("spoilt*overlay.avi"))
+    status = overlay.stat()
+    overlay.write_bytes(bytes(status.st_size))
+    os.utime(overlay, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert [finding.kind for finding in verify_mapping(out, deep=True).findings] == [FindingKind.UNREADABLE_OVERLAY]
+    assert verify_mapping_flow(out, deep=True, fix=True).ok
+    assert stand_in.frames == FRAMES
 
 
 def test_a_clip_whose_input_is_newer_is_mended(damaged, tmp_path, out, stand_in):

@@ -57,6 +57,21 @@ def test_a_damaged_memory_counts_for_nothing(tmp_path, text):
     assert json.loads(stored.read_text()) == {"a.mp4": [status.st_size, status.st_mtime_ns, 5, 25.0]}
 
 
+def test_overlays_that_are_gone_are_forgotten(tmp_path):
+    """Of what was not looked at, what is still there is remembered, and so is content, which may come again."""
+    videos = DecodedVideos(tmp_path)
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        videos.overlay(write_video(tmp_path / name, plain_frames(5)))
+    videos.input(tmp_path / "a.mp4")
+    content = f"sha256:{file_sha256(tmp_path / 'a.mp4')}"
+    videos.save()
+    (tmp_path / "a.mp4").unlink()
+    again = DecodedVideos(tmp_path)
+    again.overlay(tmp_path / "b.mp4")
+    again.save()
+    assert json.loads((tmp_path / ".fightpose/decoded.json").read_text()).keys() == {"b.mp4", "c.mp4", content}
+
+
 def test_a_folder_that_cannot_be_written_is_checked_all_the_same(tmp_path, caplog):
     """A warning says what it costs."""
     path = write_video(tmp_path / "a.mp4", plain_frames(5))

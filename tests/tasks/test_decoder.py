@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from tasks import decoder
+from tasks.ahead import ahead
 from tasks.decoder import decode_guarded, probe_guarded
 from tasks.errors import ClipError, FailureReason
 from tasks.limits import ClipLimits
@@ -141,6 +142,26 @@ def test_a_decoder_that_hangs_is_ended(clip, monkeypatch):
     start = time.monotonic()
     with pytest.raises(ClipError, match="the decoder hangs on it"):
         list(decode_guarded(video, limits(clip)))
+    assert time.monotonic() - start < 10
+    assert not helper.is_running()
+
+
+def test_whoever_stops_does_not_wait_for_a_decoder_that_hangs(clip):
+    """Ctrl-C ends the main thread's wait; the thread that decodes ahead of it has to notice, and the helper ends."""
+    video = probe_guarded(limits(clip))
+    helper = idle_helper()
+    frames = decode_guarded(video, limits(clip))
+
+    def stop() -> None:
+        """Take a frame, have the helper hang, and be interrupted while the others are waited for."""
+        with ahead(frames, 1) as items:
+            next(items)
+            helper.suspend()
+            raise KeyboardInterrupt
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        stop()
     assert time.monotonic() - start < 10
     assert not helper.is_running()
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import time
 import unicodedata
 from pathlib import Path
 
@@ -176,6 +177,18 @@ def test_outputs_of_other_settings_are_stale_until_they_are_made_again(tmp_path)
     write_receipt(again, tmp_path / "out", "hash", "a third key", True, SUMMARY)
     assert kinds(tmp_path) == [(FindingKind.STALE, "set/Fight/a")]
     assert "other settings" in verify_mapping(tmp_path / "out").lines()[0]
+
+
+@pytest.mark.parametrize("skew", [-3600, 3600])
+def test_what_is_stale_does_not_depend_on_the_clocks_of_machines(tmp_path, monkeypatch, skew):
+    """The machine of the run over the folder may be an hour off against that of a worker."""
+    clips = run(tmp_path)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + skew)
+    write_manifest(tmp_path / "out", tmp_path / "set", list(clips.values())[:2], "other key")
+    monkeypatch.setattr(time, "time", lambda: now - skew)
+    write_receipt(clips["Fight/b.avi"], tmp_path / "out", "hash", "a third key", True, SUMMARY)
+    assert kinds(tmp_path) == [(FindingKind.STALE, "set/Fight/a")]
 
 
 def test_lists_and_receipts_without_settings_make_nothing_stale(tmp_path):

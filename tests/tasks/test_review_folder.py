@@ -10,7 +10,7 @@ import pytest
 
 from tasks.annotation import read_annotation, read_split
 from tasks.errors import FailureReason, FightposeError
-from tasks.failures import log_failure
+from tasks.failures import current_failures, log_failure
 from tasks.mapping import verify_mapping
 from tasks.receipts import finished
 from tasks.review_folder import apply_review, automatic_path, waiting_corrections
@@ -148,6 +148,21 @@ def test_clips_that_failed_at_last_do_not_come_back_into_the_data_set(outputs):
     say(outputs, 0, SetLabel(label=0))
     apply_review(outputs.root)
     assert merged(outputs).keys() == {other.frame_dir for other in outputs.clips} - {clip.frame_dir}
+
+
+def test_a_failure_stands_though_the_annotation_is_corrected(outputs):
+    """What is corrected, or restored, is the annotation of a run before the one that failed; a new one is a success."""
+    clip = outputs.clips[0]
+    log_failure(outputs.root, clip.path, clip.frame_dir, FailureReason.LOW_QUALITY, "why")
+    entry = say(outputs, 0, SetLabel(label=0))
+    assert apply_review(outputs.root).corrected == [clip.frame_dir]
+    assert [failure.info for failure in current_failures(outputs.root)] == ["why"]
+    assert clip.frame_dir not in merged(outputs)
+    append_change(outputs.root, clip.frame_dir, "tester", Undo(entry=entry))
+    assert apply_review(outputs.root).restored == [clip.frame_dir]
+    assert len(current_failures(outputs.root)) == 1
+    outputs.annotate(0)
+    assert current_failures(outputs.root) == []
 
 
 def test_no_clip_changes_its_split(outputs):

@@ -31,6 +31,7 @@ from tasks.poses.models import PoseModel
 from tasks.records import Poses
 from tasks.settings import PoseSettings, SecondLook, Settings
 from tasks.tracking import track_people
+from tasks.tracking.hidden import end_at_nearer
 from tasks.video import Image, decode_frames, probe_video
 from tests.benchmarks.coverage.empty_scenes import write_empty_scenes
 from tests.benchmarks.coverage.measures import count_frames, count_tracked, longest_track_s, shares
@@ -116,7 +117,7 @@ def judge(found: dict[str, Found], labels: dict[str, Label], settings: Settings)
     min_length = settings.selection.min_track_length
     for clip, label in labels.items():
         poses = found[clip].poses
-        tracks = track_people(poses, settings.tracking)
+        tracks = end_at_nearer(track_people(poses, settings.tracking))
         count += count_frames(poses, label) + count_tracked(tracks, label, min_length)
         scores.append(score_clip(dense_boxes(tracks, by_area(tracks, min_length)), label))
     ranked = totals(scores)

@@ -24,6 +24,7 @@ from tasks.records import Poses, Tracks
 from tasks.settings import DEFAULT_WEIGHTS, Settings
 from tasks.storage import write_json
 from tasks.tracking import track_people
+from tasks.tracking.hidden import end_at_nearer
 from tasks.video import probe_video
 from tests.benchmarks.labelled import Label, dense_boxes, load_labels, load_poses, track_roles
 from tests.benchmarks.ranking.figures import NAMES, Judged, cross_validate, judge, summarise
@@ -83,8 +84,8 @@ def _above(poses: Poses, settings: Settings) -> Poses:
 
 
 def _roles(tracks: Tracks, ids: np.ndarray, label: Label) -> np.ndarray:
-    """Return the labelled role of each track."""
-    return np.array(track_roles(dense_boxes(tracks, ids), label), dtype="<U10")
+    """Return the labelled role of each track, matched by its boxes as an annotation has them."""
+    return np.array(track_roles(dense_boxes(end_at_nearer(tracks), ids), label), dtype="<U10")
 
 
 def judge_scenes(count: int) -> list[Judged]:
