@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import secrets
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from flows.cli_output import Output
@@ -51,9 +52,10 @@ def serve(output_root: Path, port: int, who: str | None, output: Output) -> None
         output.progress("Open it in a browser on this machine; Ctrl-C ends it.")
         desk.start()
         try:
-            uvicorn.Server(config).run(sockets=[listener])
-        except KeyboardInterrupt:
-            # The way to end it, not an accident; uvicorn has closed everything by now.
+            # Ctrl-C is the way to end it, not an accident. uvicorn closes everything first and then raises the signal
+            # again, which ends in this exception most times, and at times in nothing.
+            with suppress(KeyboardInterrupt):
+                uvicorn.Server(config).run(sockets=[listener])
             output.progress("Closed. Corrections are kept; 'fightpose apply-review' puts them into effect.")
         finally:
             desk.stop()
