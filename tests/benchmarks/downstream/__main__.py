@@ -9,7 +9,7 @@ split: every clip is tested once, by a model that saw none of its source. The ac
 
 The model is mmaction2's STGCN++ (backbone STGCN, adaptive graph, multi-branch temporal convolution; joints x, y, score
 normalised to the frame as its PreNormalize2D does), by default narrower and on fewer frames than published, because
-the data set is small and this runs on processors too. Needs mmaction2 beside the project: `make install-mmpose`, and then
+the data set is small and this runs on processors too. Needs mmaction2 beside the project: `make install-mmpose`, then
 `.venv/bin/pip install --no-deps mmaction2==1.2.0 einops zipp 'importlib_metadata<9'`.
 """
 
