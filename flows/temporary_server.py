@@ -7,6 +7,7 @@ by itself, and ends when its parent does, however the parent ends (`kill -9` inc
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -25,6 +26,20 @@ START_SECONDS = 180
 
 END_SECONDS = 10
 """How long it may take to end before it is killed."""
+
+
+ALLOCATIONS = 100_000
+"""New objects that a server may hold before Python looks for garbage among them; Python's own figure is 700."""
+
+
+def collect_garbage_rarely() -> None:
+    """Make a server on SQLite freeze far more seldom; for its own process, before it serves.
+
+    Python's search for garbage drops forgotten database cursors. `sqlite3_reset` of one waits for its connection's
+    mutex without letting other threads run (seen in CPython 3.11). If that connection is just waiting for the database,
+    the one that would free it cannot go on, and nothing moves until SQLite gives up, a minute later.
+    """
+    gc.set_threshold(ALLOCATIONS, *gc.get_threshold()[1:])
 
 
 @contextmanager
@@ -98,6 +113,7 @@ def _end_with(parent: int) -> None:
 
 def _serve() -> None:
     """Serve Prefect's API on a free port of 127.0.0.1 until the parent ends this process or dies."""
+    collect_garbage_rarely()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))

@@ -37,6 +37,16 @@ from tasks.errors import FightposeError
 MARK = "FIGHTPOSE_UP"
 """Environment variable by which every process is known that descends from one `up`, adopted orphans too."""
 
+SERVER = [
+    sys.executable,
+    "-c",
+    "from flows.temporary_server import collect_garbage_rarely; collect_garbage_rarely(); "
+    "from prefect.cli import app; app()",
+    "server",
+    "start",
+]
+"""Prefect's own command, in a process that looks for garbage seldom."""
+
 START_SECONDS = 180
 """How long a server may take to answer: on a small or busy machine most of a minute."""
 
@@ -156,8 +166,7 @@ def _server_command() -> tuple[str, list[str]]:
                 f"something listens on {host}:{port} already; if it is a Prefect server, set "
                 f"PREFECT_API_URL=http://{host}:{port}/api to use it, else set PREFECT_SERVER_API_PORT to a free port"
             )
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
-    return f"http://{host}:{port}/api", command
+    return f"http://{host}:{port}/api", [*SERVER, "--host", host, "--port", str(port)]
 
 
 def _wait_until_ready(address: str, server: subprocess.Popen[bytes], stop: threading.Event) -> None:

@@ -15,6 +15,8 @@ import prefect
 import pytest
 
 from flows.server import require_reachable
+from flows.temporary_server import ALLOCATIONS
+from flows.up import SERVER
 from tasks.errors import FightposeError
 from tests.video_factory import plain_frames, write_video
 
@@ -110,3 +112,13 @@ def test_mode_pool_without_a_server_says_what_to_start(tmp_path: Path):
     assert done.returncode == 2
     assert "start `fightpose up`" in done.stderr
     assert list((tmp_path / "out").rglob("*")) == []
+
+
+def test_up_starts_prefects_own_server_in_a_process_that_seldom_looks_for_garbage():
+    """A search for garbage at the wrong moment freezes a server on SQLite for a minute."""
+    # With nothing but the help asked for, the process ends by itself and says what it would have understood.
+    code = SERVER[2].replace("app()", "import gc; print('threshold', gc.get_threshold()[0]); app()")
+    command = [*SERVER[:2], code, *SERVER[3:], "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert "--port" in shown.stdout
+    assert f"threshold {ALLOCATIONS}" in shown.stdout

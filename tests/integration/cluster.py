@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,10 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import provision
+from flows.up import SERVER
 from tests.integration.counted import COUNT_FILE
+
+PREFECT = (sys.executable, "-m", "prefect")
 
 START_SECONDS = 240
 """How long a server may take to answer on a machine that is busy with other tests."""
@@ -72,7 +76,7 @@ class Cluster:
         self._stack.callback(self._end)
         self._stack.enter_context(temporary_settings({PREFECT_API_URL: self.api}))
         port = self.api.split(":")[-1].removesuffix("/api")
-        self.start("server", ["server", "start", "--host", "127.0.0.1", "--port", port])
+        self.start("server", ["--host", "127.0.0.1", "--port", port], SERVER)
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
             assert time.monotonic() < deadline, "the server does not answer"
@@ -108,11 +112,11 @@ class Cluster:
             command = ["work-pool", "set-concurrency-limit", pool, str(limit)]
             subprocess.run([sys.executable, "-m", "prefect", *command], env=self.environment, check=True)
 
-    def start(self, name: str, command: list[str]) -> psutil.Popen:
+    def start(self, name: str, command: list[str], program: Sequence[str] = PREFECT) -> psutil.Popen:
         """Start one of Prefect's programs, its output in a file."""
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = psutil.Popen(
-                [sys.executable, "-m", "prefect", *command],
+                [*program, *command],
                 env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
