@@ -136,7 +136,7 @@ class Rtmo:
             # Tried on the smallest cut: a file that does not allow it is refused here, and not at the first frame.
             cut_input(model, (self.height, self.width), Cut(1, 0), path)
         else:
-            self._of_cut(NOTHING)
+            self._requests[NOTHING] = self._compiled(model, NOTHING)
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Find the people in images.
@@ -178,15 +178,14 @@ class Rtmo:
         if cut not in self._requests:
             while len(self._requests) >= MAX_SHAPES:
                 self._requests.pop(next(iter(self._requests)))
-            self._requests[cut] = self._compiled(cut)
+            self._requests[cut] = self._compiled(self._read(), cut)
         return self._requests[cut]
 
-    def _compiled(self, cut: Cut) -> Requests:
-        """Compile the model for a part of the input."""
+    def _compiled(self, model: Any, cut: Cut) -> Requests:
+        """Compile a model as read for a part of the input; the model is altered."""
         import openvino
         from openvino.preprocess import PrePostProcessor
 
-        model = self._read()
         try:
             model.reshape([1, 3, self.height, self.width])
             if cut != NOTHING:

@@ -89,14 +89,20 @@ def test_ten_thousand_clips_with_hostile_names(open_page, tmp_path):
     assert page.evaluate("document.querySelectorAll('script, svg[onload], img[onerror]').length") == 1
 
 
-def test_the_keyboard_alone_reviews_a_clip(open_page, outputs):
-    """Choose, open, play, correct, take back, apply; after a reload everything is as it was."""
+def open_by_keyboard(open_page, outputs):
+    """Open the gallery's second clip by keys alone, and return the page."""
     page = open_page(outputs.root)
     page.wait_for_selector(".card .scores")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     page.wait_for_selector("#clip-name")
     assert order_shown(page) == [3, 2, 1]
+    return page
+
+
+def test_the_keyboard_alone_reviews_a_clip(open_page, outputs):
+    """Choose, open, play, correct, take back, apply; after a reload everything is as it was."""
+    page = open_by_keyboard(open_page, outputs)
     clip = next(c for c in outputs.clips if c.frame_dir == page.inner_text("#clip-name"))
     before = clip.annotation_path.read_bytes()
 
@@ -137,12 +143,7 @@ def test_the_keyboard_alone_reviews_a_clip(open_page, outputs):
 
 def test_keys_pressed_faster_than_the_server_answers_act_one_after_the_other(open_page, outputs):
     """The first answer comes late: the second key starts from what the first one made, and nothing shown goes back."""
-    page = open_page(outputs.root)
-    page.wait_for_selector(".card .scores")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("Enter")
-    page.wait_for_selector("#clip-name")
-    assert order_shown(page) == [3, 2, 1]
+    page = open_by_keyboard(open_page, outputs)
     page.evaluate(
         """() => {
             const plain = window.fetch;
