@@ -70,6 +70,28 @@ def form_of(page: Any, cluster: Cluster, ui: str) -> None:
     page.wait_for_selector("text=settle_seconds")
 
 
+def fill(page: Any, place: int, value: str) -> None:
+    """Fill a field of the form and see that it keeps the value: a form that is drawn anew would lose it."""
+    field = page.get_by_role("textbox").nth(place)
+    for _ in range(60):
+        field.fill(value)
+        page.wait_for_timeout(500)
+        if field.input_value() == value:
+            return
+    raise AssertionError(f"field {place} of the form does not keep {value}")
+
+
+def started(page: Any) -> FlowRun:
+    """Return the run that the form has started; its page is of no use on a machine too busy to show it."""
+    for _ in range(600):
+        with client() as api:
+            if runs := [run for run in api.read_flow_runs() if run.deployment_id and not run.parent_task_run_id]:
+                (run,) = runs
+                return run
+        page.wait_for_timeout(500)
+    raise AssertionError(f"no run was started; the form says: {page.inner_text('form')}")
+
+
 def picture(page: Any, name: str) -> None:
     """Keep a picture for the docs where a folder for them is named."""
     if folder := os.environ.get("FIGHTPOSE_TEST_PICTURES"):
@@ -97,8 +119,8 @@ def test_the_form_has_every_parameter_in_order_with_its_description(page, cluste
 def test_a_value_out_of_range_is_refused_with_its_reason(page, cluster):
     """By the form; nothing is started."""
     form_of(page, cluster, "")
-    page.get_by_role("textbox").nth(1).fill("/nowhere")
-    page.get_by_role("textbox").nth(2).fill("/nowhere/out")
+    fill(page, 1, "/nowhere")
+    fill(page, 2, "/nowhere/out")
     page.locator("input[type=number]").nth(1).fill("500")
     page.get_by_role("button", name="Submit").click()
     page.wait_for_selector("text=500 is greater than the maximum of 200")
@@ -116,13 +138,10 @@ def test_a_run_that_is_started_from_the_form_annotates_the_folder_and_shows_what
     clips[0].rename(clips[0].with_name(HOSTILE))
     (tmp_path / "clips" / "broken.mp4").write_bytes(b"no video")
     form_of(page, cluster, "")
-    page.get_by_role("textbox").nth(1).fill(str(tmp_path / "clips"))
-    page.get_by_role("textbox").nth(2).fill(str(tmp_path / "out"))
+    fill(page, 1, str(tmp_path / "clips"))
+    fill(page, 2, str(tmp_path / "out"))
     page.get_by_role("button", name="Submit").click()
-    page.wait_for_url("**tab=Runs**")
-
-    with client() as api:
-        (run,) = [found for found in api.read_flow_runs() if found.deployment_id and not found.parent_task_run_id]
+    run = started(page)
     ended = cluster.wait(run, 1800)
     assert ended.state is not None
     assert ended.state.is_completed()
