@@ -169,8 +169,9 @@ def load_network(config: Path, checkpoint: Path) -> RtmoNetwork:
     with importable_mmpose():
         model, size = _build(config)
     _load_weights(model, checkpoint, config)
-    # mmpose's own threshold, which a user can lower in the config. 0.01 is what its head takes where none is given.
-    return RtmoNetwork(model, size, float(model.test_cfg.get("score_thr", 0.01))).eval()
+    # mmpose's own thresholds, which a user can change in the config; the numbers are its head's where none are given.
+    limits = model.test_cfg
+    return RtmoNetwork(model, size, float(limits.get("score_thr", 0.01)), float(limits.get("nms_thr", 1.0))).eval()
 
 
 def _build(config: Path) -> tuple[Any, tuple[int, int]]:

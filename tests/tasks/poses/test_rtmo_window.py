@@ -127,7 +127,7 @@ def test_part_of_an_exported_file_answers_as_mmpose_on_that_part(rtmo_t: MmposeM
     # A module may not be replaced by a function, its method may.
     codes.forward = shifted
     part = fit.without(cut).warp(image)
-    network = RtmoNetwork(model, part.shape[:2], 0.1)
+    network = RtmoNetwork(model, part.shape[:2], 0.1, 0.65)
     with torch.inference_mode():
         dets, points = network(torch.from_numpy(part).permute(2, 0, 1)[None].float())
     lower = np.array([0, cut.rows * 32], np.float32)
