@@ -29,17 +29,41 @@ END_SECONDS = 10
 
 
 ALLOCATIONS = 100_000
-"""New objects that a server may hold before Python looks for garbage among them; Python's own figure is 700."""
+"""New objects that a server may hold before it looks for garbage among them; Python's own figure is 700."""
+
+MOST_ALLOCATIONS = 20 * ALLOCATIONS
+"""New objects beyond which it looks for garbage at any moment, so that its memory stays bounded."""
 
 
-def collect_garbage_rarely() -> None:
-    """Make a server on SQLite freeze far more seldom; for its own process, before it serves.
+def collect_garbage_between_queries() -> None:
+    """Keep a server on SQLite from freezing; for its own process, before it serves.
 
     Python's search for garbage drops forgotten database cursors. `sqlite3_reset` of one waits for its connection's
     mutex without letting other threads run (seen in CPython 3.11). If that connection is just waiting for the database,
-    the one that would free it cannot go on, and nothing moves until SQLite gives up, a minute later.
+    the one that would free it cannot go on, and nothing moves until SQLite gives up, a minute later. So this process
+    searches only when a connection has been given back and no other is in use.
     """
-    gc.set_threshold(ALLOCATIONS, *gc.get_threshold()[1:])
+    from sqlalchemy import event
+    from sqlalchemy.pool import Pool
+
+    # By identity and not a number, which one connection that never comes back would spoil for good.
+    in_use: set[int] = set()
+
+    def taken(_connection: object, record: object, _proxy: object) -> None:
+        """Note that a connection is in use."""
+        in_use.add(id(record))
+
+    def given_back(_connection: object, record: object) -> None:
+        """Look for garbage if that is due and safe."""
+        in_use.discard(id(record))
+        # Python counts new objects even while it does not search by itself.
+        new = gc.get_count()[0]
+        if new > MOST_ALLOCATIONS or (new > ALLOCATIONS and not in_use):
+            gc.collect()
+
+    gc.disable()
+    event.listen(Pool, "checkout", taken)
+    event.listen(Pool, "checkin", given_back)
 
 
 @contextmanager
@@ -113,7 +137,7 @@ def _end_with(parent: int) -> None:
 
 def _serve() -> None:
     """Serve Prefect's API on a free port of 127.0.0.1 until the parent ends this process or dies."""
-    collect_garbage_rarely()
+    collect_garbage_between_queries()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))

@@ -40,12 +40,12 @@ MARK = "FIGHTPOSE_UP"
 SERVER = [
     sys.executable,
     "-c",
-    "from flows.temporary_server import collect_garbage_rarely; collect_garbage_rarely(); "
+    "from flows.temporary_server import collect_garbage_between_queries; collect_garbage_between_queries(); "
     "from prefect.cli import app; app()",
     "server",
     "start",
 ]
-"""Prefect's own command, in a process that looks for garbage seldom."""
+"""Prefect's own command, in a process that looks for garbage when the database is not in use."""
 
 START_SECONDS = 180
 """How long a server may take to answer: on a small or busy machine most of a minute."""
