@@ -15,7 +15,7 @@ import numpy as np
 
 from tasks.errors import FightposeError
 from tasks.poses.detections import Detections, suppress_duplicates
-from tasks.poses.mmpose_compat import require_mmpose
+from tasks.poses.mmpose_compat import importable_mmpose, require_mmpose
 from tasks.poses.rtmo import Rtmo, Sidecar, sidecar_path
 from tasks.settings import Thresholds
 from tasks.storage import atomic_path, file_sha256, require_writable, write_text
@@ -151,7 +151,10 @@ def compare(reference: Any, exported: Rtmo, frames: Sequence[Image]) -> Agreemen
 
     People are compared as sets: each of mmpose's with the one nearest to it, whatever the order of the rows.
     """
-    from mmpose.apis import inference_bottomup
+    from mmengine.registry import DefaultScope
+
+    with importable_mmpose():
+        from mmpose.apis import inference_bottomup
 
     # Bottom-up pipelines use nothing of it, but inference_bottomup asks for it.
     reference.dataset_meta = {}
@@ -159,7 +162,9 @@ def compare(reference: Any, exported: Rtmo, frames: Sequence[Image]) -> Agreemen
     people = unmatched = 0
     shifts = [np.zeros(3)]
     for image, found in zip(frames, exported.detect(frames), strict=True):
-        answer = inference_bottomup(reference, image)[0].pred_instances
+        # Its pipeline is built by names that mmengine looks up in the scope of the moment.
+        with DefaultScope.overwrite_default_scope("mmpose"):
+            answer = inference_bottomup(reference, image)[0].pred_instances
         expected = Detections(answer.bboxes, answer.scores, answer.keypoints, answer.keypoint_scores)
         got = suppress_duplicates(found, **limits)
         people += len(expected)

@@ -1,6 +1,8 @@
 """Export to .onnx: kept only where it shows mmpose's people."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,38 @@ def test_exported_file_shows_the_people_of_mmpose(name: str, rtmo_t: MmposeModel
     got = load_model(str(out)).detect(CLIP[:1])
     first, second = (suppress_duplicates(people, 0.3, 0.35) for (people,) in (expected, got))
     np.testing.assert_allclose(first.keypoints, second.keypoints, atol=0.5)
+
+
+@pytest.mark.mmpose
+def test_commands_find_mmpose_by_themselves(rtmo_t: MmposeModel, tmp_path: Path) -> None:
+    """In processes that have imported nothing of it before; the poses of both forms are stored."""
+    clip = write_video(tmp_path / "clip.mp4", [image for image in CLIP for _ in range(4)])
+    out = tmp_path / "rtmo.onnx"
+    files = [str(rtmo_t.config), str(rtmo_t.checkpoint)]
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "home")}
+    environment.pop("PREFECT_API_URL", None)
+
+    def run(*command: str) -> str:
+        """Run a command of fightpose and return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-c", "from flows.cli import main; main()", *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+    told = run("export-model", *files, str(out), "--frames-of", str(clip))
+    assert sidecar_path(out).is_file(), told
+    for name, model in (
+        ("file", ["--model", str(out)]),
+        ("mmpose", ["--config", files[0], "--checkpoint", files[1], "--device", "cpu"]),
+    ):
+        told = run("annotate", str(clip), "--output-root", str(tmp_path / name), *model)
+        assert len(list((tmp_path / name / ".fightpose/poses").rglob("*.npz"))) == 1, told
+        # Weights that are random follow nobody.
+        assert "NO_TRACKS" in told
 
 
 @pytest.mark.mmpose
