@@ -32,7 +32,7 @@ ALLOCATIONS = 100_000
 """New objects that a server may hold before it looks for garbage among them; Python's own figure is 700."""
 
 MOST_ALLOCATIONS = 20 * ALLOCATIONS
-"""New objects beyond which it looks for garbage at any moment, so that its memory stays bounded."""
+"""New objects beyond which it looks for garbage though connections are in use, so that its memory stays bounded."""
 
 
 def collect_garbage_between_queries() -> None:
