@@ -30,8 +30,7 @@ def crowds(images: int, boxes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("overlap", [0.1, 0.5, 0.65, 1.0])
 def test_the_same_boxes_stay_as_with_the_loop_over_boxes(overlap: float) -> None:
     """In chains of overlaps, too, where a box stays because what would drop it is itself dropped."""
-    import torch
-
+    torch = pytest.importorskip("torch", reason="make install-mmpose")
     from tasks.poses.rtmo_network import _Nms
 
     boxes, scores = crowds(3, 90, seed=1)
