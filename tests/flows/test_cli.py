@@ -17,6 +17,7 @@ from tasks.annotation import read_annotation
 from tasks.demo import DEMO_CLIPS
 from tasks.fetch import fetch
 from tasks.video import decode_frames, probe_video
+from tests.command_line import COMMAND_LINE
 from tests.video_factory import plain_frames, write_video
 
 HEAVY = ("prefect", "openvino", "torch", "cv2", "av", "pandas", "scipy")
@@ -24,7 +25,7 @@ HEAVY = ("prefect", "openvino", "torch", "cv2", "av", "pandas", "scipy")
 
 def _run(*arguments: object, expect: int) -> str:
     """Run the command line as the shell does and return standard error."""
-    command = [sys.executable, "-c", "from flows.cli import main; main()", *map(str, arguments)]
+    command = [*COMMAND_LINE, *map(str, arguments)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert run.returncode == expect, run.stderr
     assert "Traceback" not in run.stderr

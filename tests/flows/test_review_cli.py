@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 
@@ -23,6 +22,7 @@ from flows.review_serve import serve
 from tasks.errors import FightposeError
 from tasks.review_log import DropPerson, Role, SetOrder, SetRole, append_change
 from tasks.settings import SelectionSettings, Settings
+from tests.command_line import COMMAND_LINE
 from tests.review_outputs import make_outputs
 
 
@@ -98,7 +98,7 @@ def test_classes_of_a_typed_pattern_may_stand_in_the_settings_file(tmp_path, mon
 def test_review_serves_until_it_is_stopped(tmp_path):
     """The printed address opens, another one does not, and Ctrl-C is a normal end."""
     outputs = make_outputs(tmp_path, 2)
-    command = [sys.executable, "-c", "from flows.cli import main; main()", "review", str(outputs.root)]
+    command = [*COMMAND_LINE, "review", str(outputs.root)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
             url = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S{32}", server.stdout.readline())[0]

@@ -17,6 +17,7 @@ import pytest
 from flows.server import require_reachable
 from flows.up import SERVER
 from tasks.errors import FightposeError
+from tests.command_line import run_alone
 from tests.video_factory import plain_frames, write_video
 
 
@@ -79,14 +80,8 @@ def test_a_server_that_is_away_is_one_line_and_nothing_is_half_done(tmp_path: Pa
     (tmp_path / "in").mkdir()
     write_video(tmp_path / "in" / "a.mp4", plain_frames(4))
     out = tmp_path / "out"
-    command = ["annotate", str(tmp_path / "in"), "--output-root", str(out), "--mode", mode]
-    done = subprocess.run(
-        [sys.executable, "-c", "from flows.cli import main; main()", *command],
-        env={**os.environ, "PREFECT_API_URL": nobody()},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["annotate", tmp_path / "in", "--output-root", out, "--mode", mode]
+    done = run_alone(*command, PREFECT_API_URL=nobody())
     assert done.returncode == 2
     line = done.stderr.strip().splitlines()[-1]
     assert line.startswith("error: the Prefect server at http://127.0.0.1:")
@@ -98,16 +93,8 @@ def test_a_server_that_is_away_is_one_line_and_nothing_is_half_done(tmp_path: Pa
 def test_mode_pool_without_a_server_says_what_to_start(tmp_path: Path):
     """A temporary server has no workers."""
     (tmp_path / "in").mkdir()
-    environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "home")}
-    environment.pop("PREFECT_API_URL", None)
-    command = ["annotate", str(tmp_path / "in"), "--output-root", str(tmp_path / "out"), "--mode", "pool"]
-    done = subprocess.run(
-        [sys.executable, "-c", "from flows.cli import main; main()", *command],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["annotate", tmp_path / "in", "--output-root", tmp_path / "out", "--mode", "pool"]
+    done = run_alone(*command, PREFECT_HOME=tmp_path / "home", PREFECT_API_URL=None)
     assert done.returncode == 2
     assert "start `fightpose up`" in done.stderr
     assert list((tmp_path / "out").rglob("*")) == []

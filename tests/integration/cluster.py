@@ -110,7 +110,7 @@ class Cluster:
         provision.create_automations()
         for pool, limit in limits.items():
             command = ["work-pool", "set-concurrency-limit", pool, str(limit)]
-            subprocess.run([sys.executable, "-m", "prefect", *command], env=self.environment, check=True)
+            subprocess.run([*PREFECT, *command], env=self.environment, check=True)
 
     def start(self, name: str, command: list[str], program: Sequence[str] = PREFECT) -> psutil.Popen:
         """Start one of Prefect's programs, its output in a file."""

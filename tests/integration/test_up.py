@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import provision
+from tests.command_line import COMMAND_LINE
 from tests.integration.clips import make_clips
 from tests.integration.cluster import Cluster, client, free_port
 
@@ -47,7 +47,7 @@ class Up:
             variables.pop("PREFECT_API_URL", None)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", "from flows.cli import main; main()", "up"],
+                [*COMMAND_LINE, "up"],
                 env=variables,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -22,6 +21,7 @@ from tasks.annotation import Annotation, read_annotation, write_annotation
 from tasks.convert.files import Layout, convert_file
 from tasks.records import COCO_KEYPOINTS
 from tasks.validate import CONTRACT_KEYS, validate_dataset
+from tests.command_line import COMMAND_LINE
 from tests.tasks.samples import sample_annotation
 
 NAMES = ("Fight/가 1.mp4", "NonFight/b.mp4")
@@ -162,13 +162,12 @@ def test_half_the_precision_is_within_a_pixel_of_small_frames(source, tmp_path):
 
 def test_the_commands_are_there(source, tmp_path):
     """As a user types them; every layout that `convert --help` names."""
-    command = [sys.executable, "-c", "from flows.cli import main; main()"]
     assert {str(layout) for layout in LayoutName} == {str(layout) for layout in Layout}
     for layout in Layout:
         if layout is not Layout.PARQUET or importlib.util.find_spec("pyarrow"):
             arguments = ["convert", source, tmp_path / f"converted-{layout}", "--to", layout]
-            subprocess.run([*command, *map(str, arguments)], check=True, capture_output=True)
+            subprocess.run([*COMMAND_LINE, *map(str, arguments)], check=True, capture_output=True)
     out = tmp_path / "windows.pkl"
     arguments = ["windows", source, out, "--window", "10", "--stride", "5"]
-    subprocess.run([*command, *map(str, arguments)], check=True, capture_output=True)
+    subprocess.run([*COMMAND_LINE, *map(str, arguments)], check=True, capture_output=True)
     assert validate_dataset(read_annotation(out)) == []

@@ -1,8 +1,6 @@
 """Export to .onnx: kept only where it shows mmpose's people."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from tasks.poses.detections import suppress_duplicates
 from tasks.poses.models import load_model, resolve_model
 from tasks.poses.rtmo import sidecar_path
 from tasks.settings import Thresholds
+from tests.command_line import run_alone
 from tests.tasks.poses.conftest import MmposeModel
 from tests.tasks.poses.random_rtmo import pictures, save_random_checkpoint, shipped_config
 from tests.video_factory import plain_frames, write_video
@@ -56,18 +55,10 @@ def test_commands_find_mmpose_by_themselves(rtmo_t: MmposeModel, tmp_path: Path)
     clip = write_video(tmp_path / "clip.mp4", [image for image in CLIP for _ in range(4)])
     out = tmp_path / "rtmo.onnx"
     files = [str(rtmo_t.config), str(rtmo_t.checkpoint)]
-    environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "home")}
-    environment.pop("PREFECT_API_URL", None)
 
     def run(*command: str) -> str:
         """Run a command of fightpose and return what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-c", "from flows.cli import main; main()", *command],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_alone(*command, PREFECT_HOME=tmp_path / "home", PREFECT_API_URL=None)
         return done.stdout + done.stderr
 
     told = run("export-model", *files, str(out), "--frames-of", str(clip))
