@@ -8,8 +8,8 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from tasks.report import write_report
-from tasks.review_index import refresh_index
+from tasks.report.write import write_report
+from tasks.review.index import refresh_index
 
 
 @task(name="analyze-dataset", cache_policy=NO_CACHE, persist_result=False)

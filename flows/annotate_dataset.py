@@ -20,25 +20,25 @@ from prefect.states import Failed
 from pydantic import Field
 
 from flows.analyze_dataset import analyze
-from flows.artifacts import ProgressBar, show_table
-from flows.fan_out import cancel_children, run_on_pool
-from flows.local import ClipJob, run_in_order, run_in_workers
-from flows.results import ClipResult, DatasetSummary, Outcome
+from flows.runs.artifacts import ProgressBar, show_table
+from flows.runs.local import ClipJob, run_in_order, run_in_workers
+from flows.runs.machine_load import ResourceMonitor, allowed_workers
+from flows.runs.pool import cancel_children, run_on_pool
+from flows.runs.results import ClipResult, DatasetSummary, Outcome
 from tasks import steps
-from tasks.annotation import merge_dataset, read_split
-from tasks.errors import ClipError, FailureReason
-from tasks.failures import escaped, log_failure
-from tasks.inbox import still_growing
-from tasks.labels import group_rule, label_clips
-from tasks.manifest import clips_to_merge, write_manifest
-from tasks.mapping import DATASET_NAME
-from tasks.outputs import Clip, discover_clips
+from tasks.annotations.format import merge_dataset, read_split
+from tasks.clips.discovery import Clip, discover_clips
+from tasks.clips.failures import escaped, log_failure
+from tasks.clips.labels import group_rule, label_clips
+from tasks.clips.manifest import clips_to_merge, write_manifest
+from tasks.clips.still_copying import still_growing
+from tasks.core.errors import ClipError, FailureReason
+from tasks.core.settings import DatasetSettings, Settings
+from tasks.core.storage import require_writable, sweep_partials
+from tasks.mapping.receipts import finished, record_settings, settings_key
+from tasks.mapping.run_lock import sole_run
+from tasks.mapping.verify import DATASET_NAME
 from tasks.poses import entry_of, model_key, model_of
-from tasks.receipts import finished, record_settings, settings_key
-from tasks.resources import ResourceMonitor, allowed_workers
-from tasks.run_lock import sole_run
-from tasks.settings import DatasetSettings, Settings
-from tasks.storage import require_writable, sweep_partials
 
 logger = logging.getLogger(__name__)
 

@@ -20,22 +20,22 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 from pydantic import Field
 
-from flows.artifacts import show_card
-from flows.drain import ends_between_steps
-from flows.gpu import device_lease
+from flows.prefect_server.leases import device_lease
+from flows.prefect_server.shutdown import ends_between_steps
+from flows.runs.artifacts import show_card
 from tasks import steps
-from tasks.clip_card import clip_card, failure_card
-from tasks.errors import ClipError, FailureReason
-from tasks.failures import log_failure, resolve_failures
-from tasks.labels import label_clips
-from tasks.limits import ClipLimits
-from tasks.outputs import Clip, find_clip
+from tasks.clips.discovery import Clip, find_clip
+from tasks.clips.failures import log_failure, resolve_failures
+from tasks.clips.labels import label_clips
+from tasks.core.errors import ClipError, FailureReason
+from tasks.core.records import Involvement
+from tasks.core.settings import Settings
+from tasks.mapping.receipts import ClipSummary, overlay_is_current, settings_key, write_receipt
 from tasks.poses import entry_of, model_key
 from tasks.poses.models import ModelEntry
-from tasks.receipts import ClipSummary, overlay_is_current, settings_key, write_receipt
-from tasks.records import Involvement
-from tasks.settings import Settings
-from tasks.tracking.hidden import end_at_nearer
+from tasks.report.clip_card import clip_card, failure_card
+from tasks.tracking.occlusion import end_at_nearer
+from tasks.video.limits import ClipLimits
 
 logger = logging.getLogger(__name__)
 

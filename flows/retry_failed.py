@@ -16,21 +16,21 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.annotate_dataset import Count, FailOn, FailShare, InFlight, Mode, conclude, judged, run_jobs
-from flows.fan_out import cancel_children
-from flows.local import ClipJob
-from flows.results import DatasetSummary
-from tasks.annotation import AnnotationError, read_annotation
-from tasks.errors import FightposeError
-from tasks.failures import Failure, read_failures
-from tasks.labels import group_rule, label_clips
-from tasks.manifest import read_manifests
-from tasks.output_pairs import normal
-from tasks.outputs import Clip, find_clip
-from tasks.receipts import recorded_settings, remove_receipt
-from tasks.run_lock import sole_run
-from tasks.settings import DatasetSettings, Settings
-from tasks.storage import require_writable
-from tasks.validate import validate_annotation
+from flows.runs.local import ClipJob
+from flows.runs.pool import cancel_children
+from flows.runs.results import DatasetSummary
+from tasks.annotations.format import AnnotationError, read_annotation
+from tasks.annotations.validate import validate_annotation
+from tasks.clips.discovery import Clip, find_clip
+from tasks.clips.failures import Failure, read_failures
+from tasks.clips.labels import group_rule, label_clips
+from tasks.clips.manifest import read_manifests
+from tasks.core.errors import FightposeError
+from tasks.core.settings import DatasetSettings, Settings
+from tasks.core.storage import require_writable
+from tasks.mapping.pairs import normal
+from tasks.mapping.receipts import recorded_settings, remove_receipt
+from tasks.mapping.run_lock import sole_run
 
 logger = logging.getLogger(__name__)
 

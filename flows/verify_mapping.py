@@ -12,13 +12,13 @@ from pathlib import Path
 from prefect import flow
 
 from flows.annotate_dataset import Count, InFlight, Mode
-from flows.artifacts import show_findings
-from flows.fan_out import cancel_children
 from flows.retry_failed import retry_failed
+from flows.runs.artifacts import show_findings
+from flows.runs.pool import cancel_children
 from tasks import steps
-from tasks.manifest import read_manifests
-from tasks.mapping import MappingReport
-from tasks.quarantine import clips_to_repair
+from tasks.clips.manifest import read_manifests
+from tasks.mapping.quarantine import clips_to_repair
+from tasks.mapping.verify import MappingReport
 
 
 @flow(name="verify-mapping", flow_run_name="verify {output_root.name}", on_cancellation=[cancel_children])

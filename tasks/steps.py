@@ -2,8 +2,8 @@
 
 Each task is a thin wrapper around one pure function. What may pass by itself (input, output, a device that is busy) is
 tried again with growing pauses; what cannot (no such codec, nobody in the clip) is not. The expensive results are files
-named by content (`tasks.receipts`): a retry or a rerun finds them and repeats nothing. Prefect keeps references to them
-as JSON.
+named by content (`tasks.mapping.receipts`): a retry or a rerun finds them and repeats nothing. Prefect keeps references
+to them as JSON.
 """
 
 from __future__ import annotations
@@ -21,28 +21,29 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
-from tasks.annotation import build_annotation, write_annotation
-from tasks.decoder import decode_guarded, probe_guarded
-from tasks.errors import FightposeError
+from tasks.annotations.format import build_annotation, write_annotation
+from tasks.clips.discovery import Clip
+from tasks.core.errors import FightposeError
+from tasks.core.progress import Progress, report
+from tasks.core.records import Involvement, Poses, RegionScores, RegionWeights, Tracks, VideoInfo
+from tasks.core.settings import OverlaySettings, ScoringSettings, SelectionSettings, Settings, TrackingSettings
 from tasks.involvement import rank_involvement, select_people
-from tasks.limits import ClipLimits
-from tasks.mapping import MappingReport, verify_mapping
-from tasks.outputs import Clip
-from tasks.overlay import write_overlay
+from tasks.mapping.quarantine import quarantine
+from tasks.mapping.receipts import poses_path
+from tasks.mapping.verify import MappingReport, verify_mapping
+from tasks.overlay.painter import write_overlay
 from tasks.poses import extract_poses, model_key, model_of
-from tasks.progress import Progress, report
-from tasks.quarantine import quarantine
-from tasks.receipts import poses_path
-from tasks.records import Involvement, Poses, RegionScores, RegionWeights, Tracks, VideoInfo
-from tasks.region_weights import learn_region_weights
-from tasks.regions import score_regions
-from tasks.settings import OverlaySettings, ScoringSettings, SelectionSettings, Settings, TrackingSettings
+from tasks.poses.usage import Usage, measured
+from tasks.regions.clip_weights import learn_region_weights
+from tasks.regions.scores import score_regions
 from tasks.tracking import track_people
-from tasks.usage import Usage, measured
+from tasks.video.decoder import decode_guarded, probe_guarded
+from tasks.video.limits import ClipLimits
 
 logger = logging.getLogger(__name__)
 
-# Prefect gives its extra loggers (`flows.server.ENVIRONMENT`) a handler and no level: all but warnings would be lost.
+# Prefect gives its extra loggers (`flows.prefect_server.server.ENVIRONMENT`) a handler and no level: all but warnings
+# would be lost.
 for _name in ("flows", "tasks"):
     logging.getLogger(_name).setLevel(logging.INFO)
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-COMMAND_LINE = [sys.executable, "-c", "from flows.cli import main; main()"]
+COMMAND_LINE = [sys.executable, "-c", "from flows.cli.main import main; main()"]
 
 
 def run_alone(*arguments: object, **environment: object) -> subprocess.CompletedProcess[str]:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.server import prepare_environment
+from flows.prefect_server.server import prepare_environment
 from tasks.poses.detections import Detections
 from tasks.poses.models import load_model
-from tasks.video import Image
+from tasks.video.reading import Image
 from tests.tasks.people import STANDING
 
 # Before anything imports Prefect: it reads its settings once.

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.annotation import merge_dataset, write_annotation
-from tasks.manifest import read_manifests, write_manifest
-from tasks.outputs import Clip, find_clip
-from tasks.receipts import ClipSummary, write_receipt
-from tasks.review_index import clip_id, review_folder
+from tasks.annotations.format import merge_dataset, write_annotation
+from tasks.clips.discovery import Clip, find_clip
+from tasks.clips.manifest import read_manifests, write_manifest
+from tasks.mapping.receipts import ClipSummary, write_receipt
+from tasks.review.index import clip_id, review_folder
 from tests.tasks.samples import sample_annotation
 from tests.video_factory import plain_frames, write_video
 

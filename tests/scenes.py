@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tasks.records import Involvement, Poses, RegionWeights, Tracks
+from tasks.core.records import Involvement, Poses, RegionWeights, Tracks
 
 # A standing person in a unit box, COCO order.
 _BODY = np.array(

@@ -90,8 +90,8 @@ def test_our_list_of_keys_is_the_one_of_the_installed_prefect():
 
 def test_the_deployments_are_those_that_the_program_starts(content):
     """Each is there once, described, tagged, on a pool that `up` creates, and checks its parameters."""
-    from flows.fan_out import DEPLOYMENT
-    from flows.provision import POOLS
+    from flows.prefect_server.provision import POOLS
+    from flows.runs.pool import DEPLOYMENT
 
     names = [deployment["name"] for deployment in content["deployments"]]
     assert names == ["annotate-video", "annotate-dataset", "retry-failed", "verify-mapping", "analyze-dataset"]
@@ -223,7 +223,7 @@ def test_the_process_pool_gives_runs_their_environment(content):
 
 def test_the_window_of_the_zombie_automation_holds_three_heartbeats(content):
     """One lost heartbeat is no death."""
-    from flows.provision import HEARTBEAT_WINDOW
+    from flows.prefect_server.provision import HEARTBEAT_WINDOW
 
     frequency = int(content["deployments"][0]["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
     assert HEARTBEAT_WINDOW.total_seconds() == 3 * frequency
@@ -234,7 +234,7 @@ def test_a_real_server_takes_pools_deployments_and_automations_twice(prefect_ser
     """What `up` does on a server that is new, and on one that is not; nothing is there twice."""
     from prefect.client.orchestration import get_client
 
-    from flows.provision import POOLS, create_automations, create_pools, deploy
+    from flows.prefect_server.provision import POOLS, create_automations, create_pools, deploy
 
     async def without_pools() -> None:
         """Make the session's server new in this respect: other tests leave pools on it."""
@@ -267,7 +267,7 @@ def test_a_parameter_out_of_range_is_refused_by_the_server(prefect_server):
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError
 
-    from flows.provision import create_pools, deploy
+    from flows.prefect_server.provision import create_pools, deploy
 
     asyncio.run(create_pools())
     deploy()

@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 
-from tasks.video import Image
+from tasks.video.reading import Image
 
 CODECS = {".avi": "mpeg4", ".mkv": "libx264"}
 """What each ending is encoded with; all others get H.264."""

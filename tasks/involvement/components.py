@@ -6,7 +6,7 @@ longer, so that a weighted sum of components orders people as a weighted product
 this matters: ghosts move much but briefly, bystanders are seen long but hardly move, and only a product asks for both.
 
     movement              log(mean limb speed; 0.05, 2 body sizes per second), joints weighted by their scores
-    position              largest of region score times region weight, see `tasks.region_weights`
+    position              largest of region score times region weight, see `tasks.regions.clip_weights`
     interaction           best partner: sum over the shared frames of nearness * the stronger strike of the two, over
                           the geometric mean of the frames in which each is seen
     temporal_consistency  mean of max(0, cosine) of successive motions of the body
@@ -24,10 +24,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.records import RegionScores, RegionWeights
+from tasks.involvement.kinematics import Motion, TrackTable, measure_motion
 from tasks.involvement.pairs import PairSums, frame_pairs
-from tasks.kinematics import Motion, TrackTable, measure_motion
-from tasks.records import RegionScores, RegionWeights
-from tasks.region_weights import position_scores
+from tasks.regions.clip_weights import position_scores
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]

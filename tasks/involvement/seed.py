@@ -19,10 +19,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.records import RegionScores, RegionWeights
+from tasks.involvement.kinematics import TrackTable, burst_share
 from tasks.involvement.pairs import PairSums, frame_pairs
-from tasks.kinematics import TrackTable, burst_share
-from tasks.records import RegionScores, RegionWeights
-from tasks.region_weights import position_scores
+from tasks.regions.clip_weights import position_scores
 
 SEED_WEIGHTS = {
     "movement": 0.30,

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tasks.errors import ClipError, FailureReason
-from tasks.records import Involvement
-from tasks.settings import SelectionSettings
+from tasks.core.errors import ClipError, FailureReason
+from tasks.core.records import Involvement
+from tasks.core.settings import SelectionSettings
 
 
 def select_people(involvement: Involvement, selection: SelectionSettings, clip: Path) -> Involvement:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.records import NUM_KEYPOINTS, BoolArray, FloatArray
-from tasks.similarity import box_area, inside, iou, oks
+from tasks.core.geometry import box_area, inside, iou, oks
+from tasks.core.records import NUM_KEYPOINTS, BoolArray, FloatArray
 
 SAME_OKS = 0.5
 """Joints that agree more than this are one person's; two people in contact rarely reach it."""
@@ -27,7 +27,7 @@ WHOLE = 0.25
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """The people found in one frame: the rows of `tasks.records.Poses` without the frame index.
+    """The people found in one frame: the rows of `tasks.core.records.Poses` without the frame index.
 
     Attributes
     ----------

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.errors import FightposeError
+from tasks.core.errors import FightposeError
+from tasks.core.settings import Thresholds
+from tasks.core.storage import atomic_path, file_sha256, require_writable, write_text
+from tasks.poses.backends.mmpose_compat import importable_mmpose, require_mmpose
+from tasks.poses.backends.rtmo import Rtmo, Sidecar, sidecar_path
 from tasks.poses.detections import Detections, suppress_duplicates
-from tasks.poses.mmpose_compat import importable_mmpose, require_mmpose
-from tasks.poses.rtmo import Rtmo, Sidecar, sidecar_path
-from tasks.settings import Thresholds
-from tasks.storage import atomic_path, file_sha256, require_writable, write_text
-from tasks.video import Image, decode_frames, probe_video
+from tasks.video.reading import Image, decode_frames, probe_video
 
 if TYPE_CHECKING:
-    from tasks.poses.rtmo_network import RtmoNetwork
+    from tasks.poses.backends.rtmo_network import RtmoNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def export_model(config: Path, checkpoint: Path, out: Path, frames: Sequence[Ima
     """
     require_mmpose()
     # Imported here: torch takes seconds, and its absence has just been told in one line.
-    from tasks.poses.mmpose_backend import load_network
+    from tasks.poses.backends.mmpose_backend import load_network
 
     if out.suffix.lower() != ".onnx":
         raise FightposeError(f"{out} must end in .onnx")

@@ -5,14 +5,14 @@ from itertools import islice
 
 import numpy as np
 
-from tasks.ahead import ahead
-from tasks.errors import ClipError, FailureReason
+from tasks.core.errors import ClipError, FailureReason
+from tasks.core.prefetch import ahead
+from tasks.core.records import Poses, VideoInfo
+from tasks.core.settings import PoseSettings
 from tasks.poses.detections import Detections
-from tasks.poses.looks import Looker
 from tasks.poses.models import PoseModel
-from tasks.records import Poses, VideoInfo
-from tasks.settings import PoseSettings
-from tasks.video import Frame, Image, decode_frames
+from tasks.poses.second_look import Looker
+from tasks.video.reading import Frame, Image, decode_frames
 
 CODE_VERSION = 4
 """Part of the cache key of poses: raise it when a change alters what is found."""

@@ -14,18 +14,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from tasks.errors import FightposeError
-from tasks.fetch import WheelMember, cached_path, fetch
+from tasks.core.errors import FightposeError
+from tasks.core.settings import InputShape, PoseSettings, Precision, Runtime, Thresholds
+from tasks.core.storage import file_sha256, key_of
+from tasks.core.wheel_files import WheelMember, cached_path, fetch
+from tasks.poses.backends.mmpose_files import hash_of_mmpose_model, shipped_config
+from tasks.poses.backends.movenet import MoveNet
+from tasks.poses.backends.rtmo import OnnxRuntimeRtmo, Rtmo, read_sidecar
+from tasks.poses.backends.runtimes import Plan, chosen_runtime, device_kind, plan_runtime
+from tasks.poses.backends.top_down import TopDown, hash_of_top_down, read_top_down
 from tasks.poses.detections import Detections
-from tasks.poses.mmpose_files import hash_of_mmpose_model, shipped_config
-from tasks.poses.movenet import MoveNet
-from tasks.poses.published import PUBLISHED, Published, fetch_published, published_path, quantized_path
-from tasks.poses.rtmo import OnnxRuntimeRtmo, Rtmo, read_sidecar
-from tasks.poses.runtimes import Plan, chosen_runtime, device_kind, plan_runtime
-from tasks.poses.top_down import TopDown, hash_of_top_down, read_top_down
-from tasks.settings import InputShape, PoseSettings, Precision, Runtime, Thresholds
-from tasks.storage import file_sha256, key_of
-from tasks.video import Image
+from tasks.poses.published_models import PUBLISHED, Published, fetch_published, published_path, quantized_path
+from tasks.video.reading import Image
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 class PoseModel(Protocol):
     """What a backend offers: people in images of any sizes.
 
-    A backend whose input size can be chosen per image offers `tasks.poses.looks.Zoom` as well.
+    A backend whose input size can be chosen per image offers `tasks.poses.second_look.Zoom` as well.
     """
 
     batch_size: int
@@ -319,7 +319,7 @@ def load_model(
     plan = _plan(entry, device, runtime, precision, input_shape)
     if entry.config is not None:
         # Imported here: torch takes seconds, and no other kind of model needs it. Asked first: it says how to get it.
-        from tasks.poses.mmpose_compat import require_mmpose
+        from tasks.poses.backends.mmpose_compat import require_mmpose
 
         require_mmpose()
     chosen, why = chosen_runtime(plan, entry.name)
@@ -328,7 +328,7 @@ def load_model(
     if entry.config is not None:
         if device_kind(device) == "cpu":
             logger.info("on a CPU it runs faster through OpenVINO: export it once with `fightpose export-model`")
-        from tasks.poses.mmpose_backend import MmposeRtmo
+        from tasks.poses.backends.mmpose_backend import MmposeRtmo
 
         return MmposeRtmo(entry.config, path, device, half=plan.precision is Precision.FP16)
     if entry.kind is ModelKind.TOP_DOWN:

@@ -16,20 +16,20 @@ from typing import Any
 
 import numpy as np
 
-from tasks.decoder import decode_guarded, probe_guarded
-from tasks.errors import ClipError, FightposeError
-from tasks.limits import ClipLimits
+from tasks.core.errors import ClipError, FightposeError
+from tasks.core.settings import LimitSettings, Precision
+from tasks.core.storage import write_json
+from tasks.poses.agreement import Likeness, likeness
+from tasks.poses.backends.letterbox import letterbox, letterbox_size
+from tasks.poses.backends.movenet import MULTIPLE, MoveNet
+from tasks.poses.backends.rtmo import Rtmo
+from tasks.poses.backends.rtmo_input import Fit
 from tasks.poses.detections import Detections, clean, suppress_duplicates
-from tasks.poses.letterbox import letterbox, letterbox_size
-from tasks.poses.likeness import Likeness, likeness
 from tasks.poses.models import ModelEntry, ModelKind, PoseModel, model_file
-from tasks.poses.movenet import MULTIPLE, MoveNet
-from tasks.poses.published import quantized_path, require_writable_model_folder
-from tasks.poses.rtmo import Rtmo
-from tasks.poses.rtmo_input import Fit
-from tasks.settings import LimitSettings, Precision
-from tasks.storage import write_json
-from tasks.video import Image
+from tasks.poses.published_models import quantized_path, require_writable_model_folder
+from tasks.video.decoder import decode_guarded, probe_guarded
+from tasks.video.limits import ClipLimits
+from tasks.video.reading import Image
 
 logger = logging.getLogger(__name__)
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tasks.records import IntArray, Poses, Tracks
-from tasks.settings import Tracker, TrackingSettings
-from tasks.similarity import box_area
+from tasks.core.geometry import box_area
+from tasks.core.records import IntArray, Poses, Tracks
+from tasks.core.settings import Tracker, TrackingSettings
+from tasks.tracking.baselines import follow_published
 from tasks.tracking.duplicates import find_doubles
-from tasks.tracking.forward import Follower
-from tasks.tracking.published import follow_published
 from tasks.tracking.repair import drop_ghosts, drop_parts, drop_still, fill_gaps, link_fragments, merge_doubles
-from tasks.tracking.smooth import smooth_boxes
+from tasks.tracking.smoothing import smooth_boxes
+from tasks.tracking.tracker import Follower
 
 __all__ = ["track_people"]
 

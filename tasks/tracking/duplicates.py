@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from tasks.records import BoolArray, FloatArray, IntArray, Poses
-from tasks.similarity import box_area, inside, iou, oks
+from tasks.core.geometry import box_area, inside, iou, oks
+from tasks.core.records import BoolArray, FloatArray, IntArray, Poses
 
 SAME_IOU = 0.5
 SAME_OKS = 0.7

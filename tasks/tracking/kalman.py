@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tasks.records import FloatArray
+from tasks.core.records import FloatArray
 
 POSITION_NOISE = 1 / 20
 """Standard deviation of a measured coordinate, as a share of the box's height (DeepSORT's value)."""

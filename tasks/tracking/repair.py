@@ -14,8 +14,8 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
-from tasks.records import FloatArray, IntArray, Poses, Tracks
-from tasks.similarity import box_area, inside, iou
+from tasks.core.geometry import box_area, inside, iou
+from tasks.core.records import FloatArray, IntArray, Poses, Tracks
 from tasks.tracking.duplicates import likeness, pairs_within_frames
 from tasks.tracking.kalman import to_centre, to_corners
 

@@ -139,7 +139,7 @@ def detect_rate(model: Any, times: int) -> float:
 
 def write_clips(folder: Path, count: int) -> list[Path]:
     """Write short clips of moving pictures."""
-    from tasks.video_writer import VideoWriter
+    from tasks.video.writing import VideoWriter
     from tests.tasks.poses.random_rtmo import pictures
 
     paths = [folder / f"clip{number}.mp4" for number in range(count)]
@@ -156,9 +156,9 @@ def serve(job: dict[str, Any], pipe: Any) -> None:
     import cv2
     import torch
 
+    from tasks.core.settings import PoseSettings, SecondLook
     from tasks.poses import extract_poses, load_model
-    from tasks.settings import PoseSettings, SecondLook
-    from tasks.video import probe_video
+    from tasks.video.reading import probe_video
 
     # Several processes share the cores.
     cv2.setNumThreads(1)
@@ -209,8 +209,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run all parts, printing each as it is done."""
     import torch
 
-    from tasks.poses.mmpose_backend import MmposeRtmo, usable_device
-    from tasks.poses.mmpose_files import shipped_config
+    from tasks.poses.backends.mmpose_backend import MmposeRtmo, usable_device
+    from tasks.poses.backends.mmpose_files import shipped_config
     from tests.tasks.poses.random_rtmo import save_random_checkpoint
 
     deadline = time.monotonic() + BUDGET_S

@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from tasks.records import Poses, Tracks
+from tasks.core.records import Poses, Tracks
 
 MIN_IOU = 0.4
 """Labels of wrestling pairs are rough: a stricter match would judge the labels."""

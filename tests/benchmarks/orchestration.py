@@ -26,8 +26,8 @@ from typing import Any
 
 import psutil
 
-from flows.server import prefect_api, prepare_environment
-from tasks.decoder import helper_processes
+from flows.prefect_server.server import prefect_api, prepare_environment
+from tasks.video.decoder import helper_processes
 
 
 def _plain(output_root: Path) -> Callable[[Any], None]:
@@ -36,8 +36,8 @@ def _plain(output_root: Path) -> Callable[[Any], None]:
 
     from flows import annotate_video as room
     from tasks import steps
+    from tasks.core.settings import Settings
     from tasks.poses import entry_of
-    from tasks.settings import Settings
 
     names = {name: value.fn for name, value in vars(steps).items() if isinstance(value, Task)}
     plain = SimpleNamespace(**names, timed=steps.timed)
@@ -66,10 +66,10 @@ def measure(folder: Path, count: int) -> dict[str, float]:
     """Annotate the first clips of a folder both ways and return seconds and shares."""
     from prefect import flow
 
-    from flows.local import ClipJob, run_clip
-    from tasks.outputs import discover_clips
+    from flows.runs.local import ClipJob, run_clip
+    from tasks.clips.discovery import discover_clips
+    from tasks.core.settings import Settings
     from tasks.poses import model_of
-    from tasks.settings import Settings
 
     settings = Settings()
     model_of(settings.poses)
@@ -121,10 +121,10 @@ def measure_pool(folder: Path, count: int) -> list[float]:
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
 
-    from flows.fan_out import run_on_pool
-    from flows.local import ClipJob
-    from tasks.outputs import discover_clips
-    from tasks.settings import Settings
+    from flows.runs.local import ClipJob
+    from flows.runs.pool import run_on_pool
+    from tasks.clips.discovery import discover_clips
+    from tasks.core.settings import Settings
 
     @flow(name="orchestration-benchmark-pool")
     def on_pool(root: Path) -> str:

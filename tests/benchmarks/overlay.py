@@ -23,12 +23,12 @@ import av
 import cv2
 import numpy as np
 
-from tasks.errors import FightposeError
-from tasks.overlay import OverlayPainter, write_overlay
-from tasks.overlay_canvas import LIMBS, Image
-from tasks.records import Tracks, VideoInfo
-from tasks.settings import OverlaySettings
-from tasks.video_writer import VideoWriter
+from tasks.core.errors import FightposeError
+from tasks.core.records import Tracks, VideoInfo
+from tasks.core.settings import OverlaySettings
+from tasks.overlay.canvas import LIMBS, Image
+from tasks.overlay.painter import OverlayPainter, write_overlay
+from tasks.video.writing import VideoWriter
 from tests.scenes import ranked_by_id, standing_people
 
 CASES = [((320, 240), 6), ((1280, 720), 6), ((1280, 720), 20), ((3840, 2160), 6)]
@@ -98,7 +98,7 @@ def mmpose_draw(tracks: Tracks, size: tuple[int, int]) -> Draw | None:
 
     Lines and joints are as thick as ours: mmpose's default of one pixel is not a picture to look at.
     """
-    from tasks.poses.mmpose_compat import importable_mmpose
+    from tasks.poses.backends.mmpose_compat import importable_mmpose
 
     try:
         with importable_mmpose():

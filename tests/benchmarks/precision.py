@@ -21,14 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.outputs import discover_clips
+from tasks.clips.discovery import discover_clips
+from tasks.core.settings import InputShape, Precision, Thresholds
 from tasks.poses import load_model, resolve_model
+from tasks.poses.agreement import likeness
 from tasks.poses.detections import Detections, clean, suppress_duplicates
-from tasks.poses.likeness import likeness
 from tasks.poses.models import ModelKind
-from tasks.poses.published import quantized_path
-from tasks.settings import InputShape, Precision, Thresholds
-from tasks.video import Image, decode_frames, probe_video
+from tasks.poses.published_models import quantized_path
+from tasks.video.reading import Image, decode_frames, probe_video
 
 
 def frames_of(clips: Path, step: int) -> list[Image]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.records import Poses, Tracks
-from tasks.video import decode_frames, probe_video
+from tasks.core.records import Poses, Tracks
+from tasks.video.reading import decode_frames, probe_video
 from tests.benchmarks.coverage import __main__ as command
 from tests.benchmarks.coverage.empty_scenes import write_empty_scenes
 from tests.benchmarks.coverage.measures import count_frames, count_tracked, longest_track_s, shares

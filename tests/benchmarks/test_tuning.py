@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.settings import Tracker
+from tasks.core.settings import Tracker
 
 pytest.importorskip("trackers", reason='pip install -e ".[trackers]"')
 

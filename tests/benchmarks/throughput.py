@@ -35,7 +35,7 @@ import av
 import cv2
 import numpy as np
 
-from tasks.settings import InputShape, OverlaySettings, PoseSettings, Precision, SecondLook, Settings, Thresholds
+from tasks.core.settings import InputShape, OverlaySettings, PoseSettings, Precision, SecondLook, Settings, Thresholds
 
 PRELOADED = 64
 """Frames of the model-only run: enough to keep it busy, few enough for memory."""
@@ -80,7 +80,7 @@ Run = Callable[[], int]
 
 def decode_only(job: Job) -> Run:
     """Prepare the decoding of the clip, and nothing else."""
-    from tasks.video import decode_frames, probe_video
+    from tasks.video.reading import decode_frames, probe_video
 
     info = probe_video(job.video)
     return lambda: sum(1 for _ in decode_frames(info))
@@ -91,8 +91,8 @@ def model_only(job: Job) -> Run:
     from itertools import islice
 
     from tasks.poses import model_of
-    from tasks.poses.looks import Looker
-    from tasks.video import decode_frames, probe_video
+    from tasks.poses.second_look import Looker
+    from tasks.video.reading import decode_frames, probe_video
 
     settings = job.settings.poses
     model: Any = model_of(settings)
@@ -124,7 +124,7 @@ def model_only(job: Job) -> Run:
 def extract(job: Job) -> Run:
     """Prepare pose extraction: decoding, model, thresholds, NMS."""
     from tasks.poses import extract_poses, model_of
-    from tasks.video import probe_video
+    from tasks.video.reading import probe_video
 
     settings = job.settings.poses
     model = model_of(settings)
@@ -133,16 +133,16 @@ def extract(job: Job) -> Run:
 
 def annotate(job: Job, overlay: bool = False) -> Run:
     """Prepare the whole of a clip but Prefect: poses, tracks, ranking, annotation, and the overlay where wanted."""
-    from tasks.annotation import build_annotation, write_annotation
+    from tasks.annotations.format import build_annotation, write_annotation
+    from tasks.clips.discovery import find_clip
     from tasks.involvement import rank_involvement
-    from tasks.outputs import find_clip
-    from tasks.overlay import write_overlay
+    from tasks.overlay.painter import write_overlay
     from tasks.poses import extract_poses, model_of
-    from tasks.region_weights import learn_region_weights
-    from tasks.regions import score_regions
+    from tasks.regions.clip_weights import learn_region_weights
+    from tasks.regions.scores import score_regions
     from tasks.tracking import track_people
-    from tasks.tracking.hidden import end_at_nearer
-    from tasks.video import decode_frames, probe_video
+    from tasks.tracking.occlusion import end_at_nearer
+    from tasks.video.reading import decode_frames, probe_video
 
     settings = job.settings
     model = model_of(settings.poses)
@@ -172,7 +172,7 @@ def earlier_loop(job: Job) -> Run:
     """Prepare what the earlier scripts did: one frame at a time, all kept, mmpose's visualizer for the overlay."""
     import torch
 
-    from tasks.poses.mmpose_compat import importable_mmpose
+    from tasks.poses.backends.mmpose_compat import importable_mmpose
 
     with importable_mmpose():
         from mmpose.apis import inference_bottomup, init_model
@@ -210,7 +210,7 @@ def by_rtmlib(job: Job) -> Run:
     """Prepare rtmlib on the same .onnx file, frame by frame, ONNX Runtime on the CPU; no overlay."""
     from rtmlib import RTMO
 
-    from tasks.poses.rtmo import Rtmo
+    from tasks.poses.backends.rtmo import Rtmo
 
     ours = Rtmo(Path(job.model))
     model = RTMO(job.model, model_input_size=(ours.height, ours.width), backend="onnxruntime", device="cpu")
@@ -312,8 +312,8 @@ def ratios_of(rates: dict[str, list[float]]) -> dict[str, float]:
 
 def exported(config: str, checkpoint: str, folder: Path, lenient: bool) -> str:
     """Export a checkpoint in a process of its own, so that this one stays free of torch."""
-    from tasks.poses.rtmo import Sidecar, sidecar_path
-    from tasks.storage import write_text
+    from tasks.core.storage import write_text
+    from tasks.poses.backends.rtmo import Sidecar, sidecar_path
 
     context = multiprocessing.get_context("spawn")
     path = folder / f"{Path(checkpoint).stem}.onnx"
@@ -331,8 +331,8 @@ def exported(config: str, checkpoint: str, folder: Path, lenient: bool) -> str:
 
 def _export(config: Path, checkpoint: Path, path: Path) -> None:
     """Write the .onnx file, unchecked: random weights see nobody in a real clip."""
+    from tasks.poses.backends.mmpose_backend import load_network
     from tasks.poses.export import write_onnx
-    from tasks.poses.mmpose_backend import load_network
 
     write_onnx(load_network(config, checkpoint), path)
 
@@ -346,15 +346,15 @@ def random_checkpoint(name: str, video: Path, folder: Path) -> tuple[str, str]:
     process.join()
     if process.exitcode:
         sys.exit("the checkpoint could not be made: it needs mmpose (make install-mmpose)")
-    from tasks.poses.mmpose_files import shipped_config
+    from tasks.poses.backends.mmpose_files import shipped_config
 
     return str(shipped_config(name)), str(path)
 
 
 def _calibrate(name: str, video: Path, path: Path) -> None:
     """Make the random checkpoint."""
+    from tasks.poses.backends.mmpose_files import shipped_config
     from tasks.poses.export import check_frames
-    from tasks.poses.mmpose_files import shipped_config
     from tests.tasks.poses.random_rtmo import save_random_checkpoint
 
     save_random_checkpoint(shipped_config(name), path, ANCHORS, check_frames(video))

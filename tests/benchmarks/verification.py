@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tasks.annotation import write_annotation
-from tasks.mapping import verify_mapping
+from tasks.annotations.format import write_annotation
+from tasks.mapping.verify import verify_mapping
 from tests.tasks.samples import sample_annotation
 from tests.video_factory import plain_frames, write_video
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from flows.review_desk import ReviewDesk
-from flows.review_server import address, create_app
+from flows.review.app import address, create_app
+from flows.review.service import ReviewDesk
 
 TOKEN = "browser-token"  # noqa: S105 - of the tests
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.annotation import read_annotation
-from tasks.review_log import read_review
+from tasks.annotations.format import read_annotation
+from tasks.review.log import read_review
 from tests.review_outputs import Outputs, make_many, make_outputs
 
 pytestmark = pytest.mark.browser

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from flows import cli
-from tasks.demo import DEMO_CLIPS
-from tasks.fetch import fetch
-from tasks.video import Image, decode_frames, probe_video
+from flows.cli import main as cli
+from flows.cli.demo import DEMO_CLIPS
+from tasks.core.wheel_files import fetch
+from tasks.video.reading import Image, decode_frames, probe_video
 from tests.video_factory import write_video
 
 ROOT = Path(__file__).parents[2]

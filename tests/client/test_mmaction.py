@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.annotation import read_annotation, write_annotation
-from tasks.convert.files import Layout, convert_file, window_file
+from tasks.annotations.convert.files import Layout, convert_file, window_file
+from tasks.annotations.format import read_annotation, write_annotation
 from tests.client.conftest import LENGTHS, MOST_PEOPLE
 from tests.client.mmaction_runs import PIPELINES
 from tests.tasks.samples import sample_annotation

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import pytest
 
-from flows.review_desk import ReviewDesk
-from tasks.annotation import read_annotation, write_annotation
-from tasks.review_index import clip_id
-from tasks.review_log import Role, SetOrder, SetRole
+from flows.review.service import ReviewDesk
+from tasks.annotations.format import read_annotation, write_annotation
+from tasks.review.index import clip_id
+from tasks.review.log import Role, SetOrder, SetRole
 from tests.review_outputs import make_outputs
 
 pytestmark = pytest.mark.client

@@ -14,17 +14,17 @@ from itertools import count
 from pathlib import Path
 
 from flows.annotate_dataset import require_writable
-from flows.local import ClipJob
-from flows.results import ClipResult, Outcome
-from tasks.annotation import read_annotation
-from tasks.errors import FightposeError
-from tasks.failures import current_failures
-from tasks.outputs import find_clip
+from flows.runs.local import ClipJob
+from flows.runs.results import ClipResult, Outcome
+from tasks.annotations.format import read_annotation
+from tasks.annotations.validate import validate_dataset
+from tasks.clips.discovery import find_clip
+from tasks.clips.failures import current_failures
+from tasks.core.errors import FightposeError
+from tasks.core.settings import Settings
+from tasks.mapping.receipts import finished, settings_key
 from tasks.poses import entry_of
-from tasks.receipts import finished, settings_key
-from tasks.settings import Settings
-from tasks.validate import validate_dataset
-from tasks.video import decode_frames, probe_video
+from tasks.video.reading import decode_frames, probe_video
 from tests.fuzz.plain import annotate_plain
 
 

@@ -12,15 +12,15 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter
 
 from flows.annotate_dataset import Mode, annotate_dataset, on_results
-from flows.local import ClipJob, run_in_workers
-from flows.results import ClipResult, Outcome
-from tasks.annotation import read_annotation
-from tasks.errors import FailureReason, FightposeError
-from tasks.failures import current_failures
-from tasks.mapping import DATASET_NAME
-from tasks.outputs import discover_clips
-from tasks.run_lock import sole_run
-from tasks.settings import Settings
+from flows.runs.local import ClipJob, run_in_workers
+from flows.runs.results import ClipResult, Outcome
+from tasks.annotations.format import read_annotation
+from tasks.clips.discovery import discover_clips
+from tasks.clips.failures import current_failures
+from tasks.core.errors import FailureReason, FightposeError
+from tasks.core.settings import Settings
+from tasks.mapping.run_lock import sole_run
+from tasks.mapping.verify import DATASET_NAME
 from tests.video_factory import plain_frames, write_video
 
 

@@ -14,13 +14,13 @@ from prefect.client.schemas.filters import ArtifactFilter
 
 from flows.annotate_video import annotate_video
 from tasks import steps
-from tasks.annotation import read_annotation
-from tasks.errors import ClipError, FailureReason
-from tasks.failures import JSON_LOG, TEXT_LOG, current_failures
-from tasks.outputs import find_clip
-from tasks.settings import LimitSettings, SelectionSettings, Settings
-from tasks.storage import PARTIAL_MARK
-from tasks.video import decode_frames, probe_video
+from tasks.annotations.format import read_annotation
+from tasks.clips.discovery import find_clip
+from tasks.clips.failures import JSON_LOG, TEXT_LOG, current_failures
+from tasks.core.errors import ClipError, FailureReason
+from tasks.core.settings import LimitSettings, SelectionSettings, Settings
+from tasks.core.storage import PARTIAL_MARK
+from tasks.video.reading import decode_frames, probe_video
 from tests.conftest import StandInModel
 from tests.video_factory import plain_frames, write_video
 
@@ -124,7 +124,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_write_leaves_no_half_file(
         sync(descriptor)
 
     sync = os.fsync
-    monkeypatch.setattr("tasks.storage.os.fsync", full)
+    monkeypatch.setattr("tasks.core.storage.os.fsync", full)
     for step in ("extract", "annotate", "overlay"):
         monkeypatch.setattr(steps, step, getattr(steps, step).with_options(retries=0))
     state = _annotate(clip, out)
@@ -133,7 +133,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_write_leaves_no_half_file(
     assert [failure.reason for failure in current_failures(out)] == [FailureReason.PROCESSING_ERROR]
     assert [path for path in out.rglob("*") if PARTIAL_MARK in path.name] == []
     assert not [path for path in out.rglob(f"*{ending}") if path.parent.name != "out"]
-    monkeypatch.setattr("tasks.storage.os.fsync", sync)
+    monkeypatch.setattr("tasks.core.storage.os.fsync", sync)
     assert _annotate(clip, out).is_completed()
     assert current_failures(out) == []
     assert stand_in.frames == extractions * 24
@@ -163,7 +163,7 @@ def test_a_server_that_takes_no_card_costs_a_warning_and_no_clip(clip, out, stan
         """Answer as a server does that is restarted."""
         raise ConnectionError("server is away")
 
-    monkeypatch.setattr("flows.artifacts.create_markdown_artifact", refuses)
+    monkeypatch.setattr("flows.runs.artifacts.create_markdown_artifact", refuses)
     assert _annotate(clip, out).is_completed()
     assert "the card of the clip could not be shown in the UI (ConnectionError: server is away)" in caplog.text
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from flows.annotate_video import _recorded
-from tasks.errors import FightposeError
-from tasks.outputs import find_clip
+from tasks.clips.discovery import find_clip
+from tasks.core.errors import FightposeError
 from tests.video_factory import plain_frames, write_video
 
 PROGRAM = [sys.executable, "-m", "tests.flows.disk_faults"]

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from flows import cli
 from flows.annotate_dataset import annotate_dataset
+from flows.cli import main as cli
 from flows.verify_mapping import verify_mapping_flow
-from tasks.mapping import FindingKind, verify_mapping
-from tasks.outputs import discover_clips
-from tasks.receipts import finished, recorded_settings, settings_key
-from tasks.settings import SelectionSettings, Settings
+from tasks.clips.discovery import discover_clips
+from tasks.core.settings import SelectionSettings, Settings
+from tasks.mapping.receipts import finished, recorded_settings, settings_key
+from tasks.mapping.verify import FindingKind, verify_mapping
 from tests.video_factory import plain_frames, write_video
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect_server")]

@@ -37,7 +37,7 @@ def main() -> int:
     options = parser.parse_args()
     # One damaged clip in two has a line; the table says what they amount to.
     logging.disable(logging.ERROR - 1)
-    logging.getLogger("flows.local").setLevel(logging.WARNING)
+    logging.getLogger("flows.runs.local").setLevel(logging.WARNING)
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fightpose-fuzz-") as name:
         tallies = run(Path(name), options)

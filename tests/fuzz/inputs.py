@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.annotation import build_annotation, write_annotation
+from tasks.annotations.format import build_annotation, write_annotation
+from tasks.clips.discovery import find_clip
+from tasks.core.records import Poses
+from tasks.core.settings import Settings, Thresholds
 from tasks.involvement import rank_involvement, select_people
-from tasks.outputs import find_clip
-from tasks.records import Poses
-from tasks.region_weights import learn_region_weights
-from tasks.regions import score_regions
-from tasks.settings import Settings, Thresholds
+from tasks.regions.clip_weights import learn_region_weights
+from tasks.regions.scores import score_regions
 from tests.fuzz.mutate import mutated
 from tests.scenes import standing_people
-from tests.tasks.test_safe_pickle import EXECUTION
+from tests.tasks.annotations.test_safe_pickle import EXECUTION
 from tests.video_factory import person_image, plain_frames, write_video
 
 VIDEO_KINDS = ("mp4", "avi", "mov")

@@ -12,11 +12,12 @@ from functools import cache
 from pathlib import Path
 
 from flows import annotate_video as flow
-from flows.local import ClipJob
-from flows.results import ClipResult, Outcome
-from tasks import decoder, steps
-from tasks.errors import ClipError
+from flows.runs.local import ClipJob
+from flows.runs.results import ClipResult, Outcome
+from tasks import steps
+from tasks.core.errors import ClipError
 from tasks.poses.models import entry_of
+from tasks.video import decoder
 from tests.conftest import StandInModel
 
 REAL_MODEL = "FIGHTPOSE_FUZZ_REAL_MODEL"
@@ -38,7 +39,7 @@ def _without_prefect() -> None:
 
 
 def annotate_plain(job: ClipJob) -> ClipResult:
-    """Annotate one clip and return what became of it, as `flows.local.run_clip` does."""
+    """Annotate one clip and return what became of it, as `flows.runs.local.run_clip` does."""
     _without_prefect()
     start = time.perf_counter()
     entry = entry_of(job.settings.poses)
@@ -54,7 +55,7 @@ def annotate_plain(job: ClipJob) -> ClipResult:
 
 
 def annotate_measured(job: ClipJob) -> ClipResult:
-    """Do the same in a worker process of `flows.local.run_in_workers`, and note what memory it took."""
+    """Do the same in a worker process of `flows.runs.local.run_in_workers`, and note what memory it took."""
     result = annotate_plain(job)
     _note_peak(job.output_root)
     return result

@@ -12,15 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.local import ClipJob, run_in_workers
-from tasks.annotation import read_annotation
-from tasks.errors import FightposeError
-from tasks.failures import current_failures
-from tasks.outputs import discover_clips
-from tasks.records import Poses
-from tasks.settings import LimitSettings, Settings
-from tasks.settings_file import read_settings
-from tasks.validate import validate_dataset
+from flows.runs.local import ClipJob, run_in_workers
+from tasks.annotations.format import read_annotation
+from tasks.annotations.validate import validate_dataset
+from tasks.clips.discovery import discover_clips
+from tasks.clips.failures import current_failures
+from tasks.core.errors import FightposeError
+from tasks.core.records import Poses
+from tasks.core.settings import LimitSettings, Settings
+from tasks.core.settings_file import read_settings
 from tests.fuzz.plain import PEAKS, annotate_measured
 
 TIME_LIMIT_S = 120.0
@@ -90,13 +90,13 @@ def fuzz_videos(kind: str, clips: Path, output_root: Path, workers: int) -> Tall
     found = discover_clips(clips, output_root).clips
     tally = Tally(kind, inputs=len(found))
     deaths = _CountDeaths()
-    logging.getLogger("flows.local").addHandler(deaths)
+    logging.getLogger("flows.runs.local").addHandler(deaths)
     try:
         jobs = [ClipJob(clip, clips, output_root, SETTINGS) for clip in found]
         for result in run_in_workers(jobs, workers, run=annotate_measured):
             tally.slowest = max(tally.slowest, result.seconds)
     finally:
-        logging.getLogger("flows.local").removeHandler(deaths)
+        logging.getLogger("flows.runs.local").removeHandler(deaths)
     tally.deaths = deaths.count
     failed = {failure.frame_dir: failure for failure in current_failures(output_root)}
     for clip in found:
@@ -116,7 +116,7 @@ def fuzz_videos(kind: str, clips: Path, output_root: Path, workers: int) -> Tall
 
 
 class _CountDeaths(logging.Handler):
-    """Counts the lines by which `flows.local` tells that a worker died."""
+    """Counts the lines by which `flows.runs.local` tells that a worker died."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

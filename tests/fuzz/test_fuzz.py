@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import FightposeError
+from tasks.core.errors import FightposeError
 from tests.fuzz.__main__ import last_line
 from tests.fuzz.inputs import (
     TOML,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.video import Image
+from tasks.video.reading import Image
 from tests.video_factory import plain_frames, write_video
 
 

@@ -22,8 +22,8 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import provision
-from flows.up import SERVER
+from flows.cli.up import SERVER
+from flows.prefect_server import provision
 from tests.integration.counted import COUNT_FILE
 
 PREFECT = (sys.executable, "-m", "prefect")

@@ -14,9 +14,9 @@ from typing import Any
 from flows import annotate_dataset as dataset
 from flows.annotate_video import annotate_video
 from tasks import steps
+from tasks.core.settings import PoseSettings
 from tasks.poses.detections import Detections
-from tasks.settings import PoseSettings
-from tasks.video import Image
+from tasks.video.reading import Image
 from tests.conftest import StandInModel
 
 __all__ = ["annotate_video"]

@@ -12,9 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tasks.failures import current_failures
-from tasks.manifest import read_manifests
-from tasks.mapping import verify_mapping
+from tasks.clips.failures import current_failures
+from tasks.clips.manifest import read_manifests
+from tasks.mapping.verify import verify_mapping
 from tests.integration.clips import make_clips
 from tests.integration.cluster import Cluster
 
@@ -93,10 +93,10 @@ def test_every_clip_ends_once_whatever_is_killed(tmp_path):
 
 def poses_time(out: Path, clip: Path, stored: dict[Path, float], starts: list[float]) -> float:
     """Return when the poses of a clip were stored: named by content, so they are looked up by the clip's own key."""
+    from tasks.core.settings import Settings
+    from tasks.mapping.receipts import poses_path
     from tasks.poses import resolve_model
-    from tasks.receipts import poses_path
-    from tasks.settings import Settings
-    from tasks.video import probe_video
+    from tasks.video.reading import probe_video
 
     entry = resolve_model("movenet-multipose")
     settings = Settings().resolve(entry.thresholds)

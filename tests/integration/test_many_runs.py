@@ -58,7 +58,7 @@ def execute(pool: str, stop: Any) -> None:
 def parent(clips: Path, out: Path, in_flight: int, figures: Path, server: int) -> None:
     """Run the dataset flow in mode pool in a process of its own and note its memory and how fast clips end."""
     from flows.annotate_dataset import Mode, annotate_dataset, on_results
-    from tasks.settings import Settings
+    from tasks.core.settings import Settings
 
     marks: list[tuple[float, int, float]] = []
     served = psutil.Process(server)

@@ -11,7 +11,7 @@ import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling
 
-from tasks.failures import current_failures
+from tasks.clips.failures import current_failures
 from tests.integration.clips import make_clips
 from tests.integration.cluster import Cluster, client
 

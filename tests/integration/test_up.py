@@ -13,7 +13,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import provision
+from flows.prefect_server import provision
 from tests.command_line import COMMAND_LINE
 from tests.integration.clips import make_clips
 from tests.integration.cluster import Cluster, client, free_port

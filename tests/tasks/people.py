@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.records import Poses, Tracks
+from tasks.core.records import Poses, Tracks
 
 # A standing person as shares of its box: x, y of COCO's 17 joints.
 STANDING = np.array(

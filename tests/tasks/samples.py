@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.annotation import Annotation, build_annotation
-from tasks.outputs import Clip, clip_record
-from tasks.records import Involvement, RegionWeights, Tracks
-from tasks.settings import Settings, Thresholds
+from tasks.annotations.format import Annotation, build_annotation
+from tasks.clips.discovery import Clip, clip_record
+from tasks.core.records import Involvement, RegionWeights, Tracks
+from tasks.core.settings import Settings, Thresholds
 from tests.tasks.people import person, tracks_of
 
 SETTINGS = Settings().resolve(Thresholds())

@@ -24,15 +24,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tasks.core.records import Poses
+from tasks.core.settings import PoseSettings, SecondLook, Settings
 from tasks.poses import extract_poses, load_model, resolve_model
 from tasks.poses.detections import Detections
-from tasks.poses.looks import Zoom
 from tasks.poses.models import PoseModel
-from tasks.records import Poses
-from tasks.settings import PoseSettings, SecondLook, Settings
+from tasks.poses.second_look import Zoom
 from tasks.tracking import track_people
-from tasks.tracking.hidden import end_at_nearer
-from tasks.video import Image, decode_frames, probe_video
+from tasks.tracking.occlusion import end_at_nearer
+from tasks.video.reading import Image, decode_frames, probe_video
 from tests.benchmarks.coverage.empty_scenes import write_empty_scenes
 from tests.benchmarks.coverage.measures import count_frames, count_tracked, longest_track_s, shares
 from tests.benchmarks.labelled import Label, by_area, dense_boxes, load_labels, load_poses, score_clip, totals

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tasks.video import Image
+from tasks.video.reading import Image
 from tests.video_factory import write_video
 
 WIDTH, HEIGHT, FRAMES = 640, 360, 50

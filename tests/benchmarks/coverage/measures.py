@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.records import Poses, Tracks
 from tasks.poses.detections import Detections, pairwise_oks
-from tasks.records import Poses, Tracks
 from tests.benchmarks.labelled import MIN_IOU, Label, by_area, dense_boxes, pairwise_iou
 from tests.benchmarks.labelled import _match as match_people
 

@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.annotation import read_annotation
-from tasks.storage import write_json
+from tasks.annotations.format import read_annotation
+from tasks.core.storage import write_json
 
 PEOPLE = 2
 ORDERS = ("rank", "detector", "area", "random")

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from tasks.core.records import Poses, Tracks
+from tasks.core.settings import DEFAULT_WEIGHTS, Settings
+from tasks.core.storage import write_json
 from tasks.poses import extract_poses, load_model, resolve_model
-from tasks.records import Poses, Tracks
-from tasks.settings import DEFAULT_WEIGHTS, Settings
-from tasks.storage import write_json
 from tasks.tracking import track_people
-from tasks.tracking.hidden import end_at_nearer
-from tasks.video import probe_video
+from tasks.tracking.occlusion import end_at_nearer
+from tasks.video.reading import probe_video
 from tests.benchmarks.labelled import Label, dense_boxes, load_labels, load_poses, track_roles
 from tests.benchmarks.ranking.figures import NAMES, Judged, cross_validate, judge, summarise
 from tests.benchmarks.ranking.rules import apply_rules

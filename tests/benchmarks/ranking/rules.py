@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.records import Involvement, Tracks
+from tasks.core.settings import DEFAULT_WEIGHTS, Scorer, ScoringSettings
 from tasks.involvement import rank_involvement
-from tasks.kinematics import TrackTable, tabulate
-from tasks.records import Involvement, Tracks
-from tasks.region_weights import learn_region_weights
-from tasks.regions import score_regions
-from tasks.settings import DEFAULT_WEIGHTS, Scorer, ScoringSettings
+from tasks.involvement.kinematics import TrackTable, tabulate
+from tasks.regions.clip_weights import learn_region_weights
+from tasks.regions.scores import score_regions
 
 MIN_LENGTH = 10
 """Tracks of fewer frames are not ranked, as in an annotation."""

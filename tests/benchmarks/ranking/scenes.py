@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.records import Poses, Tracks
+from tasks.core.records import Poses, Tracks
 
 Floats = npt.NDArray[np.float64]
 

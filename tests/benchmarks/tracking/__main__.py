@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tasks.settings import Tracker
-from tasks.storage import write_json
+from tasks.core.settings import Tracker
+from tasks.core.storage import write_json
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.records import Poses
-from tasks.settings import Tracker, TrackingSettings
+from tasks.core.records import Poses
+from tasks.core.settings import Tracker, TrackingSettings
 from tasks.tracking import track_people
 from tests.benchmarks.labelled import (
     ClipScore,

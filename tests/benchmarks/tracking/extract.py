@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from tasks.core.records import Poses
+from tasks.core.settings import Settings
 from tasks.poses import extract_poses
 from tasks.poses.models import MOVENET, load_model
-from tasks.records import Poses
-from tasks.settings import Settings
-from tasks.video import probe_video
+from tasks.video.reading import probe_video
 from tests.benchmarks.labelled import Label
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from trackers.eval import (
     compute_identity_metrics,
 )
 
-from tasks.records import Tracks
+from tasks.core.records import Tracks
 from tests.benchmarks.labelled import pairwise_iou
 
 FloatArray = npt.NDArray[np.floating[Any]]

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.records import Poses
+from tasks.core.records import Poses
 
 FloatArray = npt.NDArray[np.floating[Any]]
 

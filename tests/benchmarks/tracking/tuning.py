@@ -16,10 +16,10 @@ from unittest import mock
 
 import trackers as package
 
-from tasks.records import Poses
-from tasks.settings import Tracker, TrackingSettings
+from tasks.core.records import Poses
+from tasks.core.settings import Tracker, TrackingSettings
 from tasks.tracking import repair, track_people
-from tasks.tracking.published import CLASSES
+from tasks.tracking.baselines import CLASSES
 from tests.benchmarks.tracking.measures import Measured, People, combine, measure, people_of
 from tests.benchmarks.tracking.mot import HIGH, LOW, load_sequence, sequences
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.poses.top_down import MEAN, PAD_VALUE, SPREAD
+from tasks.poses.backends.top_down import MEAN, PAD_VALUE, SPREAD
 
 SIDE = 64
 """Input side of the detectors, pixels."""

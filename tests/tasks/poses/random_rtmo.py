@@ -39,8 +39,8 @@ def save_random_checkpoint(
     from mmengine.config import Config
     from mmengine.registry import DefaultScope
 
-    from tasks.poses.mmpose_compat import importable_mmpose
-    from tasks.poses.rtmo_input import Fit
+    from tasks.poses.backends.mmpose_compat import importable_mmpose
+    from tasks.poses.backends.rtmo_input import Fit
 
     torch.manual_seed(0)
     with importable_mmpose(), DefaultScope.overwrite_default_scope("mmpose"):

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.errors import FightposeError
+from tasks.core.errors import FightposeError
+from tasks.core.settings import Thresholds
+from tasks.poses.backends.rtmo import sidecar_path
 from tasks.poses.detections import suppress_duplicates
 from tasks.poses.models import load_model, resolve_model
-from tasks.poses.rtmo import sidecar_path
-from tasks.settings import Thresholds
 from tests.command_line import run_alone
 from tests.tasks.poses.conftest import MmposeModel
 from tests.tasks.poses.random_rtmo import pictures, save_random_checkpoint, shipped_config
@@ -28,8 +28,8 @@ CLIP = pictures(3, 640, 360, seed=3)
 @pytest.mark.parametrize("name", ["rtmo-t", "rtmo-s"])
 def test_exported_file_shows_the_people_of_mmpose(name: str, rtmo_t: MmposeModel, tmp_path: Path) -> None:
     """The file alone is enough for --model: size, thresholds and hash stand in the JSON beside it."""
+    from tasks.poses.backends.mmpose_backend import MmposeRtmo
     from tasks.poses.export import export_model
-    from tasks.poses.mmpose_backend import MmposeRtmo
 
     config, checkpoint = rtmo_t.config, rtmo_t.checkpoint
     if name != "rtmo-t":

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.errors import ClipError, FailureReason
+from tasks.core.errors import ClipError, FailureReason
+from tasks.core.records import VideoInfo
+from tasks.core.settings import PoseSettings, Settings
 from tasks.poses import extract_poses, load_model, resolve_model
 from tasks.poses.detections import Detections
 from tasks.poses.extract import frames_ahead
-from tasks.records import VideoInfo
-from tasks.settings import PoseSettings, Settings
-from tasks.video import Frame, Image, probe_video
+from tasks.video.reading import Frame, Image, probe_video
 from tests.tasks.poses.test_detections import people
 from tests.video_factory import person_image, plain_frames, write_video
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import FightposeError
+from tasks.core.errors import FightposeError
+from tasks.core.storage import file_sha256
 from tasks.poses import load_model, model_names, resolve_model
-from tasks.storage import file_sha256
 
 
 def test_the_embedded_model_is_in_the_table() -> None:

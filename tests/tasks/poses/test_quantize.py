@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.errors import FightposeError
+from tasks.core.errors import FightposeError
+from tasks.core.settings import Precision
 from tasks.poses.models import load_model, resolve_model
-from tasks.poses.published import quantized_path
+from tasks.poses.published_models import quantized_path
 from tasks.poses.quantize import calibration_frames, quantize_model
-from tasks.settings import Precision
 from tests.tasks.poses.fake_rtmo import save_fake_rtmo
 from tests.video_factory import person_image, plain_frames, write_video
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tasks.records import Poses
-from tasks.settings import TrackingSettings
+from tasks.core.records import Poses
+from tasks.core.settings import TrackingSettings
 
 SETTINGS = TrackingSettings(track_high_thresh=0.6, track_low_thresh=0.1)
 

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tasks.records import Tracks
+from tasks.core.records import Tracks
 from tasks.tracking.duplicates import find_doubles, pairs_within_frames
-from tasks.tracking.hidden import end_at_nearer
 from tasks.tracking.kalman import BoxFilter, to_centre, to_corners
+from tasks.tracking.occlusion import end_at_nearer
 from tasks.tracking.repair import drop_ghosts, drop_parts, drop_still, fill_gaps, link_fragments, merge_doubles
-from tasks.tracking.smooth import smooth_boxes
+from tasks.tracking.smoothing import smooth_boxes
 from tests.tasks.tracking.clips import clip, standing
 
 BOX = np.array([[0, 0, 10, 20]], np.float32)

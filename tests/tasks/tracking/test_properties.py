@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tasks.records import Poses, Tracks
+from tasks.core.records import Poses, Tracks
 from tasks.tracking import track_people
 from tests.tasks.tracking.clips import SETTINGS
 

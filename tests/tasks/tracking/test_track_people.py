@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from tasks.errors import FightposeError
-from tasks.records import Poses, Tracks
-from tasks.settings import Tracker, TrackingSettings
+from tasks.core.errors import FightposeError
+from tasks.core.records import Poses, Tracks
+from tasks.core.settings import Tracker, TrackingSettings
 from tasks.tracking import track_people
 from tests.benchmarks.tracking.scenes import make_scene
 from tests.tasks.tracking.clips import SETTINGS, clip, standing

@@ -1,0 +1,161 @@
+"""Commands that work on annotation and model files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.output import AsJson, Output, Quiet
+from tasks.core.errors import FightposeError
+
+
+class LayoutName(StrEnum):
+    """Names of the layouts; repeated from `tasks.annotations.convert.files`, whose import would slow `--help` down."""
+
+    STGCN = "stgcn"
+    PYSKL = "pyskl"
+    PYSKL_HALF = "pyskl-float16"
+    PERSONS = "persons"
+    CSV = "csv"
+    PARQUET = "parquet"
+    MOT = "mot"
+    COCO = "coco"
+    CVAT = "cvat"
+
+
+Annotations = Annotated[Path, typer.Argument(help="PKL of this program, mmaction2, pyskl or the earlier scripts.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command("explain")(explain)
+    app.command("convert")(convert)
+    app.command("windows")(windows)
+    app.command("export-model")(export_model)
+    app.command("quantize-model")(quantize_model)
+    app.command("learn-region-weights")(learn_region_weights)
+
+
+def explain(annotations: Annotations, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Show why the people of a clip are ranked as they are (docs/scores.md)."""
+    from tasks.annotations.explain import explain, explain_text
+    from tasks.annotations.format import read_annotation
+
+    read = read_annotation(annotations)["annotations"]
+    value = [{"clip": one.get("frame_dir"), "label": one.get("label"), "people": explain(one)} for one in read]
+    Output(as_json, quiet).tell(value, map(explain_text, read))
+
+
+def convert(
+    annotations: Annotations,
+    destination: Annotated[Path, typer.Argument(help="File for stgcn and pyskl, else a folder.")],
+    to: Annotated[LayoutName, typer.Option(help="What to convert to.")] = LayoutName.STGCN,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Convert annotations to another layout, or export their tracks."""
+    from tasks.annotations.convert.files import Layout, convert_file
+
+    _tell_files(convert_file(annotations, destination, Layout(to)), Output(as_json, quiet))
+
+
+def windows(
+    annotations: Annotations,
+    destination: Annotated[Path, typer.Argument(help="The annotation file to write.")],
+    window: Annotated[int, typer.Option(min=1, help="Frames per window.")] = 100,
+    stride: Annotated[int, typer.Option(min=1, help="Frames from one window to the next.")] = 50,
+    intervals: Annotated[
+        Path | None, typer.Option(help="CSV of labelled intervals; else labels follow involvement.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Cut long clips into windows, each labelled by itself."""
+    from tasks.annotations.convert.files import window_file
+    from tasks.annotations.convert.windows import label_by_intervals
+
+    rule = label_by_intervals(intervals) if intervals else None
+    _tell_files([window_file(annotations, destination, window, stride, rule)], Output(as_json, quiet))
+
+
+def export_model(
+    config: Annotated[Path, typer.Argument(help="mmpose config of RTMO.")],
+    checkpoint: Annotated[Path, typer.Argument(help="mmpose checkpoint that goes with it.")],
+    out: Annotated[Path, typer.Argument(help="The .onnx file to write; a .json with its settings comes beside it.")],
+    frames_of: Annotated[
+        Path | None, typer.Option(help="A clip with people, to compare the export with mmpose on; else a demo clip.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Export RTMO to ONNX, and keep the file only if it finds mmpose's people."""
+    from flows.cli.demo import DEMO_CLIPS
+    from tasks.core.wheel_files import fetch
+    from tasks.poses.export import check_frames
+    from tasks.poses.export import export_model as export
+
+    frames = check_frames(frames_of or fetch(DEMO_CLIPS[:1])[0])
+    _tell_files([export(config, checkpoint, out, frames)], Output(as_json, quiet))
+
+
+def quantize_model(
+    input: Annotated[Path, typer.Argument(help="Your own clips (a folder or one clip), to calibrate on.")],
+    model: Annotated[
+        str, typer.Option(help="Name (see `models list`), or a .tflite or .onnx file.")
+    ] = "movenet-multipose",
+    model_dir: Annotated[Path | None, typer.Option(help="Folder of model files, where the int8 form is kept.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make the int8 form of a model for `--precision int8`, and say whether it finds the same people as fp32."""
+    from tasks.clips.discovery import discover_clips
+    from tasks.poses.models import resolve_model
+    from tasks.poses.quantize import calibration_frames
+    from tasks.poses.quantize import quantize_model as quantize
+
+    if model_dir is not None:
+        os.environ["FIGHTPOSE_MODEL_DIR"] = str(model_dir)
+    if not input.exists():
+        raise FightposeError(f"input {input} does not exist; give a folder of clips or one clip")
+    found = quantize(
+        resolve_model(model), calibration_frames([clip.path for clip in discover_clips(input, input).clips])
+    )
+    verdict = "It finds the same people." if found.holds else "It does NOT find the same people: fp32 is better."
+    Output(as_json, quiet).tell(asdict(found), [f"int8 against fp32: {found}", verdict])
+
+
+def learn_region_weights(
+    output_root: Annotated[Path, typer.Argument(help="Output folder of an earlier run.")],
+    out: Annotated[Path, typer.Argument(help="The .json file to write, for `annotate --region-weights`.")],
+    camera_pattern: Annotated[
+        str | None, typer.Option(help="Regular expression that finds the camera in a clip's path; else its folder.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Learn from finished annotations where each camera sees its fights."""
+    from tasks.annotations.format import read_annotation
+    from tasks.clips.manifest import read_manifests
+    from tasks.regions.camera_weights import learn_camera_weights
+
+    clips = (clip.annotation_path for clip in read_manifests(output_root) if clip.annotation_path.is_file())
+    annotations = (annotation for path in clips for annotation in read_annotation(path)["annotations"])
+    learned = learn_camera_weights(annotations, camera_pattern)
+    learned.save(out)
+    lines = [
+        f"{camera or 'all clips'}: {' '.join(f'{weight:.2f}' for weight in learned.weights[camera])} ({count} clips)"
+        for camera, count in sorted(learned.clips.items())
+    ]
+    Output(as_json, quiet).tell(learned.model_dump(mode="json"), lines)
+
+
+def _tell_files(paths: Iterable[object], output: Output) -> None:
+    """Tell which files were written."""
+    written = [str(path) for path in paths]
+    output.tell({"files": written}, written)

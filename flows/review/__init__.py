@@ -1,0 +1,1 @@
+"""The review page: its service, its web application and its static files."""

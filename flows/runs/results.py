@@ -1,0 +1,107 @@
+"""What became of each clip of a run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from tasks.core.errors import ClipError
+from tasks.mapping.receipts import ClipSummary
+
+
+class Outcome(StrEnum):
+    """How a clip ended."""
+
+    ANNOTATED = "annotated"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ClipResult:
+    """What became of one clip.
+
+    Attributes
+    ----------
+    clip
+        Path relative to the input root.
+    outcome
+        How it ended.
+    seconds
+        Wall time of the clip in this run.
+    summary
+        What was found in it; None if it failed.
+    error
+        Why it failed, else None.
+    """
+
+    clip: str
+    outcome: Outcome
+    seconds: float
+    summary: ClipSummary | None = None
+    error: ClipError | None = None
+
+
+@dataclass(slots=True)
+class DatasetSummary:
+    """What became of a run over a folder.
+
+    Attributes
+    ----------
+    results
+        One per clip, in the order of the clips' paths.
+    problems
+        Folders that could not be read, as lines.
+    mapping_ok
+        Whether every clip has its annotation and overlay, or a recorded failure.
+    mapping_lines
+        What the verification found wrong, as lines.
+    warnings
+        What will not do for training, as lines: classes of too few clips, clips that no rule labels.
+    """
+
+    results: list[ClipResult] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    mapping_ok: bool = True
+    mapping_lines: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def count(self, outcome: Outcome) -> int:
+        """Return how many clips ended in one way."""
+        return sum(result.outcome == outcome for result in self.results)
+
+    @property
+    def extracted(self) -> int:
+        """Number of clips for which the pose model ran."""
+        return sum(
+            result.outcome == Outcome.ANNOTATED and result.summary is not None and result.summary.extracted
+            for result in self.results
+        )
+
+    @property
+    def ok(self) -> bool:
+        """Whether every clip was annotated and verified."""
+        return self.mapping_ok and not self.problems and not self.count(Outcome.FAILED)
+
+    def to_value(self) -> dict[str, Any]:
+        """Return all of it as plain values, for JSON."""
+        return {
+            "ok": self.ok,
+            "counts": {str(outcome): self.count(outcome) for outcome in Outcome},
+            "extracted": self.extracted,
+            "mapping_ok": self.mapping_ok,
+            "problems": [*self.problems, *self.mapping_lines],
+            "warnings": list(self.warnings),
+            "clips": [
+                {
+                    "clip": result.clip,
+                    "outcome": str(result.outcome),
+                    "seconds": round(result.seconds, 3),
+                    "found": asdict(result.summary) if result.summary else None,
+                    "reason": str(result.error.reason) if result.error else None,
+                    "info": result.error.info if result.error else None,
+                }
+                for result in self.results
+            ],
+        }

@@ -1,0 +1,138 @@
+"""Windows of a long clip: annotations of a fixed number of frames, each with a label of its own.
+
+STGCN++ samples a fixed number of frames from a clip, whatever its length; in minutes of footage a fight of seconds is
+hardly sampled at all, and the label of the whole is wrong for most of it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from tasks.annotations.format import Annotation
+from tasks.clips.labels import lookup
+from tasks.core.errors import FightposeError
+from tasks.mapping.pairs import normal
+
+WindowLabel = Callable[[Annotation, int, int], int]
+"""Gives the label of the frames from one number up to another, the latter excluded."""
+
+
+def cut_windows(annotation: Annotation, window: int, stride: int, label_of: WindowLabel) -> list[Annotation]:
+    """Cut an annotation into windows of equal length.
+
+    Parameters
+    ----------
+    annotation
+        Of any length; one that is shorter than a window gives itself as the only one.
+    window, stride
+        Frames of a window, and from the start of one to the start of the next. The last window ends with the clip and
+        overlaps the one before it as far as needed.
+    label_of
+        Label of each window.
+
+    Returns
+    -------
+    list of dict
+        With the contract's keys, boxes, IDs and scores; `frame_dir` ends in `#` and the first frame. People who are in
+        no frame of a window are left out, and windows with nobody too.
+
+    Raises
+    ------
+    FightposeError
+        If window or stride are not positive.
+    """
+    if window < 1 or stride < 1:
+        raise FightposeError(f"a window of {window} frames at a stride of {stride} is none; both must be 1 or more")
+    frames = annotation["total_frames"]
+    last = max(frames - window, 0)
+    starts = sorted({*range(0, last, stride), last})
+    windows = (_window(annotation, start, min(start + window, frames), label_of) for start in starts)
+    return [part for part in windows if part is not None]
+
+
+def label_by_involvement(share: float = 0.5) -> WindowLabel:
+    """Return a rule: a window has the clip's label where somebody is about as involved as the clip's peak.
+
+    Parameters
+    ----------
+    share
+        The highest involvement in the window, as a share of the highest in the clip, from which on the window has the
+        clip's label; below it is 0. An annotation without window scores gives all its windows the clip's label.
+    """
+
+    def rule(annotation: Annotation, start: int, stop: int) -> int:
+        """Compare the window's highest involvement with the clip's."""
+        label = int(annotation["label"])
+        if "window_scores" not in annotation or annotation["window_scores"].size == 0:
+            return label
+        edges, scores = annotation["window_frames"], annotation["window_scores"]
+        inside = scores[:, (edges[:-1] < stop) & (edges[1:] > start)]
+        return label if inside.max(initial=0) >= share * scores.max() else 0
+
+    return rule
+
+
+def label_by_intervals(path: Path) -> WindowLabel:
+    """Return a rule by a CSV file with the columns `clip`, `start`, `stop` and `label`.
+
+    A window has the label of the interval that covers most of it, if that is at least half of the window, else 0.
+
+    Parameters
+    ----------
+    path
+        UTF-8. `clip` is the identifier or its last part, with or without ending, as in
+        `tasks.clips.labels.labels_by_csv`; `start` and `stop` are frame numbers from 0, `stop` excluded.
+
+    Raises
+    ------
+    FightposeError
+        If the file cannot be read or a row is none.
+    """
+    intervals: dict[str, list[tuple[int, int, int]]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            for row in csv.DictReader(stream):
+                interval = (int(row["start"]), int(row["stop"]), int(row["label"]))
+                if not 0 <= interval[0] < interval[1] or interval[2] < 0:
+                    raise ValueError(f"{row['clip']} has no such interval or label: {interval}")
+                intervals.setdefault(normal(row["clip"].strip()), []).append(interval)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        raise FightposeError(
+            f"cannot read {path}: {error}; it needs the columns clip, start, stop and label, with whole numbers"
+        ) from error
+
+    def rule(annotation: Annotation, start: int, stop: int) -> int:
+        """Look for the interval that covers most of the window."""
+        covered = [
+            (min(stop, end) - max(start, begin), label)
+            for begin, end, label in lookup(intervals, annotation["frame_dir"]) or []
+        ]
+        most, label = max(covered, default=(0, 0))
+        return label if most > 0 and 2 * most >= stop - start else 0
+
+    return rule
+
+
+def _window(annotation: Annotation, start: int, stop: int, label_of: WindowLabel) -> Annotation | None:
+    """Return the annotation of some frames, None if nobody is in them."""
+    present = annotation["keypoint_score"][:, start:stop].any((1, 2))
+    if not present.any():
+        return None
+    part: Annotation = {
+        "frame_dir": f"{annotation['frame_dir']}#{start:06d}",
+        "total_frames": stop - start,
+        "img_shape": annotation["img_shape"],
+        "original_shape": annotation["original_shape"],
+        "label": label_of(annotation, start, stop),
+    }
+    for key in ("keypoint", "keypoint_score", "bbox", "filled"):
+        if key in annotation:
+            part[key] = np.ascontiguousarray(annotation[key][present, start:stop])
+    for key in ("track_ids", "composite_scores", "track_quality"):
+        if key in annotation:
+            part[key] = annotation[key][present]
+    return part

@@ -1,0 +1,371 @@
+"""The annotation: what mmaction2's PoseDataset and pyskl read, and its one reader.
+
+A file is `{'split': {name: [frame_dir, ...]}, 'annotations': [dict, ...]}`. The keys of one annotation, with M people
+in rank order (consumers keep the first two), T decoded frames and 17 COCO keypoints:
+
+| key | type | meaning |
+|---|---|---|
+| frame_dir | str | identifier, unique in a data set |
+| total_frames | int | T |
+| img_shape, original_shape | (int, int) | height, width in pixels |
+| label | int | 1 fight, 0 none |
+| keypoint | float32 [M, T, 17, 2] | x, y in pixels |
+| keypoint_score | float32 [M, T, 17] | exactly 0 where a joint or the person is missing; x and y are 0 there too |
+| bbox | float32 [M, T, 4] | x1, y1, x2, y2 in pixels, zeros where the person is missing |
+| filled | bool [M, T] | the pose was estimated in a gap of the track, not seen |
+| track_ids | int32 [M] | the IDs in the overlay |
+| composite_scores | float32 [M] | involvement, descending |
+| score_breakdown | {component: float32 [M]} | what the composite is made of |
+| region_breakdown | {region: float32 [M]} | unweighted region scores |
+| region_weights | {region: float} | the weights learned in this clip |
+| region_weights_path | float32 [R + 1, 5] | the weights before the first and after each of the R rounds |
+| track_quality | float32 [M] | mean keypoint score of the track's seen frames |
+| track_length | int32 [M] | frames in which the person is not missing |
+| best_partner | int32 [M] | track ID of the person it interacts with most, 0 for none |
+| window_frames | int32 [S + 1] | edges of the time windows, in frames |
+| window_scores | float32 [M, S] | involvement within each window |
+| fps | float | frames per second |
+| settings, provenance | dict | of the run; plain values |
+| schema_version | int | version of this table |
+| automatic, review | dict | in reviewed annotations only: values before the review, and what was applied |
+
+There is never a key `filename`: mmaction2 would look splits up by it. Nothing here is float16, which costs up to two
+pixels above 512, and nothing is NaN, which becomes a silent NaN prediction.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.annotations.safe_pickle import AnnotationError, safe_load
+from tasks.clips.discovery import Clip
+from tasks.clips.labels import class_warnings
+from tasks.clips.splits import make_splits
+from tasks.core.errors import ClipError, FailureReason
+from tasks.core.records import NUM_KEYPOINTS, REGIONS, Involvement, Tracks
+from tasks.core.settings import Settings
+from tasks.core.storage import atomic_path, write_text
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Annotation",
+    "AnnotationError",
+    "MergeReport",
+    "build_annotation",
+    "is_excluded",
+    "merge_dataset",
+    "read_annotation",
+    "read_split",
+    "write_annotation",
+]
+
+SCHEMA_VERSION = 1
+
+ALL_SPLIT = "all"
+"""The split that the file of a single video has: its clip."""
+
+Annotation = dict[str, Any]
+
+
+def build_annotation(
+    clip: Clip, tracks: Tracks, involvement: Involvement, settings: Settings, provenance: dict[str, Any]
+) -> Annotation:
+    """Lay the ranked people of a clip out as one annotation.
+
+    Parameters
+    ----------
+    clip
+        Gives identifier and label.
+    tracks
+        Every track of the clip; those that `involvement` does not rank are left out.
+    involvement
+        The people of the annotation, in rank order.
+    settings
+        The resolved settings of the run.
+    provenance
+        Plain values that say where the annotation comes from, such as the model and the hash of the clip.
+
+    Returns
+    -------
+    dict
+        See the module's table; only builtin containers and arrays in it.
+
+    Raises
+    ------
+    ClipError
+        If nobody is ranked: an annotation without people loads, but predicts noise.
+    AnnotationError
+        If a value is not finite, or `provenance` holds anything but plain values.
+    """
+    people = len(involvement.track_ids)
+    if people == 0:
+        raise ClipError(
+            FailureReason.NO_TRACKS, clip.path, "nobody in it could be tracked; lower --score-thr to keep more"
+        )
+    poses = tracks.poses
+    person, rows = _places(tracks, involvement)
+    # Consumers tell by the joints who is there: where a model gave a box alone, the person is missing.
+    seen = (poses.keypoint_scores[rows] > 0).any(axis=1)
+    person, rows = person[seen], rows[seen]
+    frame = poses.frame_index[rows]
+    shape = (people, poses.frame_count)
+
+    scores = np.zeros((*shape, NUM_KEYPOINTS), np.float32)
+    scores[person, frame] = poses.keypoint_scores[rows]
+    keypoints = np.zeros((*shape, NUM_KEYPOINTS, 2), np.float32)
+    keypoints[person, frame] = poses.keypoints[rows]
+    keypoints[scores == 0] = 0
+    bbox = np.zeros((*shape, 4), np.float32)
+    bbox[person, frame] = poses.bbox[rows]
+    filled = np.zeros(shape, np.bool_)
+    filled[person, frame] = tracks.filled[rows]
+
+    annotation: Annotation = {
+        "frame_dir": clip.frame_dir,
+        "total_frames": int(poses.frame_count),
+        "img_shape": (int(poses.height), int(poses.width)),
+        "original_shape": (int(poses.height), int(poses.width)),
+        "label": int(clip.label),
+        "keypoint": keypoints,
+        "keypoint_score": scores,
+        "bbox": bbox,
+        "filled": filled,
+        **_ranking(involvement),
+        "track_length": np.bincount(person, minlength=people).astype(np.int32),
+        "fps": float(poses.fps),
+        "settings": settings.model_dump(mode="json"),
+        "provenance": provenance,
+        "schema_version": SCHEMA_VERSION,
+    }
+    _require_plain_and_finite(annotation, clip.frame_dir)
+    return annotation
+
+
+def write_annotation(path: Path, annotations: Sequence[Annotation], split: dict[str, list[str]] | None = None) -> None:
+    """Write annotations as one file, atomically.
+
+    Parameters
+    ----------
+    path
+        The PKL.
+    annotations
+        What `build_annotation` made.
+    split
+        Split name to identifiers; by default all of them are in one split called "all".
+
+    Raises
+    ------
+    AnnotationError
+        If an identifier stands twice.
+    """
+    names = [annotation["frame_dir"] for annotation in annotations]
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})[0]
+        raise AnnotationError(f"{path}: the identifier {twice} stands twice; nothing was written")
+    value = {"split": {ALL_SPLIT: names} if split is None else split, "annotations": list(annotations)}
+    with atomic_path(path) as partial, partial.open("wb") as stream:
+        _Pickler(stream, protocol=4).dump(value)
+
+
+def read_annotation(path: Path) -> dict[str, Any]:
+    """Read an annotation file, whoever wrote it, without running anything in it.
+
+    Returns
+    -------
+    dict
+        "split", a dict of lists of identifiers, and "annotations", a list of dicts. Whether those keep the contract is
+        for `tasks.annotations.validate` to say.
+
+    Raises
+    ------
+    AnnotationError
+        If the file cannot be read or is not laid out so.
+    """
+    value = safe_load(path)
+    if isinstance(value, dict) and isinstance(value.get("persons"), dict):
+        # The earlier scripts gave theirs the name that ours have.
+        raise AnnotationError(f"{path}: is in the earlier scripts' 'persons' layout; convert it, or annotate again")
+    if not isinstance(value, dict) or not isinstance(value.get("annotations"), list):
+        raise AnnotationError(f"{path}: is a pickle, but not of annotations: it has no list 'annotations'")
+    split = value.get("split")
+    if not isinstance(split, dict) or not all(_is_list_of(names, str) for names in split.values()):
+        raise AnnotationError(f"{path}: its 'split' is not a dict of lists of identifiers")
+    if not _is_list_of(value["annotations"], dict):
+        raise AnnotationError(f"{path}: its 'annotations' are not all dicts")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class MergeReport:
+    """What went into a merged data set.
+
+    Attributes
+    ----------
+    path
+        The file.
+    counts
+        Split name to number of clips.
+    skipped
+        Files that could not be taken, each with the reason.
+    warnings
+        Classes that have too few clips, in words.
+    """
+
+    path: Path
+    counts: dict[str, int]
+    skipped: list[tuple[Path, str]]
+    warnings: list[str]
+
+
+def merge_dataset(
+    clips: Iterable[Clip],
+    destination: Path,
+    group_of: Callable[[str], str] | None = None,
+    keep: Mapping[str, Sequence[str]] | None = None,
+) -> MergeReport:
+    """Merge the annotations of clips into one data set with train, val and test splits.
+
+    Clips that a review excluded stay out. Beside the file stands `<stem>_split.json`, so that the splits can be read
+    without the poses.
+
+    The merged list stands in memory once, as a pickle of one object demands: about 230 bytes for each person and frame.
+    A clip without annotation is passed over; a file that cannot be read, and a second one of the same identifier, cost
+    only themselves.
+
+    Parameters
+    ----------
+    clips
+        The clips, for example `tasks.clips.manifest.read_manifests`.
+    destination
+        The merged file; written even if there is nothing to merge, so that no earlier one passes for this run's.
+    group_of, keep
+        See `tasks.clips.splits.make_splits`; `keep` is what `read_split` gives.
+    """
+    merged: dict[str, Annotation] = {}
+    skipped: list[tuple[Path, str]] = []
+    for path in (clip.annotation_path for clip in clips):
+        try:
+            if path.exists():
+                _take(read_annotation(path)["annotations"], path, merged)
+        except AnnotationError as error:
+            skipped.append((path, str(error)))
+    labels = {name: annotation["label"] for name, annotation in merged.items()}
+    split = make_splits(labels, group_of, keep=keep)
+    write_annotation(destination, [merged[name] for name in sorted(merged)], split)
+    # ASCII, because a file name may hold bytes that are no UTF-8.
+    write_text(_split_path(destination), json.dumps(split, indent=1) + "\n")
+    counts = {name: len(members) for name, members in split.items()}
+    return MergeReport(destination, counts, skipped, class_warnings(labels, split))
+
+
+def read_split(dataset: Path) -> dict[str, list[str]]:
+    """Return the splits of a merged data set without reading its poses; empty where they are not known."""
+    try:
+        value = json.loads(_split_path(dataset).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    sound = isinstance(value, dict) and all(_is_list_of(names, str) for names in value.values())
+    return value if sound else {}
+
+
+def is_excluded(annotation: Annotation) -> bool:
+    """Tell whether a review left a clip out of the data set."""
+    review = annotation.get("review")
+    return isinstance(review, dict) and review.get("excluded") is True
+
+
+def _split_path(dataset: Path) -> Path:
+    """Return where the splits of a merged data set stand."""
+    return dataset.with_name(f"{dataset.stem}_split.json")
+
+
+def _take(annotations: list[Annotation], path: Path, merged: dict[str, Annotation]) -> None:
+    """Add the annotations of one file to a merged set, all of them or none; those that a review excluded stay out."""
+    annotations = [annotation for annotation in annotations if not is_excluded(annotation)]
+    names = [annotation.get("frame_dir") for annotation in annotations]
+    if len(set(map(str, names))) != len(names):
+        raise AnnotationError(f"{path}: an identifier stands twice in it")
+    for name, annotation in zip(names, annotations, strict=True):
+        if type(name) is not str or type(annotation.get("label")) is not int:
+            raise AnnotationError(f"{path}: an annotation lacks its frame_dir or label")
+        if name in merged:
+            raise AnnotationError(f"{path}: the identifier {name} is already taken by another file")
+    merged.update(zip(names, annotations, strict=True))  # type: ignore[arg-type]
+
+
+def _places(tracks: Tracks, involvement: Involvement) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return for each row of a ranked track its person index, and the row's index, both (K,)."""
+    order = np.argsort(involvement.track_ids)
+    ranked = involvement.track_ids[order]
+    rows = np.flatnonzero(np.isin(tracks.track_id, ranked))
+    return order[np.searchsorted(ranked, tracks.track_id[rows])], rows
+
+
+def _ranking(involvement: Involvement) -> dict[str, Any]:
+    """Return the keys that say why the people are ranked as they are."""
+    weights = involvement.region_weights
+
+    def floats(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return an array of its own, so that the annotation shares no memory with the record."""
+        return np.array(values, np.float32)
+
+    return {
+        "track_ids": np.array(involvement.track_ids, np.int32),
+        "composite_scores": floats(involvement.score),
+        "score_breakdown": {name: floats(part) for name, part in involvement.components.items()},
+        "region_breakdown": {
+            name: floats(part) for name, part in zip(REGIONS, involvement.region_scores.T, strict=True)
+        },
+        "region_weights": {name: float(weight) for name, weight in zip(REGIONS, weights.weights, strict=True)},
+        "region_weights_path": floats(weights.path),
+        "track_quality": floats(involvement.quality),
+        "best_partner": np.array(involvement.best_partner, np.int32),
+        "window_frames": np.array(involvement.window_frames, np.int32),
+        "window_scores": floats(involvement.window_score),
+    }
+
+
+def _is_list_of(value: Any, kind: type) -> bool:
+    """Tell whether a value is a list of values of one type."""
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
+
+
+def _require_plain_and_finite(value: Any, where: str) -> None:
+    """Refuse what consumers would misread (NaN, infinity) or could not load (objects of classes they lack)."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            _require_plain_and_finite(part, f"{where}: {key}")
+    elif isinstance(value, list | tuple):
+        for part in value:
+            _require_plain_and_finite(part, where)
+    elif type(value) is np.ndarray and value.dtype.kind in "biuf":
+        if not np.isfinite(value).all():
+            raise AnnotationError(f"{where} holds values that are not finite; nothing was written")
+    elif type(value) is float:
+        if not math.isfinite(value):
+            raise AnnotationError(f"{where} is not finite; nothing was written")
+    elif value is not None and type(value) not in (str, int, bool):
+        raise AnnotationError(f"{where} is a {type(value).__name__}; only plain values and numeric arrays are written")
+
+
+class _Pickler(pickle.Pickler):
+    """Writes arrays under names that every numpy has.
+
+    numpy 2 writes the private name `numpy._core.multiarray`, which the numpy of older training environments (below
+    1.26) cannot import. An empty `numpy.ndarray` followed by the same state is read alike by all.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return how to write a value: arrays as said, all else as usual."""
+        if type(obj) is not np.ndarray:
+            return NotImplemented
+        return np.ndarray, ((0,), "b"), obj.__reduce__()[2]

@@ -1,0 +1,349 @@
+"""Reading pickles that may come from anyone, without running anything that is in them.
+
+A pickle is a program for a stack machine, and the standard one can call whatever is importable. The machine here knows
+only the instructions that make plain data: numbers, text, lists, tuples and dicts. The instruction that calls something
+(REDUCE) is matched against the few forms in which numpy writes its arrays, dtypes and scalars, under the module names
+of numpy 1.x and 2.x, and carried out by code of this module. Nothing is imported and nothing else exists to be called.
+
+Memory stays near the size of the file: an array is made only from bytes that the file holds, every byte of the file
+backs at most one byte of array, and the numbers of instructions, of nested levels and of nodes (shared parts counted as
+often as they appear) are bounded.
+
+Source of the instruction set: PEP 307, PEP 3154 and the tables of the standard module `pickletools`.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import pickletools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from tasks.annotations.pickle_forms import Box, ByteBudget, Form, RefusedError, fill, find_form
+from tasks.core.errors import FightposeError
+
+MAX_FILE_BYTES = 16 << 30
+"""A four-person annotation of a ten-hour clip takes about 1 GiB; a merged data set of 10,000 short clips less."""
+
+FREE_INSTRUCTIONS = 10_000_000
+"""Each makes at most one small object, so that this many stay below 2 GB.
+
+About 500 go into one annotation, whose arrays take 20 kB and more: a large data set needs more instructions, and has
+the bytes for them."""
+
+BYTES_PER_INSTRUCTION = 16
+"""What a file must have for each instruction beyond the free ones."""
+
+MAX_DEPTH = 32
+"""Levels of nesting; an annotation file has about six."""
+
+MAX_TEXT = 1 << 20
+"""Characters in one string."""
+
+
+class AnnotationError(FightposeError):
+    """An annotation file that cannot be read, or data that cannot be written as one."""
+
+
+def safe_load(path: Path) -> Any:
+    """Read a pickle of plain data and numeric arrays.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    Any
+        Built from dict, list, tuple, str, bytes, int, float, bool, None and numeric or boolean `numpy.ndarray` (in
+        native byte order, writable); numpy scalars become Python numbers.
+
+    Raises
+    ------
+    AnnotationError
+        If the file cannot be read, is no complete pickle, or holds anything else.
+    """
+    try:
+        with path.open("rb") as stream:
+            return _load(stream, os.fstat(stream.fileno()).st_size)
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except RefusedError as error:
+        raise AnnotationError(
+            f"{path}: {error}; annotate the clip again or take the file from a trusted source"
+        ) from error
+
+
+class _Bounded:
+    """A stream that never asks for more than there is.
+
+    `pickletools` asks for as many bytes as an instruction claims to carry, and a buffered file makes room for all of
+    them before it reads the first.
+    """
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        self._stream, self._size = stream, size
+        self.tell, self.readline = stream.tell, stream.readline
+
+    def read(self, count: int) -> bytes:
+        """Return at most `count` bytes."""
+        if count > 64:
+            count = min(count, self._size - self._stream.tell())
+        return self._stream.read(count)
+
+
+def _load(stream: BinaryIO, size: int) -> Any:
+    """Run the machine over a stream and return what it made."""
+    if size > MAX_FILE_BYTES:
+        raise RefusedError(f"{size} bytes are more than an annotation file can have")
+    machine = _Machine(size)
+    try:
+        # The stub wants a full IO object; pickletools itself uses read, readline and tell.
+        for opcode, argument, _ in pickletools.genops(_Bounded(stream, size)):  # type: ignore[arg-type]
+            machine.step(opcode.name, argument)
+        rest = size - stream.tell()
+    except RefusedError:
+        raise
+    except (ValueError, LookupError, TypeError, OverflowError, MemoryError, RecursionError, Warning) as error:
+        # What a broken file makes pickletools or the machine stumble over: a short stack, no argument, bad UTF-8;
+        # a warning only where the interpreter was told to make errors of them.
+        raise RefusedError(
+            f"not a complete pickle ({type(error).__name__}: {' '.join(str(error)[:120].split())})"
+        ) from error
+    if rest:
+        raise RefusedError(f"{rest} bytes follow the end of the pickle")
+    if len(machine.stack) != 1:
+        raise RefusedError("not a complete pickle (more than one value is left)")
+    return _Finisher(machine.limit).finish(machine.stack[0], 0)[0]
+
+
+class _Machine:
+    """The stack machine: one instruction at a time, for plain data and numpy's arrays only."""
+
+    def __init__(self, size: int) -> None:
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+        self.limit = self.left = max(FREE_INSTRUCTIONS, size // BYTES_PER_INSTRUCTION)
+        self.size = size
+        self.budget = ByteBudget(size)
+
+    def step(self, name: str, argument: Any) -> None:
+        """Carry out one instruction."""
+        self.left -= 1
+        if self.left < 0:
+            raise RefusedError(f"more than {self.limit} instructions")
+        if name in _LITERALS:
+            self.stack.append(_checked_literal(argument))
+            return
+        action = _ACTIONS.get(name)
+        if action is None:
+            raise RefusedError(f"holds the instruction {name}, which plain data and arrays do not need")
+        action(self, argument)
+
+    def claim(self, possible: bool) -> None:
+        """Refuse a header that cannot be true."""
+        if not possible:
+            raise RefusedError("claims a protocol or a length that it cannot have")
+
+    def popped_to_mark(self) -> list[Any]:
+        """Take everything above the last mark from the stack."""
+        start = self.marks.pop()
+        items = self.stack[start:]
+        del self.stack[start:]
+        return items
+
+    def memoize(self, index: int | None) -> None:
+        """Keep the top of the stack under a number, by default the next one."""
+        self.memo[len(self.memo) if index is None else index] = self.stack[-1]
+
+    def find_global(self, module: Any, name: Any) -> None:
+        """Push the stand-in of one of numpy's names."""
+        form = find_form(module, name)
+        if form is None:
+            # Only text is shown: the text form of shared nested lists can be larger than any memory.
+            shown = ".".join(part[:80] if isinstance(part, str) else "?" for part in (module, name))
+            raise RefusedError(f"refers to {shown}, which is neither an array nor plain data")
+        self.stack.append(form)
+
+    def append(self, items: list[Any]) -> None:
+        """Extend the list on top of the stack."""
+        target = self.stack[-1]
+        if type(target) is not list:
+            raise RefusedError("appends to something that is no list")
+        target.extend(items)
+
+    def set_items(self, items: list[Any]) -> None:
+        """Add keys and values, in turns, to the dict on top of the stack."""
+        target = self.stack[-1]
+        if type(target) is not dict or len(items) % 2:
+            raise RefusedError("sets items of something that is no dict")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            # Text and small numbers only: a deeply nested tuple overflows the interpreter's stack when it is hashed,
+            # and large integers can be chosen so that all hashes are the same.
+            if not (type(key) is str or (type(key) is int and -(2**31) <= key < 2**31)):
+                raise RefusedError(f"has a dict key of the type {type(key).__name__}")
+            target[key] = value
+
+    def reduce(self) -> None:
+        """Carry out one of the known forms of a call."""
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if type(function) is not Form or type(arguments) is not tuple:
+            raise RefusedError("calls something that is not one of numpy's constructors")
+        self.stack.append(function.make(self.budget, *arguments))
+
+    def build(self) -> None:
+        """Fill an array or a dtype that was made empty."""
+        state, box = self.stack.pop(), self.stack[-1]
+        if type(box) is not Box or type(state) is not tuple:
+            raise RefusedError("sets the state of something that is no array")
+        fill(self.budget, box, state)
+
+
+def _checked_literal(value: Any) -> Any:
+    """Return a value that an instruction carries, unless it is a number out of all proportion."""
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        raise RefusedError("holds a number of more than 64 bits")
+    return value
+
+
+_LITERALS = frozenset({
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
+    "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
+    "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
+})  # fmt: skip
+"""Instructions whose argument is the value that they push."""
+
+
+def _push(make: Callable[[], Any]) -> Callable[[_Machine, Any], None]:
+    """Return an action that pushes a fresh value."""
+    return lambda machine, _: machine.stack.append(make())
+
+
+def _tuple_of(count: int) -> Callable[[_Machine, Any], None]:
+    """Return an action that makes a tuple of the last few values."""
+
+    def act(machine: _Machine, _: Any) -> None:
+        """Replace the values on top of the stack by their tuple."""
+        if len(machine.stack) < count:
+            raise RefusedError("not a complete pickle (the stack is empty)")
+        machine.stack[-count:] = [tuple(machine.stack[-count:])]
+
+    return act
+
+
+def _dict_from_mark(machine: _Machine, _: Any) -> None:
+    """Make a dict of all above the mark (protocol 0)."""
+    items = machine.popped_to_mark()
+    machine.stack.append({})
+    machine.set_items(items)
+
+
+def _set_item(machine: _Machine, _: Any) -> None:
+    """Set one item."""
+    value, key = machine.stack.pop(), machine.stack.pop()
+    machine.set_items([key, value])
+
+
+def _stack_global(machine: _Machine, _: Any) -> None:
+    """Look up a name whose parts are on the stack."""
+    name, module = machine.stack.pop(), machine.stack.pop()
+    machine.find_global(module, name)
+
+
+_ACTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
+    # Protocol and frames only help readers that read ahead; what they claim must still be possible.
+    "PROTO": lambda machine, protocol: machine.claim(protocol <= pickle.HIGHEST_PROTOCOL),
+    "FRAME": lambda machine, length: machine.claim(length <= machine.size),
+    "STOP": lambda machine, _: None,
+    "NONE": _push(lambda: None),
+    "NEWTRUE": _push(lambda: True),
+    "NEWFALSE": _push(lambda: False),
+    "EMPTY_DICT": _push(dict),
+    "EMPTY_LIST": _push(list),
+    "EMPTY_TUPLE": _push(tuple),
+    "MARK": lambda machine, _: machine.marks.append(len(machine.stack)),
+    "POP": lambda machine, _: machine.stack.pop(),
+    "POP_MARK": lambda machine, _: machine.popped_to_mark(),
+    "TUPLE": lambda machine, _: machine.stack.append(tuple(machine.popped_to_mark())),
+    "TUPLE1": _tuple_of(1),
+    "TUPLE2": _tuple_of(2),
+    "TUPLE3": _tuple_of(3),
+    "LIST": lambda machine, _: machine.stack.append(machine.popped_to_mark()),
+    "DICT": _dict_from_mark,
+    "APPEND": lambda machine, _: machine.append([machine.stack.pop()]),
+    "APPENDS": lambda machine, _: machine.append(machine.popped_to_mark()),
+    "SETITEM": _set_item,
+    "SETITEMS": lambda machine, _: machine.set_items(machine.popped_to_mark()),
+    "MEMOIZE": lambda machine, _: machine.memoize(None),
+    "PUT": lambda machine, index: machine.memoize(index),
+    "BINPUT": lambda machine, index: machine.memoize(index),
+    "LONG_BINPUT": lambda machine, index: machine.memoize(index),
+    "GET": lambda machine, index: machine.stack.append(machine.memo[index]),
+    "BINGET": lambda machine, index: machine.stack.append(machine.memo[index]),
+    "LONG_BINGET": lambda machine, index: machine.stack.append(machine.memo[index]),
+    "GLOBAL": lambda machine, names: machine.find_global(*names.split(" ", 1)),
+    "STACK_GLOBAL": _stack_global,
+    "REDUCE": lambda machine, _: machine.reduce(),
+    "BUILD": lambda machine, _: machine.build(),
+}
+
+
+class _Finisher:
+    """Replaces boxes by their arrays and refuses what is nested too deep, refers to itself or unfolds without end."""
+
+    def __init__(self, max_nodes: int) -> None:
+        self.max_nodes = max_nodes
+        # Of each finished container, by identity: what it became, its number of nodes and its height.
+        self.done: dict[int, tuple[Any, int, int]] = {}
+        self.open: set[int] = set()
+
+    def finish(self, value: Any, depth: int) -> tuple[Any, int, int]:
+        """Return a value without boxes, the number of its nodes, and its levels.
+
+        A part that is referred to several times stays one object, and counts as often as it appears: `a = [b, b]`,
+        `b = [c, c]` and so on is a few bytes that whoever walks through it would never come to the end of.
+        """
+        if not isinstance(value, dict | list | tuple):
+            return _finished_leaf(value), 1, 0
+        key = id(value)
+        result = self.done.get(key)
+        # The height counts as well: a part finished near the top may be used again far down.
+        if key in self.open or depth + (result[2] if result else 0) > MAX_DEPTH:
+            raise RefusedError(f"refers to itself or is nested more than {MAX_DEPTH} levels deep")
+        if result is None:
+            self.open.add(key)
+            self.done[key] = result = self._container(value, depth)
+            self.open.remove(key)
+        return result
+
+    def _container(self, value: Any, depth: int) -> tuple[Any, int, int]:
+        """Finish the parts of a container, in place where it can be changed."""
+        parts = [self.finish(part, depth + 1) for part in (value.values() if isinstance(value, dict) else value)]
+        nodes = 1 + sum(part[1] for part in parts)
+        if nodes > self.max_nodes:
+            raise RefusedError("unfolds to more parts than any annotation has")
+        height = 1 + max((part[2] for part in parts), default=0)
+        if isinstance(value, tuple):
+            return tuple(part[0] for part in parts), nodes, height
+        for place, part in zip(value if isinstance(value, dict) else range(len(value)), parts, strict=True):
+            value[place] = part[0]
+        return value, nodes, height
+
+
+def _finished_leaf(value: Any) -> Any:
+    """Return a value that holds no others, without its box."""
+    if isinstance(value, Box):
+        if not isinstance(value.value, np.ndarray):
+            raise RefusedError("holds an array without its bytes, or a bare dtype")
+        return value.value
+    if isinstance(value, Form):
+        raise RefusedError("holds a class or function instead of data")
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        raise RefusedError(f"holds a text of {len(value)} characters")
+    return value

@@ -1,0 +1,355 @@
+"""Which clips there are, and where the outputs of each belong.
+
+The tree of the input is mirrored: a clip at `<root>/<folder>/<stem>.<ext>` has its outputs at
+`<output root>/<name of root>/<folder>/<stem>_enhanced_stgcn_annotation.pkl` and `..._enhanced_rtmo_overlay.<ext>`.
+
+Names within one folder. A stem that stands once in its folder is used as it is. Where several clips share a stem
+(compared without case and under Unicode NFC, because file systems may do so too), each takes its whole file name as
+its stem: `a.mp4` and `a.avi` give `a.mp4_enhanced_...` and `a.avi_enhanced_...`. Where even that is taken, `~2`, `~3`
+follow in sorted order. A stem too long for the file system is cut and ends in `~` and eight digits of its hash.
+The trap in this rule: when `a.avi` joins an `a.mp4` that is already annotated, the earlier outputs of `a.mp4` carry a
+name that no clip has any more, and the mapping check reports them as orphans.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tasks.core.errors import FightposeError
+from tasks.core.storage import PARTIAL_MARK
+
+OVERLAY_ENDINGS = (".mp4", ".avi", ".mov")
+"""Containers in which an overlay is written; the overlay of any other clip is an .avi."""
+
+VIDEO_ENDINGS = (*OVERLAY_ENDINGS, ".mkv", ".m4v", ".wmv", ".webm", ".mpg", ".mpeg", ".flv", ".ts")
+"""Endings, in lower case, by which a file in a folder is taken for a clip."""
+
+ANNOTATION_POSTFIX = "_enhanced_stgcn_annotation"
+OVERLAY_POSTFIX = "_enhanced_rtmo_overlay"
+EARLIER_ANNOTATION_POSTFIX = "_rtmo_bytetrack_pose"
+EARLIER_OVERLAY_POSTFIX = "_rtmo_bytetrack_overlay"
+
+ANNOTATION_POSTFIXES = (ANNOTATION_POSTFIX, EARLIER_ANNOTATION_POSTFIX)
+OVERLAY_POSTFIXES = (OVERLAY_POSTFIX, EARLIER_OVERLAY_POSTFIX)
+
+FIGHT_FOLDER = "Fight"
+"""A clip below a folder of this name shows a fight: label 1, every other label 0."""
+
+# 255 bytes is the limit of nearly every file system; Korean takes three bytes a character in UTF-8.
+_MAX_STEM_BYTES = 255 - len(f"{ANNOTATION_POSTFIX}.pkl")
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One input clip and where its outputs belong.
+
+    Attributes
+    ----------
+    path
+        The clip, absolute.
+    relative
+        Its path relative to the input root, with `/` between folders and with its ending.
+    stem
+        What the names of its outputs begin with (see the module's text for the rule).
+    label
+        1 for a fight, else 0.
+    frame_dir
+        Its identifier in annotations: `<name of root>/<folder>/<stem>`; unique within an output root.
+    annotation_path, overlay_path
+        Where its outputs are written.
+    """
+
+    path: Path
+    relative: str
+    stem: str
+    label: int
+    frame_dir: str
+    annotation_path: Path
+    overlay_path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableInput:
+    """A place in the input that could not be looked into; the clips behind it are not annotated."""
+
+    path: Path
+    info: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What was found in the input.
+
+    Attributes
+    ----------
+    root
+        The input folder, absolute; for a single file, the folder that holds it.
+    clips
+        The clips, sorted by relative path.
+    problems
+        Folders and links that could not be read.
+    """
+
+    root: Path
+    clips: list[Clip]
+    problems: list[UnreadableInput]
+
+
+def name_key(name: str) -> str:
+    """Return a name in the form in which two names count as the same: NFC, without case."""
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def is_own_output(name: str) -> bool:
+    """Tell whether a file name is that of an overlay or of an unfinished file of this program."""
+    return PARTIAL_MARK in name or name_key(PurePosixPath(name).stem).endswith(OVERLAY_POSTFIXES)
+
+
+def label_of(parts: Iterable[str]) -> int:
+    """Return the label of a clip from the folders of its path, the input root's own name included."""
+    return int(FIGHT_FOLDER in parts)
+
+
+def output_stems(names: Iterable[str]) -> dict[str, str]:
+    """Return the output stem of each clip of one folder.
+
+    Parameters
+    ----------
+    names
+        File names of all clips of the folder: the rule depends on the neighbours.
+
+    Returns
+    -------
+    dict
+        File name to stem; no two stems are the same, not even without case or under another Unicode form.
+    """
+    ordered = sorted(set(names))
+    shares = Counter(name_key(PurePosixPath(name).stem) for name in ordered)
+    stems: dict[str, str] = {}
+    taken: set[str] = set()
+    # Stems that stand alone come first, so that `a.avi.mp4` keeps its stem `a.avi` where `a.avi` shares its own.
+    for name in sorted(ordered, key=lambda name: (shares[name_key(PurePosixPath(name).stem)] > 1, name)):
+        stem = PurePosixPath(name).stem
+        wish = _short_enough(stem if shares[name_key(stem)] == 1 else name)
+        candidate, number = wish, 1
+        while name_key(candidate) in taken:
+            number += 1
+            candidate = f"{wish}~{number}"
+        taken.add(name_key(candidate))
+        stems[name] = candidate
+    return stems
+
+
+def discover_clips(source: Path, output_root: Path) -> Discovery:
+    """Find the clips in a folder, recursively, or take a single file.
+
+    Hidden files and folders, unfinished files and earlier overlays are passed over, and so is the mirrored output tree
+    where it lies inside the input. Links to folders are followed, each folder once. A file that is named itself is
+    taken whatever its ending.
+
+    Parameters
+    ----------
+    source
+        A folder or a file.
+    output_root
+        Where outputs go; it need not exist.
+
+    Returns
+    -------
+    Discovery
+        At least one clip.
+
+    Raises
+    ------
+    FightposeError
+        If the input does not exist, cannot be read or holds no clip.
+    """
+    source, output_root = _absolute(source), output_root.absolute()
+    problems: list[UnreadableInput] = []
+    try:
+        single = not stat.S_ISDIR(source.stat().st_mode)
+    except OSError as error:
+        raise FightposeError(
+            f"cannot read the input {source}: {error.strerror or error}; check the path and its permissions"
+        ) from error
+    if single:
+        return Discovery(source.parent, [find_clip(source, None, output_root)], [])
+    try:
+        with os.scandir(source):
+            pass
+    except OSError as error:
+        raise FightposeError(
+            f"cannot read the input folder {source}: {error.strerror or error}; fix its permissions"
+        ) from error
+    clips = []
+    for folder, names in _walk(source, output_root / root_name(source), problems):
+        clips += _clips_of_folder(source, folder, names, output_root)
+    if not clips:
+        raise FightposeError(
+            f"no clips in {source}: looked in all its folders for files ending in {', '.join(VIDEO_ENDINGS)}"
+            + (f"; {len(problems)} places could not be read, the first: {problems[0].path}" if problems else "")
+        )
+    return Discovery(source, sorted(clips, key=lambda clip: clip.relative), problems)
+
+
+def find_clip(path: Path, input_root: Path | None, output_root: Path) -> Clip:
+    """Return the record of one clip, the same as in a run over the whole input root.
+
+    Parameters
+    ----------
+    path
+        The clip. It is not opened, and need not exist any more.
+    input_root
+        Folder whose tree the outputs mirror; the clip's own folder if None.
+    output_root
+        Where outputs go.
+
+    Raises
+    ------
+    FightposeError
+        If the clip does not lie below the input root.
+    """
+    path = _absolute(path)
+    root = path.parent if input_root is None else _absolute(input_root)
+    if not path.is_relative_to(root):
+        raise FightposeError(f"the clip {path} does not lie in the input folder {root}; name the folder that holds it")
+    # Names that bear on each other under the rule of `output_stems` are the same up to the first dot; looking at no
+    # more keeps this quick in a folder of thousands.
+    start = name_key(path.name).split(".")[0]
+    try:
+        with os.scandir(path.parent) as listing:
+            names = {
+                entry.name
+                for entry in listing
+                if name_key(entry.name).split(".")[0] == start and _is_clip_name(entry.name)
+            }
+    except OSError:
+        # A folder that may be entered but not listed: its clip may be readable all the same.
+        names = set()
+    clips = _clips_of_folder(root, path.parent, names | {path.name}, output_root.absolute())
+    return next(clip for clip in clips if clip.path == path)
+
+
+def _absolute(path: Path) -> Path:
+    """Return an absolute path that keeps the names of links as the user wrote them."""
+    # Only `..` needs the file system: behind a link it leads elsewhere than the text says.
+    return path.resolve() if ".." in path.parts else path.absolute()
+
+
+def root_name(root: Path) -> str:
+    """Return the name under which an input root is mirrored; the file system's own root has none."""
+    return root.name or "root"
+
+
+def clip_record(root: Path, relative: str, stem: str, output_root: Path, mirrored: str = "") -> Clip:
+    """Return the record of one clip, given the stem of its outputs.
+
+    Parameters
+    ----------
+    root
+        The input root.
+    relative
+        The clip's path in it, with `/` between folders.
+    stem
+        The stem that `output_stems` gives to the clip.
+    output_root
+        The output root.
+    mirrored
+        Name under which the root is mirrored; by default its own.
+    """
+    folder = PurePosixPath(mirrored or root_name(root), relative).parent
+    ending = PurePosixPath(relative).suffix.lower()
+    overlay_ending = ending if ending in OVERLAY_ENDINGS else ".avi"
+    return Clip(
+        path=root / relative,
+        relative=relative,
+        stem=stem,
+        label=label_of(folder.parts),
+        frame_dir=(folder / stem).as_posix(),
+        annotation_path=output_root / folder / f"{stem}{ANNOTATION_POSTFIX}.pkl",
+        overlay_path=output_root / folder / f"{stem}{OVERLAY_POSTFIX}{overlay_ending}",
+    )
+
+
+def _clips_of_folder(root: Path, folder: Path, names: Iterable[str], output_root: Path) -> list[Clip]:
+    """Make the records of one folder's clips."""
+    below = folder.relative_to(root)
+    return [
+        clip_record(root, (below / name).as_posix(), stem, output_root) for name, stem in output_stems(names).items()
+    ]
+
+
+def _is_clip_name(name: str) -> bool:
+    """Tell by its name whether a file in a folder is a clip to annotate."""
+    return not name.startswith(".") and PurePosixPath(name).suffix.lower() in VIDEO_ENDINGS and not is_own_output(name)
+
+
+def _walk(root: Path, mirrored: Path, problems: list[UnreadableInput]) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each folder below the root with the names of its clips, real folders before linked ones.
+
+    A folder is known by device and inode and visited once, so loops of links end and nothing is annotated twice; a
+    linked folder is visited under its link only where no real path leads to it.
+    """
+    # The mirrored tree holds outputs only, except where outputs are written beside their clips (it is the root itself).
+    seen: set[tuple[int, int] | None] = {_identity(mirrored)} - {_identity(root), None}
+    waiting: list[Path] = [root]
+    links: list[Path] = []
+    while waiting or links:
+        folder = waiting.pop() if waiting else links.pop(0)
+        identity = _identity(folder)
+        if identity in seen:
+            continue
+        # A folder without identity cannot be listed either and is reported below, each by itself.
+        seen |= {identity} - {None}
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            problems.append(UnreadableInput(folder, f"cannot be read: {error.strerror or error}"))
+            continue
+        names = []
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                (links if entry.is_symlink() else waiting).append(Path(entry.path))
+            elif _is_clip_name(entry.name) and _is_file(entry, problems):
+                names.append(entry.name)
+        yield folder, names
+
+
+def _is_file(entry: os.DirEntry[str], problems: list[UnreadableInput]) -> bool:
+    """Tell whether an entry with a clip's name is a file; a broken link is recorded, a pipe or socket passed over."""
+    try:
+        return stat.S_ISREG(entry.stat().st_mode)
+    except OSError as error:
+        problems.append(UnreadableInput(Path(entry.path), f"cannot be read: {error.strerror or error}"))
+        return False
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from any other under whatever name, or None where there is none."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _short_enough(stem: str) -> str:
+    """Cut a stem that leaves no room for the postfix within a file name's limit."""
+    raw = os.fsencode(stem)
+    # Room is left for `~` and a number as well, which two clips of one stem may need.
+    if len(raw) <= _MAX_STEM_BYTES - 5:
+        return stem
+    mark = f"~{hashlib.sha256(raw).hexdigest()[:8]}"
+    return raw[: _MAX_STEM_BYTES - 5 - len(mark)].decode("utf-8", "ignore") + mark

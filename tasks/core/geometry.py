@@ -1,0 +1,99 @@
+"""How alike two boxes or two poses are: IoU, and OKS weighted by joint scores.
+
+OKS (COCO keypoint evaluation, cocodataset.org/#keypoints-eval) of poses a and b with joint distances d_k:
+
+    OKS = sum_k w_k exp(-d_k^2 / (2 A (2 sigma_k)^2)) / sum_k w_k
+
+A is the area of the person in square pixels and sigma_k the spread with which people annotate joint k. COCO takes the
+segment's area; box areas are multiplied by `SEGMENT_SHARE` to stand for it. The weights w_k are ours: the product of
+both joint scores, so that a joint that either side hardly saw hardly counts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tasks.core.records import FloatArray
+
+SIGMAS = np.array(
+    [0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089,
+     0.089],
+    dtype=np.float32,
+)  # fmt: skip
+"""Per-joint spread of COCO's annotators, COCO order, as a share of the square root of the area."""
+
+SEGMENT_SHARE = 0.53
+"""Share of its box that a person fills: stands for the segment's area where there is only a box."""
+
+
+def box_area(boxes: FloatArray) -> FloatArray:
+    """Return the areas of (..., 4) xyxy boxes in square pixels; 0 for boxes turned inside out."""
+    size = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
+    return size[..., 0] * size[..., 1]
+
+
+def overlap(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return the area that boxes share, in square pixels, broadcast over all leading axes.
+
+    Parameters
+    ----------
+    a, b
+        (..., 4) xyxy boxes in pixels; pass (N, 1, 4) and (1, K, 4) for all pairs.
+    """
+    size = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0)
+    return size[..., 0] * size[..., 1]
+
+
+def iou(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return the intersection over union of boxes, broadcast as `overlap`; 0 where both boxes are empty."""
+    shared = overlap(a, b)
+    # The floor only matters for empty boxes, which share nothing.
+    return shared / np.maximum(box_area(a) + box_area(b) - shared, 1e-6)
+
+
+def inside(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return the share of the smaller box that lies in the other one, in [0, 1], broadcast as `overlap`."""
+    smaller = np.minimum(box_area(a), box_area(b))
+    return np.asarray(overlap(a, b) / np.maximum(smaller, np.float32(1e-6)))
+
+
+def oks(
+    a: FloatArray,
+    a_scores: FloatArray,
+    b: FloatArray,
+    b_scores: FloatArray,
+    area: FloatArray,
+    spread: float = 1.0,
+    joints: slice = slice(None),
+) -> FloatArray:
+    """Return the object keypoint similarity of poses, broadcast over all leading axes.
+
+    Parameters
+    ----------
+    a, b
+        (..., 17, 2) keypoints in pixels.
+    a_scores, b_scores
+        (..., 17) joint scores.
+    area
+        (...) area of the person's box in square pixels.
+    spread
+        Factor on the sigmas. COCO's fit one image; between frames joints also move, so tracking uses more
+        than 1.
+
+    joints
+        Which joints the arrays hold, where they do not hold all 17.
+
+    Returns
+    -------
+    Values in [0, 1]; 0 where no joint was seen on both sides.
+    """
+    difference = a - b
+    distance = difference[..., 0] ** 2 + difference[..., 1] ** 2
+    variance = 2 * (2 * spread * SIGMAS[joints]) ** 2 * SEGMENT_SHARE
+    exponent = distance / (np.maximum(area, 1.0)[..., None] * variance)
+    weight = a_scores * b_scores
+    # exp of a large negative number underflows to 0, which numpy may be told to raise on: it is bounded
+    # instead.
+    near = np.exp(-np.minimum(exponent, 50.0))
+    total = weight.sum(-1)
+    return (weight * near).sum(-1) / np.maximum(total, 1e-9)

@@ -1,0 +1,310 @@
+"""The records that walk through the pipeline: what was filmed, found, tracked and judged.
+
+Each is a frozen dataclass of arrays, one row per detection or per track, validated in one place (`__post_init__`)
+and read and written in one place (`save`, `load`: npz without pickled objects). Pixel coordinates have their origin at
+the top left corner of the *displayed* frame (after the rotation that the container asks for), x to the right, y down.
+Keypoints are COCO's 17, in COCO order.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.core.storage import atomic_path
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int32]
+BoolArray = npt.NDArray[np.bool_]
+
+COCO_KEYPOINTS = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear",
+    "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
+    "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
+)  # fmt: skip
+"""Names of the 17 COCO keypoints, in the order of every keypoint axis in this project."""
+
+NUM_KEYPOINTS = len(COCO_KEYPOINTS)
+
+MAX_STORED_BYTES = 8 << 30
+"""Most that a file of poses may unpack to: 30 people in every frame of ten hours take 6 GB."""
+
+REGIONS = ("top_left", "top_right", "bottom_left", "bottom_right", "center_overlap")
+"""The five regions of a frame: its quadrants, and the middle half of its width and height over them."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What a clip is, as far as its header and first frame tell.
+
+    Attributes
+    ----------
+    path
+        The clip.
+    sha256
+        Hash of the file's bytes: the clip's identity for caching.
+    width, height
+        Size of a displayed frame in pixels, after rotation.
+    fps
+        Mean frame rate, frames per second; 25 where the container states none.
+    header_frames
+        Frame count that the container claims, 0 where it claims none. Headers lie: the true count is that of the
+        decoded frames, `Poses.frame_count`.
+    container, codec
+        Names as FFmpeg gives them.
+    """
+
+    path: Path
+    sha256: str
+    width: int
+    height: int
+    fps: float
+    header_frames: int
+    container: str
+    codec: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Poses:
+    """The people found in a clip: one row per detection, rows sorted by frame.
+
+    Attributes
+    ----------
+    frame_index
+        (N,) int32, from 0 in decode order, ascending.
+    bbox
+        (N, 4) float32, x1, y1, x2, y2 in pixels.
+    score
+        (N,) float32, the model's score of the person. Its range depends on the model.
+    keypoints
+        (N, 17, 2) float32, pixels, COCO order.
+    keypoint_scores
+        (N, 17) float32; 0 where a joint is missing.
+    frame_count
+        Number of decoded frames, those with nobody in them included.
+    width, height
+        Frame size in pixels.
+    fps
+        Frames per second.
+    """
+
+    frame_index: IntArray
+    bbox: FloatArray
+    score: FloatArray
+    keypoints: FloatArray
+    keypoint_scores: FloatArray
+    frame_count: int
+    width: int
+    height: int
+    fps: float
+
+    def __post_init__(self) -> None:
+        """Check shapes and the order of frames once, where the record is made.
+
+        Raises
+        ------
+        ValueError
+            If an array has the wrong shape, a frame index is out of range or out of order, or a value is not finite.
+        """
+        n = len(self.frame_index)
+        expected = {
+            "frame_index": (n,),
+            "bbox": (n, 4),
+            "score": (n,),
+            "keypoints": (n, NUM_KEYPOINTS, 2),
+            "keypoint_scores": (n, NUM_KEYPOINTS),
+        }
+        for name, shape in expected.items():
+            array = getattr(self, name)
+            if array.shape != shape:
+                raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} holds values that are not finite")
+        if n and (self.frame_index[0] < 0 or self.frame_index[-1] >= self.frame_count):
+            raise ValueError(f"frame_index leaves the clip's {self.frame_count} frames")
+        if np.any(np.diff(self.frame_index) < 0):
+            raise ValueError("rows are not sorted by frame_index")
+
+    def __len__(self) -> int:
+        return len(self.frame_index)
+
+    def select(self, rows: npt.NDArray[Any]) -> Self:
+        """Return the record of some rows, given as a mask or as ascending indices."""
+        return type(self)(
+            self.frame_index[rows],
+            self.bbox[rows],
+            self.score[rows],
+            self.keypoints[rows],
+            self.keypoint_scores[rows],
+            self.frame_count,
+            self.width,
+            self.height,
+            self.fps,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the record as npz, atomically."""
+        with atomic_path(path) as partial, partial.open("wb") as stream:
+            np.savez_compressed(stream, **{f.name: np.asarray(getattr(self, f.name)) for f in fields(self)})  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a record that `save` wrote; never unpickles.
+
+        Raises
+        ------
+        ValueError
+            If the file is not such a record, is damaged, or unpacks to more than `MAX_STORED_BYTES`.
+        OSError
+            If it cannot be read.
+        """
+        try:
+            # Opened here, because np.load leaves a file open that it cannot read.
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
+                # The sizes of a zip's members are in its directory; no more than that is ever unpacked.
+                if sum(member.file_size for member in data.zip.infolist()) > MAX_STORED_BYTES:
+                    raise ValueError(f"unpacks to more than {MAX_STORED_BYTES} bytes")
+                return cls(
+                    data["frame_index"].astype(np.int32),
+                    data["bbox"].astype(np.float32),
+                    data["score"].astype(np.float32),
+                    data["keypoints"].astype(np.float32),
+                    data["keypoint_scores"].astype(np.float32),
+                    int(data["frame_count"]),
+                    int(data["width"]),
+                    int(data["height"]),
+                    float(data["fps"]),
+                )
+        except Exception as error:
+            # EINVAL is what seeking to a place that a damaged directory names gives; the rest is the disk's.
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise
+            # A damaged zip or header surfaces in a dozen types: BadZipFile, zlib.error, KeyError, EOFError,
+            # SyntaxError, MemoryError for a shape that cannot be, and more.
+            line = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(f"{path}: not a file of poses ({line})") from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracks:
+    """Detections that belong to a person followed through the clip.
+
+    Attributes
+    ----------
+    poses
+        The detections that belong to a track (those that belong to none are left out), rows sorted by frame.
+    track_id
+        (N,) int32, from 1. Within one frame no ID stands twice.
+    filled
+        (N,) bool, True where a row was estimated inside a gap of its track and not seen by the model.
+    """
+
+    poses: Poses
+    track_id: IntArray
+    filled: BoolArray
+
+    def __post_init__(self) -> None:
+        """Check what every later step relies on.
+
+        Raises
+        ------
+        ValueError
+            If the lengths differ, an ID is below 1, or an ID stands twice in a frame.
+        """
+        n = len(self.poses)
+        if self.track_id.shape != (n,) or self.filled.shape != (n,):
+            raise ValueError(f"track_id and filled need {n} rows")
+        if n and self.track_id.min() < 1:
+            raise ValueError("track IDs start at 1")
+        pairs = np.stack([self.poses.frame_index, self.track_id], axis=1)
+        if len(np.unique(pairs, axis=0)) != n:
+            raise ValueError("a track ID stands twice in a frame")
+
+    def __len__(self) -> int:
+        return len(self.poses)
+
+    @property
+    def ids(self) -> IntArray:
+        """The distinct track IDs, ascending, (P,) int32."""
+        return np.unique(self.track_id)
+
+    def select(self, rows: npt.NDArray[Any]) -> Self:
+        """Return the record of some rows, given as a mask or as ascending indices."""
+        return type(self)(self.poses.select(rows), self.track_id[rows], self.filled[rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionScores:
+    """How much each track stands in each of the five regions, before any weight.
+
+    Attributes
+    ----------
+    track_ids
+        (P,) int32, ascending.
+    scores
+        (P, 5) float32 in [0, 1], columns in the order of `REGIONS`; the mean over all frames of the track.
+    """
+
+    track_ids: IntArray
+    scores: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionWeights:
+    """The learned weight of each region.
+
+    Attributes
+    ----------
+    weights
+        (5,) float32 in [0, 1], order of `REGIONS`.
+    path
+        (R + 1, 5) float32: the weights before the first round and after each of the R rounds.
+    """
+
+    weights: FloatArray
+    path: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Involvement:
+    """Who takes part in the fight: one row per track, **in rank order** (most involved first).
+
+    Attributes
+    ----------
+    track_ids
+        (P,) int32.
+    score
+        (P,) float32, the composite score, descending, in [0, 1].
+    components
+        Name to (P,) float32 in [0, 1]: the parts that the composite is made of.
+    quality
+        (P,) float32, mean keypoint score of the track's seen rows.
+    length
+        (P,) int32, number of frames in which the track has a row.
+    best_partner
+        (P,) int32, ID of the track it interacts with most, 0 where there is none.
+    region_scores
+        (P, 5) float32, unweighted, order of `REGIONS`.
+    region_weights
+        The weights that the position component used.
+    window_frames
+        (S + 1,) int32, edges of the time windows: window s covers frames [edge s, edge s + 1).
+    window_score
+        (P, S) float32 in [0, 1], the involvement within each window; 0 where the track has no row there.
+    """
+
+    track_ids: IntArray
+    score: FloatArray
+    components: dict[str, FloatArray]
+    quality: FloatArray
+    length: IntArray
+    best_partner: IntArray
+    region_scores: FloatArray
+    region_weights: RegionWeights
+    window_frames: IntArray
+    window_score: FloatArray

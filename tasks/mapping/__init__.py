@@ -1,0 +1,1 @@
+"""Inputs to outputs: receipts, the mapping check, quarantine and the lock of an output folder."""

@@ -1,0 +1,1 @@
+"""The overlay video: painting people, labels and panels on frames."""

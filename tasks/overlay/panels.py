@@ -1,0 +1,225 @@
+"""The parts of the overlay that stand still: scoreboard, timeline of involvement, and the grid of regions.
+
+Each is drawn once per clip; a frame only gets a copy of it and the few pixels that move (the bars of the scoreboard and
+the timeline's mark).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from tasks.core.records import FloatArray, IntArray
+from tasks.overlay.canvas import BLACK, WHITE, YELLOW, Color, Image, Sizes, blend, mix, text_box
+
+SEE_THROUGH = 0.3
+"""Share of the picture that shines through the panels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One person's line in the scoreboard and the timeline.
+
+    Attributes
+    ----------
+    rank, track_id
+        Rank from 1, and the track.
+    score
+        Composite score in [0, 1].
+    color
+        The colour of the person's skeleton.
+    windows
+        (S,) involvement in each time window, as a share (0 to 1) of the clip's highest.
+    """
+
+    rank: int
+    track_id: int
+    score: float
+    color: Color
+    windows: FloatArray
+
+
+def badge(text: str, capital: int, pad: int, color: Color) -> Image:
+    """Return a rank badge: black on the person's colour, at least as wide as high."""
+    picture = text_box(text, capital, pad, BLACK, color)
+    missing = picture.shape[0] - picture.shape[1]
+    if missing <= 0:
+        return picture
+    left = missing // 2
+    return np.asarray(
+        cv2.copyMakeBorder(picture, 0, 0, left, missing - left, cv2.BORDER_CONSTANT, value=color), np.uint8
+    )
+
+
+class Scoreboard:
+    """Rank, ID, score and present involvement of the selected people, in one corner of the frame.
+
+    Parameters
+    ----------
+    rows
+        The people, in rank order.
+    sizes
+        Sizes of the marks.
+    """
+
+    def __init__(self, rows: list[Row], sizes: Sizes) -> None:
+        self._rows = rows
+        texts = [
+            (
+                badge(str(row.rank), sizes.small_text, sizes.pad, row.color),
+                text_box(f"ID:{row.track_id}", sizes.small_text, sizes.pad, YELLOW),
+                text_box(f"{row.score:.2f}", sizes.small_text, sizes.pad, WHITE),
+            )
+            for row in rows
+        ]
+        columns = [max((row[i].shape[1] for row in texts), default=0) for i in range(3)]
+        self._bar_height = max((row[0].shape[0] for row in texts), default=0)
+        self._line = self._bar_height + 1
+        self._bar_left = sum(columns)
+        self._bar_width = 4 * sizes.small_text
+        self._pad = sizes.pad
+        self.width = self._bar_left + self._bar_width + sizes.pad if rows else 0
+        self.height = self._line * len(rows)
+        self._picture = np.zeros((self.height, self.width, 3), np.uint8)
+        for index, row in enumerate(texts):
+            left = 0
+            for width, cell in zip(columns, row, strict=True):
+                top = index * self._line
+                self._picture[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
+                left += width
+
+    def draw(self, image: Image, left: int, top: int, window: int) -> None:
+        """Draw the board at a place where it fits, with the bars of one time window."""
+        if not self._rows:
+            return
+        blend(image, self._picture, left, top, SEE_THROUGH)
+        for index, row in enumerate(self._rows):
+            share = float(row.windows[window]) if 0 <= window < len(row.windows) else 0.0
+            x, y = left + self._bar_left, top + index * self._line + self._bar_height // 3
+            end = x + round(self._bar_width * share)
+            image[y : y + max(1, self._bar_height // 3), x:end] = row.color
+
+
+class Timeline:
+    """A strip along the bottom: each selected person's involvement over the whole clip.
+
+    Parameters
+    ----------
+    rows
+        The people, in rank order.
+    edges
+        (S + 1,) the time windows' edges in frames.
+    sizes
+        Sizes of the marks.
+    width
+        Width of the frame in pixels.
+    """
+
+    def __init__(self, rows: list[Row], edges: IntArray, sizes: Sizes, width: int) -> None:
+        line = max(2, sizes.small_text // 2)
+        self._frames = int(edges[-1]) if len(edges) else 0
+        self._mark = max(1, sizes.thin)
+        shown = rows if self._frames > 0 else []
+        self.height = len(shown) * (line + 1) + 1 if shown else 0
+        self._picture = np.zeros((self.height, width, 3), np.uint8)
+        for index, row in enumerate(shown):
+            top = 1 + index * (line + 1)
+            pixels = np.round(edges / self._frames * width).astype(int)
+            for left, right, share in zip(pixels[:-1], pixels[1:], row.windows, strict=True):
+                # Squared, since the scores of one clip lie close together.
+                self._picture[top : top + line, left:right] = mix(BLACK, row.color, float(share) ** 2)
+
+    def draw(self, image: Image, frame_index: int) -> None:
+        """Draw the strip with its mark at one frame."""
+        if not self.height:
+            return
+        height, width = image.shape[:2]
+        top = height - self.height
+        blend(image, self._picture, 0, top, SEE_THROUGH)
+        x = min(int(frame_index / self._frames * width), width - self._mark)
+        image[top:, x : x + self._mark] = WHITE
+
+
+class RegionGrid:
+    """The five regions as faint lines, each with its learned weight.
+
+    Parameters
+    ----------
+    weights
+        (5,) order of `REGIONS`.
+    size
+        Width and height of the frame in pixels.
+    sizes
+        Sizes of the marks.
+    bottom
+        Height in pixels of what covers the frame's bottom.
+    panel
+        Left, top, width and height in pixels of the scoreboard, which the weights stand clear of.
+    """
+
+    def __init__(
+        self, weights: FloatArray, size: tuple[int, int], sizes: Sizes, bottom: int, panel: tuple[int, int, int, int]
+    ) -> None:
+        width, height = size
+        x1, x2, x3 = width // 4, width // 2, width * 3 // 4
+        y1, y2, y3 = height // 4, height // 2, height * 3 // 4
+        thick = max(1, sizes.thin)
+        # The areas of the lines as (left, top, right, bottom): the cross of the quadrants and the frame of the centre.
+        self._lines = [
+            (x2, 0, x2 + thick, y1), (x2, y3, x2 + thick, height), (0, y2, x1, y2 + thick), (x3, y2, width, y2 + thick),
+            (x1, y1, x3, y1 + thick), (x1, y3, x3, y3 + thick), (x1, y1, x1 + thick, y3), (x3, y1, x3 + thick, y3),
+        ]  # fmt: skip
+        self._labels: list[tuple[Image, int, int]] = []
+        low = height - bottom - sizes.text
+        middles = [(x1, sizes.text), (x3, sizes.text), (x1, low), (x3, low), (x2, y1 + sizes.text + sizes.pad)]
+        for weight, (x, y) in zip(weights, middles, strict=True):
+            picture = text_box(f"{float(weight):.2f}", sizes.small_text, sizes.pad, (200, 200, 200))
+            left, top = x - picture.shape[1] // 2, y - picture.shape[0] // 2
+            board_left, board_top, board_width, board_height = panel
+            beside = left >= board_left + board_width or left + picture.shape[1] <= board_left
+            if not beside and board_top < top + picture.shape[0] and top < board_top + board_height:
+                # Towards the middle of the frame.
+                top = board_top + board_height if board_top == 0 else board_top - picture.shape[0]
+            # Frames too small for the text go without it.
+            if 0 <= left <= width - picture.shape[1] and 0 <= top <= height - picture.shape[0]:
+                self._labels.append((picture, left, top))
+
+    def draw(self, image: Image) -> None:
+        """Draw the grid."""
+        for x1, y1, x2, y2 in self._lines:
+            line = image[y1:y2, x1:x2]
+            if line.size:
+                cv2.addWeighted(line, 0.65, line, 0.0, 0.35 * 255, dst=line)
+        for picture, left, top in self._labels:
+            blend(image, picture, left, top, 0.5)
+
+
+def quiet_corner(bbox: FloatArray, size: tuple[int, int], panel: tuple[int, int], bottom: int) -> tuple[int, int]:
+    """Return the left and top of the corner in which a panel covers people least; the top left where all are equal.
+
+    Parameters
+    ----------
+    bbox
+        (N, 4) all boxes of the clip, x1, y1, x2, y2 in pixels.
+    size
+        Width and height of the frame in pixels.
+    panel
+        Width and height of the panel in pixels.
+    bottom
+        Height in pixels of what covers the frame's bottom already.
+    """
+    right, low = max(0, size[0] - panel[0]), max(0, size[1] - bottom - panel[1])
+    corners = [(0, 0), (right, 0), (0, low), (right, low)]
+
+    def covered(corner: tuple[int, int]) -> float:
+        """Return the area of all boxes that a panel in this corner would cover."""
+        x, y = corner
+        shared_x = np.minimum(bbox[:, 2], x + panel[0]) - np.maximum(bbox[:, 0], x)
+        shared_y = np.minimum(bbox[:, 3], y + panel[1]) - np.maximum(bbox[:, 1], y)
+        overlap: npt.NDArray[np.floating] = np.maximum(shared_x, 0) * np.maximum(shared_y, 0)
+        return float(overlap.sum())
+
+    return min(corners, key=covered)

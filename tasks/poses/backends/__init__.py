@@ -1,0 +1,1 @@
+"""The pose models and the runtimes that run them."""

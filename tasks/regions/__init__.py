@@ -1,0 +1,1 @@
+"""The five regions: scores per track, and the weights that are learned per clip and per camera."""

@@ -1,0 +1,186 @@
+"""Region weights of a camera, learned from many of its clips: a fixed camera sees its fights in the same places.
+
+Clips are grouped by camera: by what a pattern finds in their identifier, else by their folder, the label folders
+`Fight` and `NonFight` taken out, so that both halves of a data set share what is learned. Per camera
+
+    observed_r = mean over clips of (region score s_r of the first two people, weighted by their involvement)
+    w          = (c * initial + n * observed / max observed) / (c + n),   divided by its largest
+
+with n the number of clips and c = 5: a handful of clips only nudges the weights that hold for any camera. Where a
+camera has clips labelled as fights, only these are learned from; the weights over all clips serve unknown cameras.
+The result is a small JSON file, and the start from which `tasks.regions.clip_weights` learns each clip's own weights.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from tasks.core.errors import FightposeError
+from tasks.core.records import REGIONS
+from tasks.core.storage import write_json
+
+INITIAL_WEIGHTS = np.array([0.7, 0.7, 0.8, 0.8, 1.0])
+"""Weights before anything is known, order of `REGIONS`: the middle first, then what is near the camera."""
+
+INITIAL_CLIPS = 5
+"""How many clips the initial weights are worth."""
+
+LABEL_FOLDERS = {"fight", "nonfight"}
+
+FIGHTERS = 2
+"""People of a clip that are learned from: those whom STGCN++ is shown."""
+
+EVERYWHERE = ""
+"""Name of the group of all clips."""
+
+
+class CameraWeights(BaseModel):
+    """Region weights per camera.
+
+    Attributes
+    ----------
+    camera_pattern
+        Regular expression that finds the camera in a clip's identifier (its first group, else all that it matches);
+        None groups by folder.
+    weights
+        Camera to five weights in [0, 1], order of `REGIONS`; `""` holds those over all clips.
+    clips
+        Camera to the number of clips that its weights were learned from.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    camera_pattern: str | None = None
+    weights: dict[str, tuple[float, float, float, float, float]]
+    clips: dict[str, int]
+
+    @field_validator("camera_pattern")
+    @classmethod
+    def _pattern_compiles(cls, pattern: str | None) -> str | None:
+        """Refuse what is no regular expression."""
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"the camera pattern {pattern!r} is no regular expression: {error}") from error
+        return pattern
+
+    @field_validator("weights")
+    @classmethod
+    def _in_range(cls, weights: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
+        """Refuse weights outside [0, 1] and rows without any weight."""
+        for camera, row in weights.items():
+            if not all(0 <= w <= 1 for w in row) or not any(row):
+                raise ValueError(f"the weights of {camera!r} must lie in 0 to 1, one of them above 0")
+        return weights
+
+    def start(self, frame_dir: str) -> npt.NDArray[np.float64]:
+        """Return the weights to start a clip from, (5,): its camera's, else those over all clips."""
+        row = self.weights.get(camera_of(frame_dir, self.camera_pattern), self.weights.get(EVERYWHERE))
+        return INITIAL_WEIGHTS.copy() if row is None else np.array(row)
+
+    def save(self, path: Path) -> None:
+        """Write the weights as JSON, atomically, with the regions' names for the reader."""
+        write_json(path, {"regions": list(REGIONS), **self.model_dump(mode="json")})
+
+    @classmethod
+    def load(cls, path: Path) -> CameraWeights:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FightposeError
+            If the file cannot be read, or holds no region weights.
+        """
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(data, dict) or data.pop("regions", None) != list(REGIONS):
+                raise ValueError(f"it does not name the regions {', '.join(REGIONS)}")
+            return cls.model_validate(data)
+        except OSError as error:
+            raise FightposeError(f"cannot read the region weights {path}: {error.strerror or error}") from error
+        except ValidationError as error:
+            raise FightposeError(_wrong(path, error.errors()[0]["msg"])) from error
+        except (ValueError, RecursionError) as error:
+            raise FightposeError(_wrong(path, str(error))) from error
+
+
+def _wrong(path: Path, why: str) -> str:
+    """Return the message for a file that holds no region weights."""
+    return f"{path} holds no region weights: {why}; learn them anew from finished annotations"
+
+
+def camera_of(frame_dir: str, pattern: str | None = None) -> str:
+    """Return the camera of a clip.
+
+    Parameters
+    ----------
+    frame_dir
+        The clip's identifier: its relative path without ending.
+    pattern
+        Regular expression; its first group, else its whole match, names the camera. A clip that it does not match, and
+        every clip where it is None, belongs to its folder without the label folders.
+    """
+    found = re.search(pattern, frame_dir) if pattern else None
+    if found:
+        return str((found.groups() or (found.group(),))[0] or "")
+    folders = PurePosixPath(frame_dir).parent.parts
+    return "/".join(part for part in folders if part.lower() not in LABEL_FOLDERS)
+
+
+def learn_camera_weights(annotations: Iterable[Mapping[str, Any]], pattern: str | None = None) -> CameraWeights:
+    """Learn the region weights of every camera from the annotations of its clips.
+
+    Parameters
+    ----------
+    annotations
+        Annotations as `tasks.annotations.format` builds them, people in rank order; other people's, which lack the
+        scores, are passed over.
+    pattern
+        Finds the camera in `frame_dir`, see `camera_of`.
+
+    Returns
+    -------
+    The weights; without usable annotations those of no camera.
+    """
+    seen: dict[str, list[tuple[int, npt.NDArray[np.float64]]]] = {}
+    for annotation in annotations:
+        usage = _usage(annotation)
+        if usage is not None:
+            row = (int(annotation.get("label", 0)), usage)
+            camera = camera_of(str(annotation.get("frame_dir", "")), pattern)
+            for group in {EVERYWHERE, camera}:
+                seen.setdefault(group, []).append(row)
+    weights, clips = {}, {}
+    for group in sorted(seen):
+        fights = [usage for label, usage in seen[group] if label == 1]
+        used = fights or [usage for _, usage in seen[group]]
+        weights[group], clips[group] = _blend(np.array(used)), len(used)
+    return CameraWeights(camera_pattern=pattern, weights=weights, clips=clips)
+
+
+def _usage(annotation: Mapping[str, Any]) -> npt.NDArray[np.float64] | None:
+    """Return how much the first people of a clip use each region, (5,), None where the annotation does not say."""
+    breakdown, scores = annotation.get("region_breakdown"), annotation.get("composite_scores")
+    if not isinstance(breakdown, Mapping) or not set(REGIONS) <= breakdown.keys() or scores is None:
+        return None
+    involvement = np.asarray(scores, np.float64)[:FIGHTERS]
+    regions = np.stack([np.asarray(breakdown[name], np.float64)[:FIGHTERS] for name in REGIONS], axis=1)
+    if not involvement.sum() > 0 or not regions.max(initial=0.0) > 0:
+        return None
+    return np.asarray(involvement @ regions / involvement.sum())
+
+
+def _blend(usage: npt.NDArray[np.float64]) -> tuple[float, float, float, float, float]:
+    """Return a camera's weights from the usage of its clips, (n, 5)."""
+    observed = usage.mean(axis=0)
+    blended = (INITIAL_CLIPS * INITIAL_WEIGHTS + len(usage) * observed / observed.max()) / (INITIAL_CLIPS + len(usage))
+    a, b, c, d, e = (blended / blended.max()).round(4).tolist()
+    return a, b, c, d, e

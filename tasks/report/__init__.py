@@ -1,0 +1,1 @@
+"""The report on an output folder: tables, charts and the HTML page."""

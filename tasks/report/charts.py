@@ -1,0 +1,152 @@
+"""Charts of the report: bars, once as SVG for the page and once as PNG.
+
+A chart is data; how it looks is decided in one place for each of the two forms. SVG takes its colours from the page's
+style, so that it follows light and dark.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from tasks.overlay.canvas import FONT, Color, Image, capital_ink
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Bars over labels, one or more series of them side by side.
+
+    Attributes
+    ----------
+    key
+        Name in file names: letters and underscores.
+    title
+        Heading, plain text.
+    labels
+        One per group of bars, plain text.
+    series
+        Name and values; each as many as there are labels. One series needs no name.
+    decimals
+        Digits after the point in the values written above the bars.
+    """
+
+    key: str
+    title: str
+    labels: tuple[str, ...]
+    series: tuple[tuple[str, tuple[float, ...]], ...]
+    decimals: int = 0
+
+    @property
+    def highest(self) -> float:
+        """The highest value, 1 where all are 0: the top of the scale."""
+        return max((value for _, values in self.series for value in values), default=0.0) or 1.0
+
+
+def histogram(
+    key: str,
+    title: str,
+    groups: Sequence[tuple[str, npt.NDArray[np.float64]]],
+    low: float = 0.0,
+    high: float = 1.0,
+    bins: int = 10,
+) -> Chart:
+    """Return a chart of how often values fall into each of some bins of equal width; values outside go to the ends."""
+    edges = np.linspace(low, high, bins + 1)
+    series = []
+    for name, values in groups:
+        counts, _ = np.histogram(np.clip(values[np.isfinite(values)], low, high), edges)
+        series.append((name, tuple(counts.astype(float).tolist())))
+    return Chart(key, title, tuple(f"{edge:.1f}" for edge in edges[:-1]), tuple(series))
+
+
+WIDTH, HEIGHT = 560, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 12, 12, 40, 28
+
+VALUED_WIDTH = 20
+"""Least width of bars that their values are written above; over narrower ones figures would run into one another."""
+
+
+def svg_chart(chart: Chart) -> str:
+    """Return a chart as an SVG element; all text in it is escaped."""
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(chart.title)}">',
+        f'<text class="title" x="{_LEFT}" y="18">{html.escape(chart.title)}</text>',
+    ]
+    baseline = HEIGHT - _BOTTOM
+    parts.append(f'<line class="axis" x1="{_LEFT}" y1="{baseline}" x2="{WIDTH - _RIGHT}" y2="{baseline}"/>')
+    for number, group, x, width, height, value in _bars(chart):
+        y = baseline - height
+        tip = html.escape(f"{chart.labels[group]} {chart.series[number][0]}: {value:.{chart.decimals}f}")
+        parts.append(
+            f'<rect class="bar{number % 2}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}">'
+            f"<title>{tip}</title></rect>"
+        )
+        if value and width >= VALUED_WIDTH:
+            parts.append(
+                f'<text class="value" x="{x + width / 2:.1f}" y="{y - 4:.1f}">{value:.{chart.decimals}f}</text>'
+            )
+    slot = (WIDTH - _LEFT - _RIGHT) / max(len(chart.labels), 1)
+    for group, label in enumerate(chart.labels):
+        x = _LEFT + (group + 0.5) * slot
+        parts.append(f'<text class="label" x="{x:.1f}" y="{HEIGHT - 10}">{html.escape(label)}</text>')
+    if len(chart.series) > 1:
+        for number, (name, _) in enumerate(chart.series):
+            x = WIDTH - _RIGHT - 90 * (len(chart.series) - number)
+            parts.append(f'<rect class="bar{number % 2}" x="{x}" y="8" width="10" height="10"/>')
+            parts.append(f'<text class="legend" x="{x + 15}" y="17">{html.escape(name)}</text>')
+    return "".join([*parts, "</svg>"])
+
+
+_INK: Color = (60, 50, 40)
+_PAPER: Color = (255, 255, 255)
+_BARS: tuple[Color, Color] = ((190, 120, 50), (90, 140, 235))
+
+
+def png_chart(chart: Chart, zoom: int = 2) -> Image:
+    """Return a chart as a picture on white; characters that OpenCV's font lacks are written as question marks."""
+    image: Image = np.full((HEIGHT * zoom, WIDTH * zoom, 3), _PAPER, np.uint8)
+
+    def write(text: str, x: float, baseline: float, capital: int, middle: bool = False) -> None:
+        """Write a text on a baseline, from x on or around it."""
+        known = text.encode("ascii", "replace").decode()
+        scale = capital * zoom / capital_ink()
+        width = cv2.getTextSize(known, FONT, scale, 1)[0][0]
+        place = (round(x * zoom) - (width // 2 if middle else 0), round(baseline * zoom))
+        cv2.putText(image, known, place, FONT, scale, _INK, 1, cv2.LINE_AA)
+
+    write(chart.title, _LEFT, 17, 8)
+    baseline = HEIGHT - _BOTTOM
+    for number, _, x, width, height, value in _bars(chart):
+        corner = (round(x * zoom), round((baseline - height) * zoom))
+        if height > 0:
+            cv2.rectangle(image, corner, (round((x + width) * zoom) - 1, baseline * zoom), _BARS[number % 2], -1)
+        if value and width >= VALUED_WIDTH:
+            write(f"{value:.{chart.decimals}f}", x + width / 2, baseline - height - 5, 6, middle=True)
+    cv2.line(image, (_LEFT * zoom, baseline * zoom), ((WIDTH - _RIGHT) * zoom, baseline * zoom), _INK, 1)
+    slot = (WIDTH - _LEFT - _RIGHT) / max(len(chart.labels), 1)
+    for group, label in enumerate(chart.labels):
+        write(label, _LEFT + (group + 0.5) * slot, HEIGHT - 13, 6, middle=True)
+    if len(chart.series) > 1:
+        for number, (name, _) in enumerate(chart.series):
+            x = WIDTH - _RIGHT - 90 * (len(chart.series) - number)
+            cv2.rectangle(image, (x * zoom, 8 * zoom), ((x + 10) * zoom, 18 * zoom), _BARS[number % 2], -1)
+            write(name, x + 15, 16, 7)
+    return image
+
+
+def _bars(chart: Chart) -> list[tuple[int, int, float, float, float, float]]:
+    """Return the bars as series, group, left, width, height (pixels) and value."""
+    slot = (WIDTH - _LEFT - _RIGHT) / max(len(chart.labels), 1)
+    width = min(slot * 0.8, 70.0) / max(len(chart.series), 1)
+    reach = HEIGHT - _TOP - _BOTTOM
+    bars = []
+    for number, (_, values) in enumerate(chart.series):
+        for group, value in enumerate(values):
+            left = _LEFT + (group + 0.5) * slot + (number - len(chart.series) / 2) * width
+            bars.append((number, group, left, width, reach * value / chart.highest, value))
+    return bars

@@ -1,0 +1,90 @@
+"""What the Prefect UI shows of a clip: a picture, the people, where the time went, and where the files are.
+
+File names are foreign text in a page. Every punctuation character of them is written with a backslash, which markdown
+takes for text and never for markup (CommonMark 0.31, section 2.4); that also keeps bare addresses from becoming links.
+Character references would do as well, but Prefect's UI shows them as they are written.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import re
+import string
+from pathlib import Path
+
+from tasks.clips.discovery import Clip
+from tasks.clips.failures import escaped
+from tasks.core.errors import ClipError, FightposeError
+from tasks.mapping.receipts import ClipSummary
+from tasks.video.thumbnails import jpeg_of
+
+logger = logging.getLogger(__name__)
+
+PICTURE_SIZE = (240, 135)
+"""Width and height of the picture, pixels: some 8 KB in the server's database for each clip."""
+
+
+def clip_card(clip: Clip, output_root: Path, summary: ClipSummary, poster: int) -> str:
+    """Return the markdown about a clip that was annotated.
+
+    Parameters
+    ----------
+    clip
+        The clip, whose outputs are there.
+    output_root
+        Folder below which the outputs stand.
+    summary
+        What was found in it.
+    poster
+        The frame to show.
+    """
+    lines = [*_picture(clip, poster), f"**{literal(clip.relative)}**: {summary.frames} frames, {summary.people} people"]
+    lines += ["", "| rank | person | score |", "|---:|---:|---:|"]
+    lines += [f"| {rank} | ID {track_id} | {score:.3f} |" for rank, (track_id, score) in enumerate(summary.top, 1)]
+    lines += ["", "| step | seconds |", "|---|---:|"]
+    lines += [f"| {step} | {seconds:.2f} |" for step, seconds in summary.seconds.items()]
+    if summary.usage is not None:
+        lines += ["", f"Extraction took {summary.usage.words()}."]
+    elif not summary.extracted:
+        lines += ["", "The poses were there already; the model was not run."]
+    lines += ["", f"- annotation: {literal(str(clip.annotation_path.absolute()))}"]
+    if clip.overlay_path.is_file():
+        lines.append(f"- overlay: {literal(str(clip.overlay_path.absolute()))}")
+    lines.append(f"- look at it and correct it: fightpose review {literal(str(output_root.absolute()))}")
+    return "\n".join(lines)
+
+
+def failure_card(clip: Clip, error: ClipError) -> str:
+    """Return the markdown about a clip that has no annotation."""
+    return f"**{literal(clip.relative)}**: not annotated\n\n- reason: {error.reason}\n- {literal(error.info)}"
+
+
+def literal(text: str) -> str:
+    """Return text as markdown that shows it letter for letter; what is not printable stands as an escape."""
+    return "".join(f"\\{char}" if char in string.punctuation else char for char in escaped(text))
+
+
+def cell(text: str) -> str:
+    r"""Return text for a cell of a table artifact: what could be markup stands as an escape such as `\x3c`.
+
+    One of Prefect's two UIs takes cells for markdown, links that run scripts included; the other shows them as they
+    are. Common names look the same in both.
+    """
+    return _MARKUP.sub(lambda found: f"\\x{ord(found[0]):02x}", escaped(text))
+
+
+_MARKUP = re.compile(r"[\[\]<>`*&@~]|^[^\w\s\\]|(?<!\w)_|_(?!\w)|(?<=www)\.")
+"""Brackets of links and tags, code, emphasis, references, addresses, and what starts a heading or a list."""
+
+
+def _picture(clip: Clip, poster: int) -> list[str]:
+    """Return the picture as lines of markdown; none without an overlay: the clip itself is a foreign video."""
+    if not clip.overlay_path.is_file():
+        return []
+    try:
+        data = base64.b64encode(jpeg_of(clip.overlay_path, poster, PICTURE_SIZE)).decode("ascii")
+    except FightposeError as error:
+        logger.debug("%s", error)
+        return []
+    return [f"![frame {poster}](data:image/jpeg;base64,{data})", ""]

@@ -1,0 +1,267 @@
+"""What a folder of outputs holds, as one row per clip.
+
+Annotations are read one at a time, so that memory grows with the number of clips and not with their length. A clip is
+called uncertain where the annotation may show the wrong two people or show them badly, since consumers keep the first
+two people only; the reasons are those of `UNCERTAIN`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tasks.annotations.format import Annotation, AnnotationError, read_annotation
+from tasks.clips.discovery import ANNOTATION_POSTFIXES, OVERLAY_ENDINGS, OVERLAY_POSTFIXES
+from tasks.clips.failures import current_failures
+from tasks.core.records import REGIONS
+from tasks.core.storage import PARTIAL_MARK
+from tasks.mapping.receipts import WORK_FOLDER
+
+UNCERTAIN = {
+    "one_person": "one person only: the second skeleton is empty",
+    "close_ranks": "rank 2 leads rank 3 by less than 0.05",
+    "seldom_seen": "the first two have a pose in less than half of the frames",
+    "much_filled": "more than 30 % of the first two's poses were filled in",
+    "low_quality": "joint scores of the first two are within 25 % of the quality threshold",
+}
+"""Why a clip is uncertain; stands in this order in the column `uncertain`."""
+
+CLOSE_RANKS = 0.05
+SELDOM_SEEN = 0.5
+MUCH_FILLED = 0.3
+LOW_QUALITY = 1.25
+
+_TEXT = ["clip", "status", "reason", "info", "folder", "overlay", "best_region", "uncertain"]
+_NUMBERS = [
+    "label", "frames", "fps", "width", "height", "people", "first_id", "second_id", "first_score", "second_score",
+    "gap", "quality", "seen", "filled",
+]  # fmt: skip
+_WEIGHTS = [f"weight_{region}" for region in REGIONS]
+COLUMNS = [*_TEXT[:4], *_NUMBERS, *_TEXT[4:], *_WEIGHTS]
+"""Columns of the table of clips; those of `seconds_<step>` follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTables:
+    """What an output folder holds.
+
+    Attributes
+    ----------
+    clips
+        One row per clip, sorted by identifier; see `COLUMNS`. `status` is annotated, failed or unreadable, `quality`
+        the mean joint score of the first two people, `seen` the share of frames in which they have a pose, `filled` the
+        share of those poses that was estimated, `gap` the score of rank 2 less that of rank 3, `seconds_<step>` the
+        wall time of each step. What is not known is empty.
+    first_scores
+        (K,) composite scores of everyone of rank 1 or 2.
+    best_regions
+        (K,) names of the region in which each of them scores best, by weighted score.
+    """
+
+    clips: pd.DataFrame
+    first_scores: npt.NDArray[np.float64]
+    best_regions: list[str]
+
+
+def read_outputs(output_root: Path) -> OutputTables:
+    """Read every annotation below an output root, the standing failures, and the timings of the receipts.
+
+    A file that cannot be read becomes a row of status `unreadable`. Of two annotations of one clip (an earlier
+    script's and ours) both are rows.
+    """
+    rows: list[dict[str, Any]] = []
+    scores: list[float] = []
+    regions: list[str] = []
+    for path in annotation_files(output_root):
+        try:
+            annotations = read_annotation(path)["annotations"]
+            read = [clip_row(annotation) for annotation in annotations]
+        except (AnnotationError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            # Whatever someone else's file holds, it costs only itself.
+            rows.append({"clip": _identifier(path, output_root), "status": "unreadable", "info": str(error)})
+            continue
+        for annotation, row in zip(annotations, read, strict=True):
+            overlay = _overlay_of(path, output_root)
+            rows.append({**row, "overlay": overlay, **_seconds(output_root, row["clip"])})
+            scores += _floats(annotation.get("composite_scores"))[:2]
+            regions += best_regions(annotation)[:2]
+    annotated = {row["clip"] for row in rows if row["status"] == "annotated"}
+    rows += [
+        {
+            "clip": f.frame_dir,
+            "status": "failed",
+            "reason": str(f.reason),
+            "info": f.info,
+            "folder": _folder(f.frame_dir),
+        }
+        for f in current_failures(output_root)
+        if f.frame_dir not in annotated
+    ]
+    return OutputTables(_table(rows), np.array(scores, np.float64), regions)
+
+
+def annotation_files(output_root: Path) -> list[Path]:
+    """Return the annotation files of single clips below an output root, ours and the earlier scripts', sorted."""
+    return sorted(
+        path
+        for postfix in ANNOTATION_POSTFIXES
+        for path in output_root.rglob(f"*{postfix}.pkl")
+        if PARTIAL_MARK not in path.name and WORK_FOLDER not in path.parts
+    )
+
+
+def clip_row(annotation: Annotation) -> dict[str, Any]:
+    """Return the row of one annotation; keys that the earlier scripts did not write may lack.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If the annotation lacks what every one has, or it is of another type.
+    """
+    keypoint_scores = np.asarray(annotation["keypoint_score"])
+    people, frames = keypoint_scores.shape[:2]
+    height, width = annotation["img_shape"]
+    scores = _floats(annotation.get("composite_scores"))
+    ids = _floats(annotation.get("track_ids"))
+    present = keypoint_scores[:2].max(axis=2, initial=0.0) > 0
+    filled = np.asarray(annotation.get("filled", np.zeros((people, frames), np.bool_)))[:2]
+    row = {
+        "clip": str(annotation["frame_dir"]),
+        "status": "annotated",
+        "folder": _folder(str(annotation["frame_dir"])),
+        "label": int(annotation["label"]),
+        "frames": frames,
+        "fps": annotation.get("fps"),
+        "width": int(width),
+        "height": int(height),
+        "people": people,
+        **dict(zip(("first_id", "second_id"), ids, strict=False)),
+        **dict(zip(("first_score", "second_score"), scores, strict=False)),
+        "gap": scores[1] - scores[2] if len(scores) > 2 else None,
+        "quality": _mean(_floats(annotation.get("track_quality"))[:2]),
+        "seen": _mean(present.ravel()),
+        "filled": float((filled & present).sum() / max(present.sum(), 1)),
+        "best_region": next(iter(best_regions(annotation)), ""),
+        **{f"weight_{region}": weight for region, weight in _weights(annotation).items()},
+    }
+    row["uncertain"] = " ".join(uncertainties(row, _quality_threshold(annotation)))
+    return row
+
+
+def uncertainties(row: Mapping[str, Any], quality_threshold: float | None) -> list[str]:
+    """Return why a clip is uncertain: names in `UNCERTAIN`, empty where nothing speaks against it."""
+    gap, quality = row["gap"], row["quality"]
+    found = {
+        "one_person": row["people"] == 1,
+        "close_ranks": gap is not None and gap < CLOSE_RANKS,
+        "seldom_seen": row["seen"] < SELDOM_SEEN,
+        "much_filled": row["filled"] > MUCH_FILLED,
+        "low_quality": None not in (quality, quality_threshold) and quality < LOW_QUALITY * (quality_threshold or 0.0),
+    }
+    return [name for name in UNCERTAIN if found[name]]
+
+
+def best_regions(annotation: Annotation) -> list[str]:
+    """Return for each person the region of the highest weighted score; empty where the annotation has no regions."""
+    breakdown = annotation.get("region_breakdown")
+    if not isinstance(breakdown, dict) or any(region not in breakdown for region in REGIONS):
+        return []
+    weights = _weights(annotation)
+    weighted = np.stack([np.asarray(breakdown[region], np.float64) * weights.get(region, 1.0) for region in REGIONS])
+    return [REGIONS[i] for i in weighted.argmax(axis=0)]
+
+
+def _weights(annotation: Annotation) -> dict[str, float]:
+    """Return the learned weight of each region, empty where the annotation has none."""
+    weights = annotation.get("region_weights")
+    if not isinstance(weights, dict):
+        return {}
+    return {region: float(weights[region]) for region in REGIONS if region in weights}
+
+
+def _quality_threshold(annotation: Annotation) -> float | None:
+    """Return the threshold below which tracks were left out, None where it is not known."""
+    try:
+        return float(annotation["settings"]["selection"]["quality_threshold"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the rows as a table with every column, numbers as numbers, also where there is no row at all."""
+    # In the order in which the receipts hold them, which is that of the pipeline.
+    steps = list(dict.fromkeys(name for row in rows for name in row if name.startswith("seconds_")))
+    # A file name that is no UTF-8 holds lone surrogates, which neither pandas nor any file that is written can take.
+    rows = [{name: _printable(value) for name, value in row.items()} for row in rows]
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *steps]).sort_values(["clip", "status"], ignore_index=True)
+    for name in (*_NUMBERS, *_WEIGHTS, *steps):
+        table[name] = pd.to_numeric(table[name], errors="coerce").astype(np.float64)
+    for name in _TEXT:
+        table[name] = table[name].astype(object).where(table[name].notna(), "").astype(str)
+    return table
+
+
+def _printable(value: Any) -> Any:
+    """Return text with what has no UTF-8 form escaped, and anything else as it is."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+def _seconds(output_root: Path, frame_dir: str) -> dict[str, float]:
+    """Return the seconds of each step from a clip's receipt, empty where there is none."""
+    if ".." in Path(frame_dir).parts or Path(frame_dir).is_absolute():
+        # An annotation is data: its identifier must not lead out of the output root.
+        return {}
+    try:
+        receipt = json.loads((output_root / WORK_FOLDER / "receipts" / f"{frame_dir}.json").read_bytes())
+        return {f"seconds_{step}": float(value) for step, value in receipt["summary"]["seconds"].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _overlay_of(annotation: Path, output_root: Path) -> str:
+    """Return the path of the overlay beside an annotation, relative to the output root; empty where there is none."""
+    stem = _without(annotation.stem, ANNOTATION_POSTFIXES)
+    for postfix in OVERLAY_POSTFIXES:
+        for ending in OVERLAY_ENDINGS:
+            overlay = annotation.with_name(f"{stem}{postfix}{ending}")
+            if overlay.is_file():
+                return overlay.relative_to(output_root).as_posix()
+    return ""
+
+
+def _identifier(path: Path, output_root: Path) -> str:
+    """Return a clip's identifier from where its annotation stands."""
+    stem = _without(path.stem, ANNOTATION_POSTFIXES)
+    return path.relative_to(output_root).with_name(stem).as_posix()
+
+
+def _without(stem: str, postfixes: tuple[str, ...]) -> str:
+    """Return a stem without the postfix at its end."""
+    for postfix in postfixes:
+        stem = stem.removesuffix(postfix)
+    return stem
+
+
+def _folder(frame_dir: str) -> str:
+    """Return the folder of a clip: the nearest thing to its camera that is known."""
+    return frame_dir.rpartition("/")[0]
+
+
+def _floats(values: Any) -> list[float]:
+    """Return values as a flat list of floats, empty for None."""
+    return [] if values is None else [float(value) for value in np.asarray(values, np.float64).ravel()]
+
+
+def _mean(values: npt.ArrayLike) -> float | None:
+    """Return the mean, None of nothing."""
+    array = np.asarray(values, np.float64)
+    mean = float(array.mean()) if array.size else math.nan
+    return mean if math.isfinite(mean) else None

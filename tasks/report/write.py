@@ -1,0 +1,292 @@
+"""The analysis: what the outputs of a folder amount to, as CSV, text, charts and a page.
+
+Written into the output root, each whole or not at all:
+
+- `analysis_clips.csv`: one row per clip (`tasks.report.tables.COLUMNS`), UTF-8;
+- `analysis.txt`: the summary that the command line prints;
+- `analysis.html`: the same with charts, uncertain clips first, links to the overlays; needs no network;
+- `analysis_<chart>.png`: the charts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from tasks.core.errors import FightposeError
+from tasks.core.records import REGIONS
+from tasks.core.storage import atomic_path
+from tasks.report.charts import Chart, histogram, png_chart
+from tasks.report.page import report_page
+from tasks.report.tables import OutputTables, read_outputs
+
+CSV_NAME, TEXT_NAME, PAGE_NAME = "analysis_clips.csv", "analysis.txt", "analysis.html"
+
+MOST_LISTED = 20
+"""Most uncertain clips that the text lists; CSV and page hold them all."""
+
+_BAR = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an analysis found.
+
+    Attributes
+    ----------
+    text
+        The summary, as it stands in `analysis.txt`.
+    value
+        The same as plain values, for JSON; what is not known is None.
+    """
+
+    text: str
+    value: dict[str, Any]
+
+
+# Where pyarrow is installed pandas keeps text in it by default, which cannot hold file names that are no UTF-8.
+@pd.option_context("mode.string_storage", "python")
+def write_report(output_root: Path, against: Path | None = None) -> Report:
+    """Analyse the outputs below an output root, write the report's files into it, and return the summary.
+
+    Parameters
+    ----------
+    output_root
+        Folder below which a run wrote its outputs; may hold none.
+    against
+        Output root of an earlier run over the same clips, to compare with.
+
+    Raises
+    ------
+    FightposeError
+        If a folder does not exist or the report cannot be written.
+    """
+    tables = read_outputs(_existing(output_root))
+    changes = compare(read_outputs(_existing(against)).clips, tables.clips) if against else None
+    charts = all_charts(tables)
+    text = summary_text(tables, changes)
+    title = f"fightpose analysis: {output_root.absolute().name}"
+    page = report_page(title, tables.clips, charts, by_uncertainty(tables.clips), changes)
+    try:
+        _write(output_root / CSV_NAME, tables.clips.to_csv(index=False, lineterminator="\n"))
+        _write(output_root / TEXT_NAME, text + "\n")
+        _write(output_root / PAGE_NAME, page)
+        for chart in charts:
+            with atomic_path(output_root / f"analysis_{chart.key}.png") as partial:
+                partial.write_bytes(cv2.imencode(".png", png_chart(chart))[1].tobytes())
+    except OSError as error:
+        raise FightposeError(
+            f"cannot write the analysis to {output_root}: {error.strerror or error}; "
+            "free disk space or fix the folder's permissions"
+        ) from error
+    return Report(text, _value(tables, charts, changes))
+
+
+def all_charts(tables: OutputTables) -> list[Chart]:
+    """Return the charts of the report, also where there is nothing to show."""
+    clips = tables.clips
+    done = clips[clips["status"] == "annotated"]
+    fight, other = done[done["label"] == 1], done[done["label"] != 1]
+    most = int(done["people"].max()) if len(done) else 1
+    people = [
+        (name, tuple(float((part["people"] == count).sum()) for count in range(1, most + 1)))
+        for name, part in (("Fight", fight), ("other", other))
+    ]
+    reasons = failure_counts(clips)
+    regions = [float(tables.best_regions.count(region)) for region in REGIONS]
+    weights = [float(done[f"weight_{region}"].dropna().mean() if len(done) else np.nan) for region in REGIONS]
+    names = tuple(region.replace("_", " ") for region in REGIONS)
+    steps = _seconds_per_clip(done)
+    return [
+        Chart("people", "People per clip", tuple(str(count) for count in range(1, most + 1)), tuple(people)),
+        histogram(
+            "scores",
+            "Composite score of rank 1",
+            [(name, part["first_score"].to_numpy()) for name, part in (("Fight", fight), ("other", other))],
+        ),
+        histogram("first_two", "Composite scores of ranks 1 and 2, all clips", [("", tables.first_scores)]),
+        histogram("quality", "Mean joint score of the first two", [("", done["quality"].to_numpy())]),
+        Chart("regions", "Best region of the first two people", names, (("", tuple(regions)),)),
+        Chart(
+            "weights", "Mean learned weight of each region", names, (("", tuple(np.nan_to_num(weights).tolist())),), 2
+        ),
+        Chart("failures", "Failed clips by reason", tuple(reasons), (("", tuple(map(float, reasons.values()))),)),
+        Chart("seconds", "Mean seconds per clip and step", tuple(steps), (("", tuple(steps.values())),), 2),
+    ]
+
+
+def summary_text(tables: OutputTables, changes: pd.DataFrame | None = None) -> str:
+    """Return the summary as plain text."""
+    clips = tables.clips
+    done = clips[clips["status"] == "annotated"]
+    counts = {status: int((clips["status"] == status).sum()) for status in ("annotated", "failed", "unreadable")}
+    fights = int((done["label"] == 1).sum())
+    lines = [
+        f"Clips: {counts['annotated']} annotated ({fights} Fight, {counts['annotated'] - fights} other), "
+        f"{counts['failed']} failed, {counts['unreadable']} unreadable",
+        f"Frames: {int(done['frames'].sum())}, people: {int(done['people'].sum())}",
+    ]
+    if len(done):
+        quality, seen = done["quality"], done["seen"]
+        lines.append(
+            f"First two people: mean joint score {_mean(quality):.2f}, with a pose in {_mean(seen):.0%} of the frames, "
+            f"{_mean(done['filled']):.0%} of those poses filled in"
+        )
+    for chart in all_charts(tables):
+        lines += ["", *_text_chart(chart)]
+    lines += ["", *_uncertain_lines(done), *_problem_lines(clips)]
+    if changes is not None:
+        lines += ["", *_change_lines(changes)]
+    return "\n".join(lines)
+
+
+def _value(tables: OutputTables, charts: list[Chart], changes: pd.DataFrame | None) -> dict[str, Any]:
+    """Return the summary as plain values."""
+    clips = tables.clips
+    done, problems = clips[clips["status"] == "annotated"], clips[clips["status"] != "annotated"]
+    return {
+        "clips": dict(Counter(map(str, clips["status"]))),
+        "fight": int((done["label"] == 1).sum()),
+        "frames": int(done["frames"].sum()),
+        "people": int(done["people"].sum()),
+        "charts": {chart.key: {name: _by_label(chart, values) for name, values in chart.series} for chart in charts},
+        "uncertain": _records(by_uncertainty(done), "clip", "uncertain", "gap"),
+        "without_annotation": _records(problems, "clip", "status", "reason", "info"),
+        "changes": None if changes is None else _records(changes, *changes.columns),
+    }
+
+
+def _by_label(chart: Chart, values: Sequence[float]) -> dict[str, float]:
+    """Return one series of a chart by label."""
+    return dict(zip(chart.labels, values, strict=True))
+
+
+def _records(table: pd.DataFrame, *names: str) -> list[dict[str, Any]]:
+    """Return some columns of a table as plain rows, None for what is not known."""
+    rows = ({name: row[name] for name in names} for row in table.to_dict("records"))
+    return [{name: None if value != value else value for name, value in row.items()} for row in rows]
+
+
+def failure_counts(clips: pd.DataFrame) -> dict[str, int]:
+    """Return how many clips failed for each reason, the most frequent first."""
+    reasons = clips.loc[clips["status"] == "failed", "reason"].value_counts()
+    return {str(reason): int(count) for reason, count in reasons.items()}
+
+
+def compare(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """Return the clips whose outcome differs between two runs, one row each.
+
+    Columns: clip, then `<name>_before` and `<name>_after` of status, people, first_score and quality. A clip that one
+    run lacks has the status "absent" there. Scores and qualities count as equal within 0.005.
+    """
+    names = ["status", "people", "first_score", "quality"]
+    # An unreadable or doubled file may repeat an identifier: the first row stands for the clip.
+    sides = [table.drop_duplicates("clip").set_index("clip")[names] for table in (before, after)]
+    both = pd.concat([sides[0].add_suffix("_before"), sides[1].add_suffix("_after")], axis=1).sort_index()
+    for side in ("status_before", "status_after"):
+        both[side] = both[side].fillna("absent")
+    differs = both["status_before"] != both["status_after"]
+    for name, tolerance in (("people", 0.5), ("first_score", 0.005), ("quality", 0.005)):
+        differs |= (both[f"{name}_after"] - both[f"{name}_before"]).abs() > tolerance
+    order = [f"{name}_{side}" for name in names for side in ("before", "after")]
+    return both.loc[differs, order].reset_index()
+
+
+def printable(text: str) -> str:
+    """Return text in one line that a terminal cannot be fooled by: what is not printable is written as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _seconds_per_clip(done: pd.DataFrame) -> dict[str, float]:
+    """Return the mean seconds of each step over the clips that have them."""
+    steps = [name for name in done.columns if name.startswith("seconds_")]
+    means = {name.removeprefix("seconds_"): _mean(done[name]) for name in steps}
+    return {step: mean for step, mean in means.items() if np.isfinite(mean)}
+
+
+def _mean(values: pd.Series) -> float:
+    """Return the mean of what is known, NaN where nothing is."""
+    known = values.dropna()
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _text_chart(chart: Chart) -> list[str]:
+    """Return a chart as lines of text; one line for each label, and each series where there are two."""
+    if not any(value for _, values in chart.series for value in values):
+        return [f"{chart.title}: none"]
+    wide = max((len(label) for label in chart.labels), default=0)
+    named = max(len(name) for name, _ in chart.series)
+    lines = [chart.title]
+    for group, label in enumerate(chart.labels):
+        for name, values in chart.series:
+            value = values[group]
+            bar = "#" * round(_BAR * value / chart.highest)
+            lines.append(f"  {label:<{wide}} {name:<{named}} {value:>8.{chart.decimals}f}  {bar}".rstrip())
+    return lines
+
+
+def _uncertain_lines(done: pd.DataFrame) -> list[str]:
+    """Return the uncertain clips, those with the most reasons first."""
+    uncertain = by_uncertainty(done)
+    lines = [f"Uncertain clips: {len(uncertain)} of {len(done)}"]
+    for row in uncertain.head(MOST_LISTED).to_dict("records"):
+        lines.append(f"  {printable(row['clip'])}: {row['uncertain'].replace(' ', ', ')}")
+    return [*lines, *_rest(len(uncertain), PAGE_NAME)]
+
+
+def _problem_lines(clips: pd.DataFrame) -> list[str]:
+    """Return the clips without an annotation that can be used."""
+    problems = clips[clips["status"] != "annotated"]
+    if problems.empty:
+        return []
+    lines = ["", f"Without annotation: {len(problems)}"]
+    for row in problems.head(MOST_LISTED).to_dict("records"):
+        lines.append(f"  {printable(row['clip'])}: {row['reason'] or row['status']}; {printable(row['info'])}")
+    return [*lines, *_rest(len(problems), CSV_NAME)]
+
+
+def _change_lines(changes: pd.DataFrame) -> list[str]:
+    """Return what differs from the earlier run."""
+    lines = [f"Different from the earlier run: {len(changes)} clips"]
+    for row in changes.head(MOST_LISTED).to_dict("records"):
+        steps = [f"{row['status_before']} -> {row['status_after']}"]
+        if row["status_before"] == row["status_after"] == "annotated":
+            steps = [
+                f"people {row['people_before']:.0f} -> {row['people_after']:.0f}",
+                f"score {row['first_score_before']:.2f} -> {row['first_score_after']:.2f}",
+                f"quality {row['quality_before']:.2f} -> {row['quality_after']:.2f}",
+            ]
+        lines.append(f"  {printable(row['clip'])}: {', '.join(steps)}")
+    return [*lines, *_rest(len(changes), PAGE_NAME)]
+
+
+def _rest(count: int, where: str) -> list[str]:
+    """Return the line that says where the rest of a list stands, if there is a rest."""
+    return [f"  ... and {count - MOST_LISTED} more, see {where}"] if count > MOST_LISTED else []
+
+
+def by_uncertainty(clips: pd.DataFrame) -> pd.DataFrame:
+    """Return the uncertain clips, those with the most reasons first, then those whose ranks lie closest."""
+    uncertain = clips[clips["uncertain"] != ""]
+    reasons = uncertain["uncertain"].str.count(" ") + 1
+    return uncertain.assign(reasons=reasons).sort_values(["reasons", "gap", "clip"], ascending=[False, True, True])
+
+
+def _existing(folder: Path) -> Path:
+    """Return a folder that exists."""
+    if not folder.is_dir():
+        raise FightposeError(f"there is no output folder {folder}; check the path, or run annotate first")
+    return folder
+
+
+def _write(path: Path, text: str) -> None:
+    """Write text as UTF-8; file names that are no UTF-8 are written with escapes instead of failing."""
+    with atomic_path(path) as partial:
+        partial.write_bytes(text.encode("utf-8", "backslashreplace"))

@@ -1,0 +1,1 @@
+"""Corrections: their log, applying them, and what the review page shows."""

@@ -1,0 +1,187 @@
+"""One clip as the review page shows it: the corrected people, their course through time, and what was said so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.annotations.format import Annotation
+from tasks.overlay.canvas import palette_colors
+from tasks.review.corrections import Applied, apply_changes
+from tasks.review.id_switches import find_suspects
+from tasks.review.log import (
+    Change,
+    DropPerson,
+    Entry,
+    MergeTracks,
+    SetChecked,
+    SetExcluded,
+    SetLabel,
+    SetOrder,
+    SetRole,
+    SplitTrack,
+    WriteNote,
+)
+
+
+def clip_view(annotation: Annotation, entries: Sequence[Entry], undos: Sequence[Entry]) -> dict[str, Any]:
+    """Return what the page shows of an annotated clip, as JSON-able values.
+
+    Parameters
+    ----------
+    annotation
+        The automatic annotation.
+    entries
+        The corrections that stand, oldest first.
+    undos
+        The undos that stand, oldest first: the last one can be taken back.
+    """
+    changes = [entry.change for entry in entries]
+    applied = apply_changes(annotation, changes)
+    shown = applied.annotation
+    height, width = annotation["img_shape"]
+    return {
+        "frames": int(annotation["total_frames"]),
+        "fps": float(annotation.get("fps") or 25.0),
+        "width": int(width),
+        "height": int(height),
+        "label": int(shown["label"]) if shown else int(annotation["label"]),
+        "automatic_label": int(annotation["label"]),
+        "automatic_order": [int(track_id) for track_id in annotation["track_ids"]],
+        "window_frames": [int(edge) for edge in annotation["window_frames"]],
+        "region_weights": {name: round(float(w), 3) for name, w in annotation["region_weights"].items()},
+        "people": _people(annotation, shown) if shown else [],
+        "suspects": [
+            {"kind": suspect.kind, "frame": suspect.frame, "ids": list(suspect.track_ids)}
+            for suspect in (find_suspects(shown) if shown else [])
+        ],
+        "next_id": _next_id(annotation, changes),
+        **_said(entries, undos, applied),
+    }
+
+
+def empty_view(label: int, entries: Sequence[Entry], undos: Sequence[Entry]) -> dict[str, Any]:
+    """Return the same for a clip whose annotation is absent or unreadable: it can be judged as a whole only."""
+    labels = [entry.change.label for entry in entries if isinstance(entry.change, SetLabel)]
+    return {
+        "frames": 0,
+        "fps": 25.0,
+        "width": 16,
+        "height": 9,
+        "label": labels[-1] if labels else label,
+        "automatic_label": label,
+        "automatic_order": [],
+        "window_frames": [],
+        "region_weights": {},
+        "people": [],
+        "suspects": [],
+        "next_id": 1,
+        **_said(entries, undos, None),
+    }
+
+
+def _said(entries: Sequence[Entry], undos: Sequence[Entry], applied: Applied | None) -> dict[str, Any]:
+    """Return what was said about a clip."""
+    changes = [entry.change for entry in entries]
+    last: dict[type[Any], Any] = {type(change): change for change in changes}
+    excluded = applied.excluded if applied else bool(last[SetExcluded].excluded) if SetExcluded in last else False
+    return {
+        "excluded": excluded,
+        "note": last[WriteNote].text if WriteNote in last else "",
+        "checked": last[SetChecked].checked if SetChecked in last else False,
+        "misfits": applied.misfits if applied else [],
+        "history": [
+            {"id": entry.id, "time": entry.time, "who": entry.who, "text": describe(entry.change)} for entry in entries
+        ],
+        "redo": undos[-1].id if undos else None,
+    }
+
+
+def describe(change: Change) -> str:
+    """Return a correction in words."""
+    match change:
+        case SetRole():
+            return f"ID {change.track_id} is {'unsure' if change.role == 'unsure' else f'a {change.role}'}"
+        case SetOrder():
+            return "order " + ", ".join(map(str, change.track_ids))
+        case MergeTracks():
+            return f"ID {change.other} is the same person as ID {change.into}"
+        case SplitTrack():
+            return f"from frame {change.frame} on, ID {change.track_id} is another person, ID {change.new_id}"
+        case DropPerson():
+            return f"ID {change.track_id} is dropped"
+        case _:
+            return _describe_clip(change)
+
+
+def _describe_clip(change: Change) -> str:
+    """Return a correction of the clip as a whole in words."""
+    match change:
+        case SetLabel():
+            return "labelled Fight" if change.label else "labelled no fight"
+        case SetExcluded():
+            return "excluded from the data set" if change.excluded else "back in the data set"
+        case SetChecked():
+            return "checked" if change.checked else "to be looked at again"
+        case WriteNote():
+            return "note: " + change.text
+        case _:
+            return str(change.kind)
+
+
+def _people(annotation: Annotation, shown: Annotation) -> list[dict[str, Any]]:
+    """Return the people in rank order."""
+    automatic = [int(track_id) for track_id in annotation["track_ids"]]
+    ids = [int(track_id) for track_id in shown["track_ids"]]
+    # New IDs come last, so that those in the overlay video keep the colours that they have there.
+    colors = palette_colors([*automatic, *(i for i in ids if i not in automatic)])
+    scores = {i: float(score) for i, score in zip(automatic, annotation["composite_scores"], strict=True)}
+    roles = shown["review"]["roles"]
+    seen = shown["keypoint_score"].max(axis=2) > 0
+    people = []
+    for rank, track_id in enumerate(ids):
+        blue, green, red = colors[track_id]
+        people.append(
+            {
+                "id": track_id,
+                "color": f"#{red:02x}{green:02x}{blue:02x}",
+                "role": roles.get(str(track_id)),
+                # A person made by a split has no score of its own.
+                "score": round(scores[track_id], 4) if track_id in scores else None,
+                "quality": round(float(shown["track_quality"][rank]), 3),
+                "length": int(shown["track_length"][rank]),
+                "partner": int(shown["best_partner"][rank]),
+                "components": _rounded(shown["score_breakdown"], rank),
+                "regions": _rounded(shown["region_breakdown"], rank),
+                "windows": [round(float(score), 3) for score in shown["window_scores"][rank]],
+                "spans": _spans(seen[rank]),
+                "boxes": _boxes(shown["bbox"][rank], seen[rank]),
+            }
+        )
+    return people
+
+
+def _rounded(breakdown: dict[str, Any], rank: int) -> dict[str, float]:
+    """Return one person's part of a breakdown."""
+    return {name: round(float(values[rank]), 3) for name, values in breakdown.items()}
+
+
+def _spans(seen: npt.NDArray[np.bool_]) -> list[list[int]]:
+    """Return the stretches of frames in which a person has a pose, as first frame and frame after the last."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], seen, [False]])))
+    return [[int(a), int(b)] for a, b in edges.reshape(-1, 2)]
+
+
+def _boxes(bbox: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]) -> list[list[int] | int]:
+    """Return the box of each frame in whole pixels, 0 where there is none (short in JSON)."""
+    whole = bbox.round().astype(int).tolist()
+    return [box if there else 0 for box, there in zip(whole, seen.tolist(), strict=True)]
+
+
+def _next_id(annotation: Annotation, changes: Sequence[Change]) -> int:
+    """Return an ID that nobody in the clip has or ever had."""
+    given = [change.new_id for change in changes if isinstance(change, SplitTrack)]
+    return max([*map(int, annotation["track_ids"]), *given]) + 1

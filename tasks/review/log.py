@@ -1,0 +1,258 @@
+"""What people said about annotations: a log that only grows.
+
+`<output root>/review.json` holds one JSON object per line: who said what about which clip, and when. Nothing is ever
+changed or removed in it; an undo is a line of its own that names the line it takes back, and can itself be taken back.
+The annotations are not touched by it: `tasks.review.corrections` makes corrected ones from the automatic ones and this
+log.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from tasks.core.errors import FightposeError
+
+LOG_NAME = "review.json"
+
+TrackId = Annotated[int, Field(ge=1)]
+
+
+class Role(StrEnum):
+    """What a person does in the clip."""
+
+    FIGHTER = "fighter"
+    BYSTANDER = "bystander"
+    UNSURE = "unsure"
+
+
+class _Change(BaseModel):
+    """One correction: immutable, and nothing unknown in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SetRole(_Change):
+    """A person is a fighter, a bystander, or cannot be judged."""
+
+    kind: Literal["role"] = "role"
+    track_id: TrackId
+    role: Role
+
+
+class SetOrder(_Change):
+    """These people come first, in this order; those not named follow as they were."""
+
+    kind: Literal["order"] = "order"
+    track_ids: tuple[TrackId, ...] = Field(min_length=1)
+
+    @field_validator("track_ids")
+    @classmethod
+    def _once_each(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        """Refuse a person that is named twice."""
+        if len(set(value)) != len(value):
+            raise ValueError("a person is named twice")
+        return value
+
+
+class MergeTracks(_Change):
+    """Two tracks are one person, who keeps the ID `into`."""
+
+    kind: Literal["merge"] = "merge"
+    into: TrackId
+    other: TrackId
+
+
+class SplitTrack(_Change):
+    """From a frame on, a track is another person, who gets the ID `new_id`."""
+
+    kind: Literal["split"] = "split"
+    track_id: TrackId
+    frame: int = Field(ge=1)
+    new_id: TrackId
+
+
+class DropPerson(_Change):
+    """What was tracked is nobody, or does not belong into the annotation."""
+
+    kind: Literal["drop"] = "drop"
+    track_id: TrackId
+
+
+class SetLabel(_Change):
+    """The clip shows a fight (1) or none (0)."""
+
+    kind: Literal["label"] = "label"
+    label: Literal[0, 1]
+
+
+class SetExcluded(_Change):
+    """The clip stays out of the data set, or comes back into it."""
+
+    kind: Literal["exclude"] = "exclude"
+    excluded: bool
+
+
+class WriteNote(_Change):
+    """A remark; the last one stands."""
+
+    kind: Literal["note"] = "note"
+    text: str = Field(max_length=4000)
+
+
+class SetChecked(_Change):
+    """Someone has looked at the clip, and what is said of it stands; or it is to be looked at again."""
+
+    kind: Literal["checked"] = "checked"
+    checked: bool
+
+
+class Undo(_Change):
+    """An earlier line is taken back; taking back an undo brings its line back."""
+
+    kind: Literal["undo"] = "undo"
+    entry: str
+
+
+Change = (
+    SetRole | SetOrder | MergeTracks | SplitTrack | DropPerson | SetLabel | SetExcluded | WriteNote | SetChecked | Undo
+)
+
+
+class Entry(_Change):
+    """One line of the log.
+
+    Attributes
+    ----------
+    id
+        Unique in the log.
+    time
+        Seconds since 1970.
+    who
+        Name of the person, as they gave it.
+    clip
+        The clip's identifier (`frame_dir`).
+    change
+        What was said.
+    """
+
+    id: str
+    time: float
+    who: str = Field(max_length=200)
+    clip: str
+    change: Annotated[Change, Field(discriminator="kind")]
+
+
+def append_change(output_root: Path, clip: str, who: str, change: Change) -> Entry:
+    """Add a correction to the log and return its line.
+
+    Raises
+    ------
+    FightposeError
+        If an undo names no line of this clip, or the log cannot be written.
+    """
+    if isinstance(change, Undo) and not any(
+        entry.id == change.entry and entry.clip == clip for entry in read_review(output_root)
+    ):
+        raise FightposeError(f"there is no correction {change.entry} of {clip} to take back; reload the page")
+    entry = Entry(id=uuid.uuid4().hex, time=time.time(), who=who, clip=clip, change=change)
+    _append(output_root / LOG_NAME, entry)
+    return entry
+
+
+def read_review(output_root: Path) -> list[Entry]:
+    """Return every line of the log, oldest first; without a log there are none.
+
+    Raises
+    ------
+    FightposeError
+        If the log cannot be read or a line in it is damaged: what a person said must not be lost silently. Only a last
+        line without its end (a write that was cut off) is passed over.
+    """
+    path = output_root / LOG_NAME
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise FightposeError(f"cannot read {path}: {error.strerror or error}; fix its permissions") from error
+    entries = []
+    for number, line in enumerate(raw.split(b"\n")[:-1], start=1):
+        if not line.strip():
+            continue
+        try:
+            entries.append(Entry.model_validate_json(line))
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"]
+            raise FightposeError(
+                f"line {number} of {path} is damaged ({problem}); mend it or move it out of the file"
+            ) from error
+    return entries
+
+
+def standing_changes(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Return the corrections that still stand by clip, oldest first; undos and what they took back are left out."""
+    return _standing(entries)[0]
+
+
+def standing_undos(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Return the undos that still stand by clip, oldest first: taking one of them back is a redo."""
+    return _standing(entries)[1]
+
+
+def _standing(entries: Iterable[Entry]) -> tuple[dict[str, list[Entry]], dict[str, list[Entry]]]:
+    """Return the corrections and the undos that stand, each by clip and oldest first."""
+    taken_back: set[str] = set()
+    standing: dict[str, list[Entry]] = {}
+    undos: dict[str, list[Entry]] = {}
+    # Newest first: an undo names an older line, so whether it stands itself is known when it is met.
+    for entry in reversed(list(entries)):
+        if entry.id in taken_back:
+            continue
+        if isinstance(entry.change, Undo):
+            taken_back.add(entry.change.entry)
+            undos.setdefault(entry.clip, []).append(entry)
+        else:
+            standing.setdefault(entry.clip, []).append(entry)
+    in_order = [{clip: lines[::-1] for clip, lines in found.items()} for found in (standing, undos)]
+    return in_order[0], in_order[1]
+
+
+def _append(path: Path, entry: Entry) -> None:
+    """Append one line, whole and on the disk, also while others append."""
+    line = json.dumps(entry.model_dump(mode="json"), ensure_ascii=True).encode() + b"\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as stream:
+            # Released when the file is closed, or by the system when the process dies.
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            size = stream.seek(0, os.SEEK_END)
+            # A line that an earlier crash cut off is removed: it was never confirmed to anyone.
+            if size and not _ends_with_newline(stream.fileno(), size):
+                stream.truncate(_end_of_last_line(stream.fileno(), size))
+            stream.write(line)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise FightposeError(
+            f"cannot write {path}: {error.strerror or error}; free disk space or fix its permissions"
+        ) from error
+
+
+def _ends_with_newline(descriptor: int, size: int) -> bool:
+    """Tell whether a file of a size ends with a line end."""
+    return os.pread(descriptor, 1, size - 1) == b"\n"
+
+
+def _end_of_last_line(descriptor: int, size: int) -> int:
+    """Return the length of a file up to its last line end."""
+    return os.pread(descriptor, size, 0).rfind(b"\n") + 1

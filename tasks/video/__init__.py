@@ -1,0 +1,1 @@
+"""Video files in and out: probing, decoding in a guarded process, encoding, thumbnails."""

@@ -1,0 +1,109 @@
+"""Exports: tables, MOT text, COCO and CVAT."""
+
+import builtins
+import json
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.annotations.convert.layouts import to_pyskl
+from tasks.annotations.convert.reviewers import coco_json, cvat_xml
+from tasks.annotations.convert.tables import boxes_of, mot_text, pose_table, write_csv, write_parquet
+from tasks.core.errors import FightposeError
+from tests.tasks.samples import sample_annotation
+
+
+@pytest.fixture
+def annotation():
+    """Two people, each missing in every fifth frame."""
+    return sample_annotation(2, 20)
+
+
+def test_the_table_has_a_row_for_each_person_and_frame(annotation, tmp_path):
+    """In order of frames, with boxes and joints where they belong."""
+    table = pose_table(annotation)
+    assert len(table) == 32
+    assert table["frame"].is_monotonic_increasing
+    row = table[(table["track_id"] == 1) & (table["frame"] == 7)].iloc[0]
+    np.testing.assert_allclose(row[["x1", "y1", "x2", "y2"]].astype(float), annotation["bbox"][1, 7])
+    np.testing.assert_allclose(row["nose_x"], annotation["keypoint"][1, 7, 0, 0])
+    assert row["left_ear_score"] == 0
+    write_csv(tmp_path / "a.csv", annotation)
+    again = pd.read_csv(tmp_path / "a.csv")
+    assert list(again.columns) == list(table.columns)
+    np.testing.assert_allclose(again["right_ankle_y"], table["right_ankle_y"], atol=1e-3)
+    write_csv(tmp_path / "b.csv", annotation | {"frame_dir": "set/\udcff"})
+    assert "set/\\udcff" in (tmp_path / "b.csv").read_text(encoding="utf-8")
+
+
+def test_parquet_without_its_package_is_a_clear_error(annotation, tmp_path, monkeypatch):
+    """Pandas names two packages in three lines; ours names one in one."""
+    original = builtins.__import__
+
+    def refuse(name, *args, **kwargs):
+        """Stand in for a machine without them."""
+        if name.split(".")[0] in ("pyarrow", "fastparquet"):
+            raise ImportError(name)
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(FightposeError, match="pip install pyarrow"):
+        write_parquet(tmp_path / "a.parquet", annotation)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parquet_is_written(annotation, tmp_path):
+    """Where pandas can."""
+    pytest.importorskip("pyarrow")
+    write_parquet(tmp_path / "a.parquet", annotation)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a.parquet"), pose_table(annotation))
+    write_parquet(tmp_path / "b.parquet", annotation | {"frame_dir": "set/\udcff"})
+    assert set(pd.read_parquet(tmp_path / "b.parquet")["frame_dir"]) == {"set/\\udcff"}
+
+
+def test_mot_text_counts_frames_from_one(annotation):
+    """Left, top, width and height of each box."""
+    rows = np.array([line.split(",") for line in mot_text(annotation).splitlines()], float)
+    assert rows.shape == (32, 10)
+    assert rows[0, 0] >= 1
+    first = rows[(rows[:, 0] == 8) & (rows[:, 1] == 1)][0]
+    x1, y1, x2, y2 = annotation["bbox"][1, 7]
+    np.testing.assert_allclose(first[2:6], [x1, y1, x2 - x1, y2 - y1], atol=0.01)
+    assert first[6] == pytest.approx(0.8)
+
+
+def test_coco_has_an_image_for_each_frame(annotation):
+    """Frames with nobody too; joints without score are not labelled."""
+    data = json.loads(coco_json(annotation))
+    assert len(data["images"]) == 20
+    assert len(data["annotations"]) == 32
+    item = next(item for item in data["annotations"] if item["image_id"] == 8 and item["track_id"] == 1)
+    joints = np.array(item["keypoints"]).reshape(17, 3)
+    np.testing.assert_allclose(joints[:, :2], annotation["keypoint"][1, 7], atol=0.01)
+    assert joints[3].tolist() == [0, 0, 0]
+    assert item["num_keypoints"] == 16
+    assert len(data["categories"][0]["keypoints"]) == 17
+
+
+def test_cvat_tracks_pause_where_the_person_is_missing(annotation):
+    """One track for each person; the pause is stated where it begins."""
+    annotation["frame_dir"] += "\x1b\n<&"
+    root = ElementTree.fromstring(cvat_xml(annotation).encode())  # noqa: S314  (our own text)
+    tracks = root.findall("track")
+    assert [track.find("box/attribute[@name='track_id']").text for track in tracks] == ["2", "1"]
+    second = {int(box.get("frame")): box for box in tracks[1].findall("box")}
+    missing = np.flatnonzero(~annotation["bbox"][1].any(-1))
+    assert [frame for frame, box in second.items() if box.get("outside") == "1"] == [f for f in missing if f > 0]
+    assert float(second[7].get("xtl")) == pytest.approx(annotation["bbox"][1, 7, 0], abs=0.01)
+
+
+def test_an_annotation_without_boxes_has_the_extent_of_its_joints(annotation):
+    """What came from pyskl has none."""
+    boxes = boxes_of(to_pyskl(annotation))
+    assert np.array_equal(boxes.any(-1), annotation["bbox"].any(-1))
+    present = boxes.any(-1)
+    assert (boxes[present][:, :2] >= annotation["bbox"][present][:, :2]).all()
+    assert mot_text(to_pyskl(annotation))
+    assert json.loads(coco_json(to_pyskl(annotation)))["annotations"][0]["track_id"] in (1, 2)

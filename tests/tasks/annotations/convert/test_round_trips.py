@@ -1,0 +1,173 @@
+"""There and back: what a team reads from an exported file is what stands in the annotation.
+
+The readers here know the formats only, not the code that writes them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from flows.cli.files import LayoutName
+from tasks.annotations.convert.files import Layout, convert_file
+from tasks.annotations.format import Annotation, read_annotation, write_annotation
+from tasks.annotations.validate import CONTRACT_KEYS, validate_dataset
+from tasks.core.records import COCO_KEYPOINTS
+from tests.command_line import COMMAND_LINE
+from tests.tasks.samples import sample_annotation
+
+NAMES = ("Fight/가 1.mp4", "NonFight/b.mp4")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Write two clips in two splits; each person misses frames, and one joint is missing throughout."""
+    clips = [sample_annotation(3, 23, NAMES[0]), sample_annotation(2, 30, NAMES[1])]
+    write_annotation(tmp_path / "source.pkl", clips, {"train": ["set/Fight/가 1"], "test": ["set/NonFight/b"]})
+    return tmp_path / "source.pkl"
+
+
+@pytest.fixture
+def exported(source: Path, tmp_path: Path) -> Any:
+    """Give a function that exports both clips and returns each with its file."""
+
+    def export(layout: Layout) -> list[tuple[Annotation, Path]]:
+        """Convert, and pair in the order of the source."""
+        paths = convert_file(source, tmp_path / "out", layout)
+        return list(zip(read_annotation(source)["annotations"], paths, strict=True))
+
+    return export
+
+
+def empty(annotation: Annotation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return keypoints, scores and boxes of an annotation's shape, all zero."""
+    return tuple(np.zeros_like(annotation[key]) for key in ("keypoint", "keypoint_score", "bbox"))
+
+
+@pytest.mark.parametrize("layout", [Layout.CSV, Layout.PARQUET])
+def test_tables_hold_everything(exported, layout):
+    """Rebuilt from rows: boxes, joints and scores, ranks and IDs."""
+    if layout is Layout.PARQUET:
+        pytest.importorskip("pyarrow")
+    for annotation, path in exported(layout):
+        table = pd.read_csv(path) if layout is Layout.CSV else pd.read_parquet(path)
+        keypoints, scores, boxes = empty(annotation)
+        people, frames = table["rank"] - 1, table["frame"]
+        for joint, name in enumerate(COCO_KEYPOINTS):
+            keypoints[people, frames, joint] = table[[f"{name}_x", f"{name}_y"]]
+            scores[people, frames, joint] = table[f"{name}_score"]
+        boxes[people, frames] = table[["x1", "y1", "x2", "y2"]]
+        for found, key in ((keypoints, "keypoint"), (scores, "keypoint_score"), (boxes, "bbox")):
+            np.testing.assert_allclose(found, annotation[key], atol=6e-4 if layout is Layout.CSV else 0)
+        assert set(table["frame_dir"]) == {annotation["frame_dir"]}
+        assert table.groupby("rank")["track_id"].unique().str[0].tolist() == annotation["track_ids"].tolist()
+
+
+def test_mot_text_holds_every_box(exported):
+    """Read as tracking benchmarks read it."""
+    for annotation, path in exported(Layout.MOT):
+        rows = np.loadtxt(path, delimiter=",", ndmin=2)
+        _, _, boxes = empty(annotation)
+        ids = annotation["track_ids"].tolist()
+        for frame, number, left, top, width, height in rows[:, :6]:
+            boxes[ids.index(int(number)), int(frame) - 1] = left, top, left + width, top + height
+        np.testing.assert_allclose(boxes, annotation["bbox"], atol=0.011)
+
+
+def test_coco_json_holds_every_joint(exported):
+    """Rebuilt from the images and their people, as a reader of COCO keypoints would."""
+    for annotation, path in exported(Layout.COCO):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        frames = {image["id"]: int(Path(image["file_name"]).stem) for image in data["images"]}
+        assert len(frames) == annotation["total_frames"]
+        assert {(image["height"], image["width"]) for image in data["images"]} == {annotation["img_shape"]}
+        keypoints, scores, boxes = empty(annotation)
+        for item in data["annotations"]:
+            at = annotation["track_ids"].tolist().index(item["track_id"]), frames[item["image_id"]]
+            joints = np.array(item["keypoints"]).reshape(17, 3)
+            keypoints[at], scores[at] = joints[:, :2], joints[:, 2] / 2
+            x, y, width, height = item["bbox"]
+            boxes[at] = x, y, x + width, y + height
+            assert item["num_keypoints"] == (joints[:, 2] > 0).sum()
+        np.testing.assert_allclose(keypoints, annotation["keypoint"], atol=0.006)
+        np.testing.assert_array_equal(scores > 0, annotation["keypoint_score"] > 0)
+        np.testing.assert_allclose(boxes, annotation["bbox"], atol=0.016)
+        (category,) = data["categories"]
+        assert category["keypoints"] == list(COCO_KEYPOINTS)
+
+
+def test_coco_json_is_read_by_its_own_tools(exported):
+    """The index of pycocotools is built, and every person is found."""
+    coco = pytest.importorskip("pycocotools.coco", reason="make install-mmpose")
+    for annotation, path in exported(Layout.COCO):
+        loaded = coco.COCO(path)
+        assert len(loaded.getImgIds()) == annotation["total_frames"]
+        assert len(loaded.getAnnIds(catIds=[1])) == int(annotation["bbox"].any(-1).sum())
+
+
+def test_cvat_xml_holds_every_box(exported):
+    """Played as CVAT plays a track: a box stands until the next one, and ends where it is outside."""
+    for annotation, path in exported(Layout.CVAT):
+        root = ElementTree.parse(path).getroot()  # noqa: S314 - our own file
+        assert root.findtext("meta/task/size") == str(annotation["total_frames"])
+        _, _, boxes = empty(annotation)
+        for track in root.findall("track"):
+            states = {int(box.get("frame", "")): box for box in track.findall("box")}
+            rank = int(track.findtext("box/attribute[@name='rank']") or 0)
+            current = None
+            for frame in range(annotation["total_frames"]):
+                current = states.get(frame, current)
+                if current is not None and current.get("outside") == "0":
+                    boxes[rank - 1, frame] = [float(current.get(name, "")) for name in ("xtl", "ytl", "xbr", "ybr")]
+        np.testing.assert_allclose(boxes, annotation["bbox"], atol=0.006)
+
+
+def test_a_chain_through_every_pkl_layout_loses_nothing_of_the_contract(source, tmp_path):
+    """Ours, pyskl, ours, one file in the earlier layout for each clip, and back."""
+    convert_file(source, tmp_path / "pyskl.pkl", Layout.PYSKL)
+    convert_file(tmp_path / "pyskl.pkl", tmp_path / "ours.pkl", Layout.STGCN)
+    again = read_annotation(tmp_path / "ours.pkl")
+    assert validate_dataset(again) == []
+    assert again["split"] == read_annotation(source)["split"]
+    for original, found in zip(read_annotation(source)["annotations"], again["annotations"], strict=True):
+        for key in CONTRACT_KEYS:
+            np.testing.assert_array_equal(found[key], original[key])
+    earlier = convert_file(tmp_path / "ours.pkl", tmp_path / "earlier", Layout.PERSONS)
+    for path, original in zip(earlier, read_annotation(source)["annotations"], strict=True):
+        convert_file(path, tmp_path / "back.pkl", Layout.STGCN)
+        (found,) = read_annotation(tmp_path / "back.pkl")["annotations"]
+        for key in CONTRACT_KEYS:
+            np.testing.assert_array_equal(found[key], original[key])
+
+
+def test_half_the_precision_is_within_a_pixel_of_small_frames(source, tmp_path):
+    """float16 has eleven bits: half a pixel up to 1024."""
+    convert_file(source, tmp_path / "half.pkl", Layout.PYSKL_HALF)
+    convert_file(tmp_path / "half.pkl", tmp_path / "whole.pkl", Layout.STGCN)
+    assert (tmp_path / "half.pkl").stat().st_size < 0.6 * (tmp_path / "whole.pkl").stat().st_size
+    for original, found in zip(
+        read_annotation(source)["annotations"], read_annotation(tmp_path / "whole.pkl")["annotations"], strict=True
+    ):
+        assert found["keypoint"].dtype == np.float32
+        np.testing.assert_allclose(found["keypoint"], original["keypoint"], atol=0.5)
+
+
+def test_the_commands_are_there(source, tmp_path):
+    """As a user types them; every layout that `convert --help` names."""
+    assert {str(layout) for layout in LayoutName} == {str(layout) for layout in Layout}
+    for layout in Layout:
+        if layout is not Layout.PARQUET or importlib.util.find_spec("pyarrow"):
+            arguments = ["convert", source, tmp_path / f"converted-{layout}", "--to", layout]
+            subprocess.run([*COMMAND_LINE, *map(str, arguments)], check=True, capture_output=True)
+    out = tmp_path / "windows.pkl"
+    arguments = ["windows", source, out, "--window", "10", "--stride", "5"]
+    subprocess.run([*COMMAND_LINE, *map(str, arguments)], check=True, capture_output=True)
+    assert validate_dataset(read_annotation(out)) == []
