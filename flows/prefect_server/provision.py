@@ -25,8 +25,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from flows.prefect_server.leases import CORES_PER_RUN, core_limit, visible_gpus
-from flows.prefect_server.requeue import requeue
-from flows.runs.pool import MAX_RESTARTS
+from flows.prefect_server.requeue import MAX_RESTARTS, requeue
 from tasks.core.errors import FightposeError
 
 logger = logging.getLogger(__name__)

@@ -6,6 +6,9 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import AwaitingRetry
 
+MAX_RESTARTS = 3
+"""A clip that takes its process down this often and once more is a failure."""
+
 
 def requeue(client: SyncPrefectClient, run: FlowRun, why: str) -> None:
     """Put a run that ended, or is about to, back into the queue.

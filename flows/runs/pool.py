@@ -27,7 +27,7 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Cancelled, Cancelling
 
-from flows.prefect_server.requeue import requeue
+from flows.prefect_server.requeue import MAX_RESTARTS, requeue
 from flows.runs.local import ClipJob
 from flows.runs.results import ClipResult, Outcome
 from tasks.clips.failures import current_failures, log_failure
@@ -41,9 +41,6 @@ logger = logging.getLogger(__name__)
 DEPLOYMENT = "annotate-video/annotate-video"
 
 POLL_SECONDS = 3.0
-MAX_RESTARTS = 3
-"""A clip that takes its process down this often and once more is a failure."""
-
 CRASH_PATIENCE_SECONDS = 60.0
 """How long the automation may take to reschedule a crashed run before the parent does it."""
 

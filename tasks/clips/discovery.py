@@ -353,3 +353,8 @@ def _short_enough(stem: str) -> str:
         return stem
     mark = f"~{hashlib.sha256(raw).hexdigest()[:8]}"
     return raw[: _MAX_STEM_BYTES - 5 - len(mark)].decode("utf-8", "ignore") + mark
+
+
+def normal(name: str) -> str:
+    """Return a name in the Unicode form (NFC) in which names are compared."""
+    return unicodedata.normalize("NFC", name)

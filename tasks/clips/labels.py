@@ -14,10 +14,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from tasks.clips.discovery import VIDEO_ENDINGS, Clip
+from tasks.clips.discovery import VIDEO_ENDINGS, Clip, normal
 from tasks.core.errors import FightposeError
 from tasks.core.settings import DatasetSettings
-from tasks.mapping.pairs import normal
 
 LabelRule = Callable[[str], int | None]
 GroupRule = Callable[[str], str]

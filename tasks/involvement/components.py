@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.records import RegionScores, RegionWeights
-from tasks.involvement.kinematics import Motion, TrackTable, measure_motion
 from tasks.involvement.pairs import PairSums, frame_pairs
 from tasks.regions.clip_weights import position_scores
+from tasks.tracking.kinematics import Motion, TrackTable, measure_motion
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]

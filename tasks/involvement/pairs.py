@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from tasks.involvement.kinematics import TrackTable
+from tasks.tracking.kinematics import TrackTable
 
 BLOCK_PAIRS = 400_000
 """Pairs handled at once: some tens of megabytes, however long the clip and however dense the crowd."""

@@ -8,8 +8,8 @@ import numpy.typing as npt
 from tasks.core.records import Involvement, RegionScores, RegionWeights, Tracks
 from tasks.core.settings import Scorer, ScoringSettings
 from tasks.involvement.components import default_components, mean_quality
-from tasks.involvement.kinematics import TrackTable, tabulate
 from tasks.involvement.seed import SEED_WEIGHTS, seed_components
+from tasks.tracking.kinematics import TrackTable, tabulate
 
 RANK_DECIMALS = 6
 """Scores are compared at this precision, so that a mirrored or rescaled clip keeps its order."""

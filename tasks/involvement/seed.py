@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.records import RegionScores, RegionWeights
-from tasks.involvement.kinematics import TrackTable, burst_share
 from tasks.involvement.pairs import PairSums, frame_pairs
 from tasks.regions.clip_weights import position_scores
+from tasks.tracking.kinematics import TrackTable, burst_share
 
 SEED_WEIGHTS = {
     "movement": 0.30,

@@ -8,7 +8,6 @@ scripts are recognised by their own postfixes and paired among themselves.
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from tasks.clips.discovery import (
     OVERLAY_POSTFIX,
     VIDEO_ENDINGS,
     Clip,
+    normal,
 )
 from tasks.core.storage import PARTIAL_MARK
 
@@ -146,11 +146,6 @@ def output_of(relative: str) -> tuple[OutputKey, OutputKind] | None:
             stem = path.with_name(remove_postfix(path.stem, postfix) or "_").as_posix()
             return OutputKey(normal(stem), earlier), kind
     return None
-
-
-def normal(name: str) -> str:
-    """Return a name in the Unicode form (NFC) in which names are compared."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from tasks.clips.discovery import Clip
+from tasks.clips.discovery import Clip, normal
 from tasks.core.errors import FightposeError
-from tasks.mapping.pairs import normal
 from tasks.mapping.verify import FindingKind, MappingReport
 
 QUARANTINE_FOLDER = "quarantine"

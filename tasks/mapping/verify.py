@@ -21,7 +21,7 @@ import numpy as np
 
 from tasks.annotations.format import Annotation, AnnotationError, is_excluded, read_annotation
 from tasks.annotations.validate import CONTRACT_KEYS, validate_annotation, validate_dataset
-from tasks.clips.discovery import Clip
+from tasks.clips.discovery import Clip, normal
 from tasks.clips.failures import current_failures, escaped
 from tasks.clips.labels import group_rule
 from tasks.clips.manifest import Request, read_manifests, read_requests
@@ -33,7 +33,6 @@ from tasks.mapping.pairs import (
     check_avi_pkl_mapping,
     find_missing_files,
     get_files_by_extension,
-    normal,
     remove_postfix,
 )
 from tasks.mapping.receipts import made_under, recorded_settings

@@ -15,8 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Image = npt.NDArray[np.uint8]
-"""(height, width, 3) uint8, BGR."""
+from tasks.video.reading import Image
 
 Color = tuple[int, int, int]
 """Blue, green, red, 0 to 255."""

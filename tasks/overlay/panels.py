@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.records import FloatArray, IntArray
-from tasks.overlay.canvas import BLACK, WHITE, YELLOW, Color, Image, Sizes, blend, mix, text_box
+from tasks.overlay.canvas import BLACK, WHITE, YELLOW, Color, Sizes, blend, mix, text_box
+from tasks.video.reading import Image
 
 SEE_THROUGH = 0.3
 """Share of the picture that shines through the panels."""

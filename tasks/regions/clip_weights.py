@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from tasks.core.records import RegionScores, RegionWeights, Tracks
 from tasks.core.settings import Scorer, ScoringSettings
-from tasks.involvement.kinematics import burst_share, measure_motion, movement, tabulate
 from tasks.regions.camera_weights import INITIAL_WEIGHTS
+from tasks.tracking.kinematics import burst_share, measure_motion, movement, tabulate
 
 POSITION_SHARE, MOVEMENT_SHARE = 0.6, 0.4
 """What makes a track one of those that the weights are learned from."""

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tasks.overlay.canvas import FONT, Color, Image, capital_ink
+from tasks.overlay.canvas import FONT, Color, capital_ink
+from tasks.video.reading import Image
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from tasks.core.errors import FightposeError
-from tasks.overlay.canvas import Image
+from tasks.video.reading import Image
 
 
 def jpeg_of(video: Path, frame: int, size: tuple[int, int]) -> bytes:

@@ -26,8 +26,9 @@ import numpy as np
 from tasks.core.errors import FightposeError
 from tasks.core.records import Tracks, VideoInfo
 from tasks.core.settings import OverlaySettings
-from tasks.overlay.canvas import LIMBS, Image
+from tasks.overlay.canvas import LIMBS
 from tasks.overlay.painter import OverlayPainter, write_overlay
+from tasks.video.reading import Image
 from tasks.video.writing import VideoWriter
 from tests.scenes import ranked_by_id, standing_people
 

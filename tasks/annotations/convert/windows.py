@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from tasks.annotations.format import Annotation
+from tasks.clips.discovery import normal
 from tasks.clips.labels import lookup
 from tasks.core.errors import FightposeError
-from tasks.mapping.pairs import normal
 
 WindowLabel = Callable[[Annotation, int, int], int]
 """Gives the label of the frames from one number up to another, the latter excluded."""

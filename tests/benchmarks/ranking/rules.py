@@ -21,9 +21,9 @@ import numpy.typing as npt
 from tasks.core.records import Involvement, Tracks
 from tasks.core.settings import DEFAULT_WEIGHTS, Scorer, ScoringSettings
 from tasks.involvement import rank_involvement
-from tasks.involvement.kinematics import TrackTable, tabulate
 from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions
+from tasks.tracking.kinematics import TrackTable, tabulate
 
 MIN_LENGTH = 10
 """Tracks of fewer frames are not ranked, as in an annotation."""

@@ -19,10 +19,10 @@ from prefect.states import Completed, Crashed, Pending, Running
 
 from flows.annotate_video import annotate_video
 from flows.prefect_server.provision import create_pools, deploy
-from flows.prefect_server.requeue import requeue
+from flows.prefect_server.requeue import MAX_RESTARTS, requeue
 from flows.runs import pool as fan_out
 from flows.runs.local import ClipJob
-from flows.runs.pool import MAX_RESTARTS, cancel_children, run_on_pool
+from flows.runs.pool import cancel_children, run_on_pool
 from flows.runs.results import Outcome
 from tasks.clips.discovery import discover_clips
 from tasks.clips.failures import current_failures
