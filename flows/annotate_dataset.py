@@ -29,7 +29,7 @@ from tasks import steps
 from tasks.annotations.format import merge_dataset, read_split
 from tasks.clips.discovery import Clip, discover_clips
 from tasks.clips.failures import escaped, log_failure
-from tasks.clips.labels import group_rule, label_clips
+from tasks.clips.labels import check_sources, group_rule, label_clips, unnamed_warning
 from tasks.clips.manifest import clips_to_merge, write_manifest
 from tasks.clips.still_copying import still_growing
 from tasks.core.errors import ClipError, FailureReason
@@ -119,8 +119,8 @@ def annotate_dataset(
             # A model that is unknown, absent or broken is told before any clip is touched.
             model_of(settings.poses)
         found = discover_clips(input, output_root)
-        # A file of labels or groups that cannot be read is told now, too.
-        group_rule(settings.dataset)
+        # Tables and patterns that cannot be read or match nothing are reported now, too.
+        source_warnings = check_sources(found.clips, settings.dataset)
         labelled, unnamed = label_clips(found.clips, settings.dataset)
         key = settings_key(settings.resolve(entry.thresholds), model_key(settings.poses))
         clips = _settled(labelled[:demo_count] if mode == Mode.DEMO else labelled, settle_seconds)
@@ -133,9 +133,7 @@ def annotate_dataset(
         results += run_jobs(jobs, mode, num_workers, in_flight, total=len(clips))
         summary = conclude(results, output_root, settings.dataset)
         summary.problems = [f"{problem.path}: {problem.info}" for problem in found.problems]
-        if unnamed:
-            named = f"{len(unnamed)} clips are named by no rule for labels and keep that of their folder Fight"
-            summary.warnings.insert(0, f"{named}; the first: {unnamed[0]}")
+        summary.warnings[:0] = [*source_warnings, *unnamed_warning(unnamed)]
     return judged(summary, fail_on, fail_share)
 
 

@@ -5,29 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows.cli.output import AsJson, Output, Quiet
+from tasks.annotations.convert.formats import OWN_LAYOUT, Layout, help_text
 from tasks.core.errors import FightposeError
-
-
-class LayoutName(StrEnum):
-    """Names of the layouts; repeated from `tasks.annotations.convert.files`, whose import would slow `--help` down."""
-
-    STGCN = "stgcn"
-    PYSKL = "pyskl"
-    PYSKL_HALF = "pyskl-float16"
-    PERSONS = "persons"
-    CSV = "csv"
-    PARQUET = "parquet"
-    MOT = "mot"
-    COCO = "coco"
-    CVAT = "cvat"
-
 
 Annotations = Annotated[Path, typer.Argument(help="PKL of this program, mmaction2, pyskl or the earlier scripts.")]
 
@@ -53,16 +38,22 @@ def explain(annotations: Annotations, as_json: AsJson = False, quiet: Quiet = Fa
 
 
 def convert(
-    annotations: Annotations,
-    destination: Annotated[Path, typer.Argument(help="File for stgcn and pyskl, else a folder.")],
-    to: Annotated[LayoutName, typer.Option(help="What to convert to.")] = LayoutName.STGCN,
+    source: Annotated[Path, typer.Argument(help="PKL of any known layout, an output folder, or a folder of PKLs.")],
+    destination: Annotated[Path, typer.Argument(help="File for stgcn and pyskl, else a folder (one file per clip).")],
+    to: Annotated[Layout, typer.Option(help=help_text())] = OWN_LAYOUT,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse all for one annotation that cannot be converted.")
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Convert annotations to another layout, or export their tracks."""
-    from tasks.annotations.convert.files import Layout, convert_file
+    """Convert annotations to another layout."""
+    from tasks.annotations.convert.files import convert_file
 
-    _tell_files(convert_file(annotations, destination, Layout(to)), Output(as_json, quiet))
+    done = convert_file(source, destination, to, strict=strict)
+    written = [str(path) for path in done.files]
+    warnings = [f"warning: {problem}" for problem in done.problems]
+    Output(as_json, quiet).tell({"files": written, "warnings": done.problems}, written, warnings)
 
 
 def windows(
@@ -71,14 +62,18 @@ def windows(
     window: Annotated[int, typer.Option(min=1, help="Frames per window.")] = 100,
     stride: Annotated[int, typer.Option(min=1, help="Frames from one window to the next.")] = 50,
     intervals: Annotated[
-        Path | None, typer.Option(help="CSV of labelled intervals; else labels follow involvement.")
+        Path | None,
+        typer.Option(
+            help="CSV with the columns clip, start, stop and label: frames from 0, or seconds as 12.5s; else labels "
+            "follow involvement."
+        ),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Cut long clips into windows, each labelled by itself."""
     from tasks.annotations.convert.files import window_file
-    from tasks.annotations.convert.windows import label_by_intervals
+    from tasks.annotations.convert.intervals import label_by_intervals
 
     rule = label_by_intervals(intervals) if intervals else None
     _tell_files([window_file(annotations, destination, window, stride, rule)], Output(as_json, quiet))

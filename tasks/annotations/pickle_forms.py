@@ -52,6 +52,15 @@ class ByteBudget:
 
     def __init__(self, size: int) -> None:
         self._left = size
+        # Old protocols write an array's bytes as text, so that they are made twice: from the text, then as the array.
+        # The text is in the file, too, and has at most its size; counted together, noise would not fit.
+        self._text_left = size
+
+    def spend_text(self, count: int) -> None:
+        """Account for bytes about to be made from text."""
+        self._text_left -= count
+        if self._text_left < 0:
+            raise RefusedError("uses the same text for several arrays, as only a decompression bomb does")
 
     def spend(self, count: int) -> None:
         """Account for bytes about to be made."""
@@ -137,7 +146,7 @@ def _encode(budget: ByteBudget, text: Any, encoding: Any) -> bytes:
     """Carry out `_codecs.encode(text, "latin1")`, by which the old protocols write bytes."""
     if type(text) is not str or encoding not in ("latin1", "latin-1"):
         raise RefusedError("encodes text otherwise than old pickles do")
-    budget.spend(len(text))
+    budget.spend_text(len(text))
     return text.encode("latin-1")
 
 

@@ -40,7 +40,7 @@ ANNOTATION_POSTFIXES = (ANNOTATION_POSTFIX, EARLIER_ANNOTATION_POSTFIX)
 OVERLAY_POSTFIXES = (OVERLAY_POSTFIX, EARLIER_OVERLAY_POSTFIX)
 
 FIGHT_FOLDER = "Fight"
-"""A clip below a folder of this name shows a fight: label 1, every other label 0."""
+"""A clip below a folder of this name, in whatever case, shows a fight: label 1, every other label 0."""
 
 # 255 bytes is the limit of nearly every file system; Korean takes three bytes a character in UTF-8.
 _MAX_STEM_BYTES = 255 - len(f"{ANNOTATION_POSTFIX}.pkl")
@@ -116,7 +116,7 @@ def is_own_output(name: str) -> bool:
 
 def label_of(parts: Iterable[str]) -> int:
     """Return the label of a clip from the folders of its path, the input root's own name included."""
-    return int(FIGHT_FOLDER in parts)
+    return int(name_key(FIGHT_FOLDER) in map(name_key, parts))
 
 
 def output_stems(names: Iterable[str]) -> dict[str, str]:

@@ -1,27 +1,25 @@
 """Labels and groups from other sources than a folder called `Fight`: folder names, a regular expression, a CSV file.
 
 A rule takes a clip's identifier (its `frame_dir`, a path with `/`) and gives its label or group, None where it says
-nothing. Names are compared under NFC: Korean ones come decomposed from some systems, and composed from a keyboard.
+nothing. Folder names are compared under NFC (Korean ones come decomposed from some systems, and composed from a
+keyboard) and without case; how a row of a table finds its clip is in `tasks.clips.names`.
 """
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
-from tasks.clips.discovery import VIDEO_ENDINGS, Clip, normal
+from tasks.clips.discovery import FIGHT_FOLDER, Clip, name_key, normal
+from tasks.clips.names import ClipTable, Row, read_rows
 from tasks.core.errors import FightposeError
 from tasks.core.settings import DatasetSettings
 
 LabelRule = Callable[[str], int | None]
 GroupRule = Callable[[str], str]
-
-_T = TypeVar("_T")
 
 FEW_CLIPS = 10
 """With fewer clips than this a class has at most one test clip."""
@@ -40,7 +38,7 @@ def label_clips(clips: Iterable[Clip], settings: DatasetSettings) -> tuple[list[
     Raises
     ------
     FightposeError
-        If a file cannot be read, or a pattern is none.
+        If a file cannot be read, or a pattern is not a regular expression.
     """
     rules = []
     if settings.labels is not None:
@@ -58,13 +56,79 @@ def label_clips(clips: Iterable[Clip], settings: DatasetSettings) -> tuple[list[
     return labelled, unnamed
 
 
-def group_rule(settings: DatasetSettings) -> GroupRule | None:
-    """Return the rule by which clips stay together in the splits; None where each stands alone.
+def check_sources(clips: Sequence[Clip], settings: DatasetSettings) -> list[str]:
+    """Hold the tables and patterns for labels and groups against all clips of an input, before any work is done.
+
+    Returns
+    -------
+    list of str
+        A line for rows that name no clip, for clips that no row names, and for folders that match in another case.
 
     Raises
     ------
     FightposeError
-        If the file cannot be read, or the pattern is none.
+        If a table or pattern matches nothing, a row names several clips, or rows contradict each other.
+    """
+    names = [clip.frame_dir for clip in clips]
+    lines = []
+    if settings.labels is not None:
+        # Where the table is the only rule, `unnamed_warning` counts the clips that are not in it.
+        alone = settings.label_pattern is None and not settings.classes
+        lines += label_table(settings.labels, settings.classes).report(names, "" if alone else "label")
+    if settings.groups is not None:
+        lines += group_table(settings.groups).report(names, "group")
+    if settings.label_pattern is not None:
+        rule = labels_by_pattern(settings.label_pattern, settings.classes)
+        _require_any(settings.label_pattern, "label pattern", rule, names)
+    if settings.group_pattern is not None:
+        match = matcher(settings.group_pattern)
+        _require_any(settings.group_pattern, "group pattern", match, names)
+    return lines + case_warnings(clips, settings.classes)
+
+
+def unnamed_warning(unnamed: Sequence[str]) -> list[str]:
+    """Return a line about clips that no rule gives a label (see `label_clips`); none where there are none."""
+    if not unnamed:
+        return []
+    verb = "is" if len(unnamed) == 1 else "are"
+    return [
+        f"{_clips(len(unnamed))} {verb} named by no rule for labels and labelled by folder, 1 below {FIGHT_FOLDER} and "
+        f"else 0; the first: {unnamed[0]}"
+    ]
+
+
+def case_warnings(clips: Iterable[Clip], classes: Mapping[str, int]) -> list[str]:
+    """Return a line for each folder that names a class in another case, with the label that its clips got.
+
+    Parameters
+    ----------
+    clips
+        The clips of an input.
+    classes
+        Class number by name; without any, the folder `Fight` is the one that counts.
+    """
+    known = {name_key(name): (name, number) for name, number in (classes or {FIGHT_FOLDER: 1}).items()}
+    exact = {normal(name) for name in classes or {FIGHT_FOLDER: 1}}
+    found = Counter(
+        folder
+        for clip in clips
+        for folder in dict.fromkeys(PurePosixPath(normal(clip.frame_dir)).parts[:-1])
+        if name_key(folder) in known and folder not in exact
+    )
+    lines = []
+    for folder, count in sorted(found.items()):
+        name, number = known[name_key(folder)]
+        lines.append(f"the folder {folder} ({_clips(count)}) is taken for {name}: label {number}")
+    return lines
+
+
+def group_rule(settings: DatasetSettings) -> GroupRule | None:
+    """Return the rule by which clips stay together in the splits; None where each clip is a group of its own.
+
+    Raises
+    ------
+    FightposeError
+        If the file cannot be read, or the pattern is not a regular expression.
     """
     if settings.groups is not None:
         return groups_by_csv(settings.groups)
@@ -72,17 +136,22 @@ def group_rule(settings: DatasetSettings) -> GroupRule | None:
 
 
 def labels_by_folder(classes: Mapping[str, int]) -> LabelRule:
-    """Return a rule by folder names, the innermost that is named deciding.
+    """Return a rule by folder names without case, the innermost that is named deciding.
 
-    >>> labels_by_folder({"Fight": 1, "Walk": 2})("set/Walk/cam 1/a")
+    >>> labels_by_folder({"Fight": 1, "Walk": 2})("set/walk/cam 1/a")
     2
     """
-    numbers = {normal(name): number for name, number in classes.items()}
+    exact = {normal(name): number for name, number in classes.items()}
+    numbers = {name_key(name): number for name, number in classes.items()}
 
     def rule(frame_dir: str) -> int | None:
         """Look the folders up from the clip outwards."""
-        folders = reversed(PurePosixPath(normal(frame_dir)).parts[:-1])
-        return next((numbers[folder] for folder in folders if folder in numbers), None)
+        for folder in reversed(PurePosixPath(normal(frame_dir)).parts[:-1]):
+            # Two classes may differ in case only: the one that is spelt like the folder goes first.
+            label = exact.get(folder, numbers.get(name_key(folder)))
+            if label is not None:
+                return label
+        return None
 
     return rule
 
@@ -93,38 +162,44 @@ def labels_by_pattern(pattern: str, classes: Mapping[str, int]) -> LabelRule:
     Raises
     ------
     FightposeError
-        If the pattern is none.
+        If the pattern is not a regular expression.
     """
-    match = _matcher(pattern)
+    match = matcher(pattern)
     numbers = {normal(name): number for name, number in classes.items()}
     return lambda frame_dir: numbers.get(match(frame_dir) or "")
 
 
 def labels_by_csv(path: Path, classes: Mapping[str, int] | None = None) -> LabelRule:
-    """Return a rule by a CSV file with the columns `clip` and `label`.
+    """Return a rule by a CSV file; see `label_table`."""
+    table = label_table(path, classes)
+    return table.only_value
+
+
+def label_table(path: Path, classes: Mapping[str, int] | None = None) -> ClipTable[int]:
+    """Read a CSV file with the columns `clip` and `label`.
 
     Parameters
     ----------
     path
-        UTF-8, a byte order mark is allowed. `clip` is an identifier or its last part, with or without ending; a longer
-        entry goes before a shorter one. `label` is a whole number, or the name of a class.
+        See `tasks.clips.names.read_rows`. `clip` is any form of a clip's name, a closer one going before a looser one.
+        `label` is a whole number, or the name of a class.
     classes
         The numbers of the names.
 
     Raises
     ------
     FightposeError
-        If the file cannot be read, lacks a column, or an entry stands twice with different labels.
+        If the file cannot be read, lacks a column, or names a clip twice with different labels.
     """
     numbers = {normal(name): number for name, number in (classes or {}).items()}
-    labels: dict[str, int] = {}
-    for line, clip, value in _csv_rows(path, "label"):
+    rows = []
+    for line, row in read_rows(path, ("clip", "label")):
+        value = row["label"]
         label = int(value) if value.isdecimal() else numbers.get(value)
         if label is None:
             raise FightposeError(f"{path}, line {line}: the label {value!r} is neither a whole number nor a class")
-        if labels.setdefault(clip, label) != label:
-            raise FightposeError(f"{path}, line {line}: {clip} has two labels")
-    return lambda frame_dir: lookup(labels, frame_dir)
+        rows.append(Row(line, row["clip"], label))
+    return ClipTable(path, rows).without_contradictions("labels")
 
 
 def groups_by_pattern(pattern: str) -> GroupRule:
@@ -135,14 +210,20 @@ def groups_by_pattern(pattern: str) -> GroupRule:
     >>> groups_by_pattern("cam([0-9]+)")("set/Fight/cam07_a")
     '07'
     """
-    match = _matcher(pattern)
+    match = matcher(pattern)
     return lambda frame_dir: match(frame_dir) or frame_dir
 
 
 def groups_by_csv(path: Path) -> GroupRule:
-    """Return a rule by a CSV file with the columns `clip` and `group`, read as in `labels_by_csv`."""
-    groups = {clip: value for _, clip, value in _csv_rows(path, "group")}
-    return lambda frame_dir: lookup(groups, frame_dir) or frame_dir
+    """Return a rule by a CSV file with the columns `clip` and `group`, read as in `label_table`."""
+    table = group_table(path)
+    return lambda frame_dir: table.only_value(frame_dir) or frame_dir
+
+
+def group_table(path: Path) -> ClipTable[str]:
+    """Read a CSV file with the columns `clip` and `group`, as in `label_table`."""
+    rows = [Row(line, row["clip"], row["group"]) for line, row in read_rows(path, ("clip", "group"))]
+    return ClipTable(path, rows).without_contradictions("groups")
 
 
 def class_warnings(labels: Mapping[str, int], split: Mapping[str, Iterable[str]]) -> list[str]:
@@ -157,7 +238,7 @@ def class_warnings(labels: Mapping[str, int], split: Mapping[str, Iterable[str]]
     """
     counts = Counter(labels.values())
     lines = [
-        f"class {label} has {count} clips: too few to train and test on"
+        f"class {label} has {_clips(count)}: too few to train and test on"
         for label, count in sorted(counts.items())
         if count < FEW_CLIPS
     ]
@@ -173,12 +254,20 @@ def class_warnings(labels: Mapping[str, int], split: Mapping[str, Iterable[str]]
     return lines
 
 
-def _matcher(pattern: str) -> Callable[[str], str | None]:
+def _require_any(pattern: str, what: str, rule: Callable[[str], object], names: Sequence[str]) -> None:
+    """Refuse a pattern that says nothing about any clip."""
+    if names and all(rule(name) is None for name in names):
+        raise FightposeError(
+            f"the {what} {pattern!r} matches none of the input's {_clips(len(names))}, such as {names[0]}"
+        )
+
+
+def matcher(pattern: str) -> Callable[[str], str | None]:
     """Return a function that gives the first group, or the whole, of a pattern's match."""
     try:
         compiled = re.compile(normal(pattern))
     except re.error as error:
-        raise FightposeError(f"{pattern!r} is no regular expression: {error}") from error
+        raise FightposeError(f"{pattern!r} is not a regular expression: {error}") from error
 
     def match(text: str) -> str | None:
         """Return what names the class or group."""
@@ -188,39 +277,6 @@ def _matcher(pattern: str) -> Callable[[str], str | None]:
     return match
 
 
-def _csv_rows(path: Path, column: str) -> list[tuple[int, str, str]]:
-    """Return line number, clip and value of each row."""
-    try:
-        # utf-8-sig: spreadsheets write a byte order mark.
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = {"clip", column} - set(reader.fieldnames or ())
-            if missing:
-                raise FightposeError(
-                    f"{path}: has no column {', '.join(sorted(missing))}; needed are clip and {column}"
-                )
-            return [
-                (reader.line_num, normal(row["clip"] or "").strip(), normal(row[column] or "").strip())
-                for row in reader
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FightposeError(f"cannot read {path}: {error}; it must be a CSV file in UTF-8") from error
-
-
-def lookup(table: Mapping[str, _T], frame_dir: str) -> _T | None:
-    """Return the entry of a clip, None where there is none.
-
-    Parameters
-    ----------
-    table
-        By the clip's whole path, or an end of it, with or without ending, under NFC; the longest counts.
-    frame_dir
-        The clip's identifier.
-    """
-    parts = PurePosixPath(normal(frame_dir)).parts
-    for start in range(len(parts)):
-        end = "/".join(parts[start:])
-        for key in (end, *(f"{end}{ending}" for ending in VIDEO_ENDINGS)):
-            if key in table:
-                return table[key]
-    return None
+def _clips(count: int) -> str:
+    """Return a number of clips in words."""
+    return f"{count} clip{'' if count == 1 else 's'}"

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.annotations.convert.files import Layout, convert_file, window_file
+from tasks.annotations.convert.files import convert_file, window_file
+from tasks.annotations.convert.formats import Layout
 from tasks.annotations.format import read_annotation, write_annotation
 from tests.client.conftest import LENGTHS, MOST_PEOPLE
 from tests.client.mmaction_runs import PIPELINES
@@ -94,7 +95,7 @@ def test_every_size_passes_every_pipeline(mmaction, tmp_path):
 def test_converted_files_and_windows_pass_too(mmaction, outputs_by_length, tmp_path):
     """Without our extra keys the inputs are the same, in float16 nearly; a long clip's windows are clips."""
     source = next(outputs_by_length.rglob("Fight/100_enhanced_stgcn_annotation.pkl"))
-    for layout in (Layout.PYSKL, Layout.PYSKL_HALF):
+    for layout in (Layout.PYSKL, Layout.PYSKL_FLOAT16):
         convert_file(source, tmp_path / f"{layout}.pkl", layout)
     long = next(outputs_by_length.rglob("Fight/1000_enhanced_stgcn_annotation.pkl"))
     window_file(long, tmp_path / "windows.pkl", 100, 50)

@@ -1,75 +1,72 @@
-"""One annotation file converted into another layout, or into a file for each of its clips."""
+"""Annotations converted into another layout, or into a file for each clip."""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 
-from tasks.annotations.convert.layouts import read_any, to_persons, to_pyskl
-from tasks.annotations.convert.reviewers import coco_json, cvat_xml
-from tasks.annotations.convert.tables import mot_text, write_csv, write_parquet
+from tasks.annotations.convert.formats import FORMATS, Format, Layout, file_of
+from tasks.annotations.convert.sources import Source, read_source
 from tasks.annotations.convert.windows import WindowLabel, cut_windows, label_by_involvement
-from tasks.annotations.format import Annotation, write_annotation
+from tasks.annotations.format import write_annotation
 from tasks.core.errors import FightposeError
-from tasks.core.storage import atomic_path, write_text
 
 
-class Layout(StrEnum):
-    """What an annotation file can be converted to."""
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What a conversion wrote.
 
-    STGCN = "stgcn"
-    PYSKL = "pyskl"
-    PYSKL_HALF = "pyskl-float16"
-    PERSONS = "persons"
-    CSV = "csv"
-    PARQUET = "parquet"
-    MOT = "mot"
-    COCO = "coco"
-    CVAT = "cvat"
+    Attributes
+    ----------
+    files
+        In the order of the clips.
+    problems
+        What was left out or changed, a line each.
+    """
+
+    files: list[Path]
+    problems: list[str]
 
 
-def convert_file(source: Path, destination: Path, layout: Layout, frame_dir: str | None = None) -> list[Path]:
-    """Convert an annotation file of any known layout.
+def convert_file(
+    source: Path, destination: Path, layout: Layout, frame_dir: str | None = None, strict: bool = False
+) -> Converted:
+    """Convert annotations of any known layout.
 
     Parameters
     ----------
     source
-        See `tasks.annotations.convert.layouts.read_any`.
+        A file, an output root or a folder of annotations; see `tasks.annotations.convert.sources`.
     destination
-        A file for `stgcn` and `pyskl`, which hold many clips; for all others a folder, below which each clip has a
-        file named by its identifier.
+        A file for the layouts that hold many clips. For all others a folder, below which each clip has a file named by
+        its identifier; a file with the layout's ending is taken, too, if there is one clip.
     layout
         What to convert to.
     frame_dir
         Identifier for an earlier file, which knows only its bare stem.
-
-    Returns
-    -------
-    list of Path
-        What was written.
+    strict
+        Refuse the whole source for one annotation that cannot be converted.
 
     Raises
     ------
     AnnotationError
         If the source cannot be read.
     FightposeError
-        If a file cannot be written.
+        If the destination does not fit the layout, a package is missing, or a file cannot be written.
     """
-    data = read_any(source, frame_dir)
+    form = FORMATS[layout]
+    form.require()
+    _require_place(destination, layout, form)
+    read = read_source(source, frame_dir, strict)
     try:
-        if layout in _WHOLE:
-            annotations = [_WHOLE[layout](annotation) for annotation in data["annotations"]]
-            write_annotation(destination, annotations, data["split"])
-            return [destination]
-        ending, write = _SINGLE[layout]
-        paths = [destination / f"{annotation['frame_dir']}{ending}" for annotation in data["annotations"]]
-        for path, annotation in zip(paths, data["annotations"], strict=True):
-            write(path, annotation)
+        if form.whole:
+            convert = form.function()
+            write_annotation(destination, [convert(one) for one in read.data.annotations], read.data.split)
+            return Converted([destination], read.problems)
+        return Converted(_write_each(read, destination, layout, form), read.problems)
     except OSError as error:
-        raise FightposeError(f"cannot write below {destination}: {error.strerror or error}") from error
-    return paths
+        raise FightposeError(f"cannot write {destination}: {error.strerror or error}") from error
 
 
 def window_file(source: Path, destination: Path, window: int, stride: int, label_of: WindowLabel | None = None) -> Path:
@@ -81,37 +78,54 @@ def window_file(source: Path, destination: Path, window: int, stride: int, label
         Annotation files; the source may have any known layout.
     window, stride, label_of
         See `tasks.annotations.convert.windows.cut_windows`; labels are by involvement unless said otherwise. The
-        windows of a clip stand in the splits that the clip stands in.
+        windows of a clip are in the splits that the clip is in.
     """
-    data = read_any(source)
+    data = read_source(source).data
     rule = label_of or label_by_involvement()
-    windows = {clip["frame_dir"]: cut_windows(clip, window, stride, rule) for clip in data["annotations"]}
+    windows = {clip["frame_dir"]: cut_windows(clip, window, stride, rule) for clip in data.annotations}
     split = {
         name: [part["frame_dir"] for member in members for part in windows.get(member, [])]
-        for name, members in data["split"].items()
+        for name, members in data.split.items()
     }
     write_annotation(destination, [part for parts in windows.values() for part in parts], split)
     return destination
 
 
-def _write_persons(path: Path, annotation: Annotation) -> None:
-    """Write one clip in the earlier scripts' layout."""
-    with atomic_path(path) as partial:
-        partial.write_bytes(pickle.dumps(to_persons(annotation), protocol=4))
+def _require_place(destination: Path, layout: Layout, form: Format) -> None:
+    """Refuse a destination of the wrong kind, before anything is read.
+
+    Raises
+    ------
+    FightposeError
+        If a file is needed and a folder is there, or the other way round, or a folder would be named like a file.
+    """
+    if form.whole and destination.is_dir():
+        raise FightposeError(
+            f"{destination} is a folder; {layout} writes one file: name it, such as {destination / 'all.pkl'}"
+        )
+    if form.whole or destination.is_dir() or destination.suffix == form.ending:
+        return
+    if destination.exists():
+        raise FightposeError(f"cannot write below {destination}: it is a file; {layout} writes a file for each clip")
+    if destination.suffix.lower() in {other.ending for other in FORMATS.values()}:
+        raise FightposeError(
+            f"{destination}: {layout} writes {form.ending} files, one for each clip; name a folder, or for one clip a "
+            f"file that ends in {form.ending}"
+        )
 
 
-_WHOLE: dict[Layout, Callable[[Annotation], Annotation]] = {
-    Layout.STGCN: lambda annotation: annotation,
-    Layout.PYSKL: to_pyskl,
-    Layout.PYSKL_HALF: lambda annotation: to_pyskl(annotation, half=True),
-}
-
-# The ending of a clip's file, and what writes it.
-_SINGLE: dict[Layout, tuple[str, Callable[[Path, Annotation], None]]] = {
-    Layout.PERSONS: (".pkl", _write_persons),
-    Layout.CSV: (".csv", write_csv),
-    Layout.PARQUET: (".parquet", write_parquet),
-    Layout.MOT: (".txt", lambda path, annotation: write_text(path, mot_text(annotation))),
-    Layout.COCO: (".json", lambda path, annotation: write_text(path, coco_json(annotation))),
-    Layout.CVAT: (".xml", lambda path, annotation: write_text(path, cvat_xml(annotation))),
-}
+def _write_each(read: Source, destination: Path, layout: Layout, form: Format) -> list[Path]:
+    """Write a file for each clip, and return them."""
+    annotations = read.data.annotations
+    as_file = destination.suffix == form.ending and not destination.is_dir()
+    if as_file and len(annotations) > 1:
+        raise FightposeError(
+            f"{destination}: {layout} writes a file for each clip, and there are {len(annotations)}; name a folder"
+        )
+    write = form.function()
+    paths = [destination if as_file else file_of(destination, one["frame_dir"], form) for one in annotations]
+    for path, annotation in zip(paths, annotations, strict=True):
+        write(path, annotation)
+    if form.beside:
+        resolve_name(form.beside)(destination.parent if as_file else destination)
+    return paths

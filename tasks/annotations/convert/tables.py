@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.annotations.format import Annotation
-from tasks.core.errors import FightposeError
 from tasks.core.records import COCO_KEYPOINTS
 from tasks.core.storage import atomic_path, write_text
 
@@ -78,19 +77,15 @@ def write_csv(path: Path, annotation: Annotation) -> None:
 
 
 def write_parquet(path: Path, annotation: Annotation) -> None:
-    """Write the table of poses as Parquet.
-
-    Raises
-    ------
-    FightposeError
-        If pyarrow, which pandas needs for it, is not installed.
-    """
+    """Write the table of poses as Parquet; pandas needs the package pyarrow for it."""
     table = pose_table(annotation)
-    try:
-        with atomic_path(path) as partial:
-            table.to_parquet(partial, index=False)
-    except ImportError as error:
-        raise FightposeError(f"cannot write {path}: Parquet needs the package pyarrow; pip install pyarrow") from error
+    with atomic_path(path) as partial:
+        table.to_parquet(partial, index=False)
+
+
+def write_mot(path: Path, annotation: Annotation) -> None:
+    """Write the boxes as MOT text."""
+    write_text(path, mot_text(annotation))
 
 
 def mot_text(annotation: Annotation) -> str:

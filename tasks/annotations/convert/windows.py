@@ -6,15 +6,11 @@ hardly sampled at all, and the label of the whole is wrong for most of it.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from tasks.annotations.format import Annotation
-from tasks.clips.discovery import normal
-from tasks.clips.labels import lookup
 from tasks.core.errors import FightposeError
 
 WindowLabel = Callable[[Annotation, int, int], int]
@@ -72,47 +68,6 @@ def label_by_involvement(share: float = 0.5) -> WindowLabel:
         edges, scores = annotation["window_frames"], annotation["window_scores"]
         inside = scores[:, (edges[:-1] < stop) & (edges[1:] > start)]
         return label if inside.max(initial=0) >= share * scores.max() else 0
-
-    return rule
-
-
-def label_by_intervals(path: Path) -> WindowLabel:
-    """Return a rule by a CSV file with the columns `clip`, `start`, `stop` and `label`.
-
-    A window has the label of the interval that covers most of it, if that is at least half of the window, else 0.
-
-    Parameters
-    ----------
-    path
-        UTF-8. `clip` is the identifier or its last part, with or without ending, as in
-        `tasks.clips.labels.labels_by_csv`; `start` and `stop` are frame numbers from 0, `stop` excluded.
-
-    Raises
-    ------
-    FightposeError
-        If the file cannot be read or a row is none.
-    """
-    intervals: dict[str, list[tuple[int, int, int]]] = {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            for row in csv.DictReader(stream):
-                interval = (int(row["start"]), int(row["stop"]), int(row["label"]))
-                if not 0 <= interval[0] < interval[1] or interval[2] < 0:
-                    raise ValueError(f"{row['clip']} has no such interval or label: {interval}")
-                intervals.setdefault(normal(row["clip"].strip()), []).append(interval)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
-        raise FightposeError(
-            f"cannot read {path}: {error}; it needs the columns clip, start, stop and label, with whole numbers"
-        ) from error
-
-    def rule(annotation: Annotation, start: int, stop: int) -> int:
-        """Look for the interval that covers most of the window."""
-        covered = [
-            (min(stop, end) - max(start, begin), label)
-            for begin, end, label in lookup(intervals, annotation["frame_dir"]) or []
-        ]
-        most, label = max(covered, default=(0, 0))
-        return label if most > 0 and 2 * most >= stop - start else 0
 
     return rule
 

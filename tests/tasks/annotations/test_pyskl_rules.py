@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.annotations.convert.files import Layout, convert_file
+from tasks.annotations.convert.files import convert_file
+from tasks.annotations.convert.formats import Layout
 from tasks.annotations.format import build_annotation, merge_dataset, write_annotation
 from tests.tasks.people import person, tracks_of
 from tests.tasks.samples import SETTINGS, sample_annotation, sample_clip, sample_involvement
@@ -147,10 +148,10 @@ def test_a_key_filename_would_break_the_splits(tmp_path):
     assert len(PysklPoseDataset(tmp_path / "a.pkl", "all", test_mode=True)) == 0
 
 
-@pytest.mark.parametrize("layout", [Layout.PYSKL, Layout.PYSKL_HALF])
+@pytest.mark.parametrize("layout", [Layout.PYSKL, Layout.PYSKL_FLOAT16])
 def test_converted_files_give_the_same_input(tmp_path, layout):
     """Without our keys exactly, in float16 nearly."""
     write_annotation(tmp_path / "a.pkl", [sample_annotation(3, 120)])
     convert_file(tmp_path / "a.pkl", tmp_path / "b.pkl", layout)
     first, second = (PysklPoseDataset(tmp_path / name, "all", test_mode=True)[0][0] for name in ("a.pkl", "b.pkl"))
-    np.testing.assert_allclose(first, second, atol=5e-3 if layout is Layout.PYSKL_HALF else 0)
+    np.testing.assert_allclose(first, second, atol=5e-3 if layout is Layout.PYSKL_FLOAT16 else 0)

@@ -5,6 +5,8 @@ import unicodedata
 import pytest
 
 from tasks.clips.labels import (
+    case_warnings,
+    check_sources,
     class_warnings,
     group_rule,
     groups_by_csv,
@@ -13,6 +15,7 @@ from tasks.clips.labels import (
     labels_by_csv,
     labels_by_folder,
     labels_by_pattern,
+    unnamed_warning,
 )
 from tasks.clips.splits import make_splits
 from tasks.core.errors import FightposeError
@@ -73,7 +76,7 @@ def test_missing_files_and_bad_patterns_are_clear_errors(tmp_path):
     """No traceback for a typing error."""
     with pytest.raises(FightposeError, match="cannot read"):
         labels_by_csv(tmp_path / "nowhere.csv")
-    with pytest.raises(FightposeError, match="no regular expression"):
+    with pytest.raises(FightposeError, match="not a regular expression"):
         groups_by_pattern("(")
 
 
@@ -134,7 +137,7 @@ def test_the_rule_for_groups_is_the_one_that_is_set(tmp_path):
 def test_classes_too_small_to_learn_are_named():
     """A data set of one class, and a class whose groups left no clip for a split."""
     labels = {f"a{i}": 0 for i in range(20)} | {"b": 1}
-    assert class_warnings(labels, make_splits(labels)) == ["class 1 has 1 clips: too few to train and test on"]
+    assert class_warnings(labels, make_splits(labels)) == ["class 1 has 1 clip: too few to train and test on"]
     one = dict.fromkeys(map(str, range(20)), 0)
     assert class_warnings(one, make_splits(one)) == ["all clips are of class 0: nothing can be learned from them"]
     labels = {f"a{i}": 0 for i in range(20)} | {f"b{i}": 1 for i in range(20)}
@@ -142,3 +145,49 @@ def test_classes_too_small_to_learn_are_named():
     assert len(found) == 2
     assert found[0].startswith("class 1 has no clip in the split")
     assert class_warnings({}, make_splits({})) == []
+
+
+def test_folders_count_without_case_and_the_label_they_got_is_reported():
+    """`fight` beside `Fight`; where two classes differ in case only, the one spelt like the folder goes first."""
+    clips = clips_of("fight/a.mp4", "Fight/b.mp4", "walk/c.mp4")
+    assert [clip.label for clip in clips] == [1, 1, 0]
+    assert case_warnings(clips, {}) == ["the folder fight (1 clip) is taken for Fight: label 1"]
+    assert check_sources(clips, DatasetSettings()) == case_warnings(clips, {})
+    assert labels_by_folder({"Walk": 3})("set/WALK/c") == 3
+    assert labels_by_folder({"Walk": 3, "walk": 4})("set/walk/c") == 4
+    assert case_warnings(clips, {"Walk": 3, "Fight": 1}) == [
+        "the folder fight (1 clip) is taken for Fight: label 1",
+        "the folder walk (1 clip) is taken for Walk: label 3",
+    ]
+
+
+def test_a_table_or_pattern_that_matches_nothing_is_refused(tmp_path):
+    """It was made for other clips, or is misspelt."""
+    clips = clips_of("Fight/a.mp4", "Walk/b.mp4")
+    (tmp_path / "labels.csv").write_text("clip,label\nx,1\ny,1\n")
+    (tmp_path / "groups.csv").write_text("clip,group\nx,1\n")
+    for wrong in (
+        {"labels": tmp_path / "labels.csv"},
+        {"groups": tmp_path / "groups.csv"},
+        {"group_pattern": "cam[0-9]"},
+        {"label_pattern": "Run", "classes": {"Run": 1}},
+        {"label_pattern": "Walk", "classes": {"Run": 1}},
+    ):
+        with pytest.raises(FightposeError, match=r"none of"):
+            check_sources(clips, DatasetSettings(**wrong))
+    assert check_sources(clips, DatasetSettings(group_pattern="Walk")) == []
+
+
+def test_rows_and_clips_without_a_counterpart_are_reported(tmp_path):
+    """Rows by their lines, clips by their number and the first."""
+    clips = clips_of("Fight/a.mp4", "Walk/b.mp4", "Walk/c.mp4")
+    (tmp_path / "labels.csv").write_text("clip,label\nzz,1\nWalk/b,1\n\n" + "gone,2\n" * 6)
+    rows = f"{tmp_path / 'labels.csv'}: 7 rows without a clip: line 2, 5, 6, 7, 8 and 2 more"
+    found = check_sources(clips, DatasetSettings(labels=tmp_path / "labels.csv", classes={"Walk": 3}))
+    assert found == [rows, f"{tmp_path / 'labels.csv'}: 2 clips without a label; the first: set/Fight/a"]
+    # Alone, the table is the rule, and clips that no rule names are counted elsewhere.
+    settings = DatasetSettings(labels=tmp_path / "labels.csv")
+    assert check_sources(clips, settings) == [rows]
+    (counted,) = unnamed_warning(label_clips(clips, settings)[1])
+    assert counted.startswith("2 clips are named by no rule")
+    assert counted.endswith("the first: set/Fight/a")

@@ -1,6 +1,5 @@
 """Exports: tables, MOT text, COCO and CVAT."""
 
-import builtins
 import json
 from xml.etree import ElementTree
 
@@ -8,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tasks.annotations.convert.coco import coco_json
+from tasks.annotations.convert.cvat import cvat_xml, write_labels
 from tasks.annotations.convert.layouts import to_pyskl
-from tasks.annotations.convert.reviewers import coco_json, cvat_xml
 from tasks.annotations.convert.tables import boxes_of, mot_text, pose_table, write_csv, write_parquet
-from tasks.core.errors import FightposeError
+from tasks.core.records import COCO_KEYPOINTS
 from tests.tasks.samples import sample_annotation
 
 
@@ -36,22 +36,6 @@ def test_the_table_has_a_row_for_each_person_and_frame(annotation, tmp_path):
     np.testing.assert_allclose(again["right_ankle_y"], table["right_ankle_y"], atol=1e-3)
     write_csv(tmp_path / "b.csv", annotation | {"frame_dir": "set/\udcff"})
     assert "set/\\udcff" in (tmp_path / "b.csv").read_text(encoding="utf-8")
-
-
-def test_parquet_without_its_package_is_a_clear_error(annotation, tmp_path, monkeypatch):
-    """Pandas names two packages in three lines; ours names one in one."""
-    original = builtins.__import__
-
-    def refuse(name, *args, **kwargs):
-        """Stand in for a machine without them."""
-        if name.split(".")[0] in ("pyarrow", "fastparquet"):
-            raise ImportError(name)
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(FightposeError, match="pip install pyarrow"):
-        write_parquet(tmp_path / "a.parquet", annotation)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_parquet_is_written(annotation, tmp_path):
@@ -87,16 +71,44 @@ def test_coco_has_an_image_for_each_frame(annotation):
     assert len(data["categories"][0]["keypoints"]) == 17
 
 
+def test_coco_visibility_is_a_whole_number_by_the_score(annotation):
+    """2 seen, 1 there but hardly seen, 0 missing; the scores themselves are kept."""
+    annotation["keypoint_score"][annotation["keypoint_score"].any(-1), 5] = 0.1
+    for item in json.loads(coco_json(annotation))["annotations"]:
+        visibility = item["keypoints"][2::3]
+        assert all(type(seen) is int for seen in visibility)
+        assert visibility[0] == 2
+        assert visibility[3] == 0
+        assert visibility[5] == 1
+        assert item["keypoint_scores"][3] == 0
+        assert item["keypoint_scores"][5] == pytest.approx(0.1)
+        assert item["num_keypoints"] == 16
+
+
 def test_cvat_tracks_pause_where_the_person_is_missing(annotation):
-    """One track for each person; the pause is stated where it begins."""
+    """One track for each person; the pause is stated where it begins, with every joint outside."""
     annotation["frame_dir"] += "\x1b\n<&"
     root = ElementTree.fromstring(cvat_xml(annotation).encode())  # noqa: S314  (our own text)
     tracks = root.findall("track")
-    assert [track.find("box/attribute[@name='track_id']").text for track in tracks] == ["2", "1"]
-    second = {int(box.get("frame")): box for box in tracks[1].findall("box")}
+    assert [track.find("skeleton/attribute[@name='track_id']").text for track in tracks] == ["2", "1"]
+    second = {int(one.get("frame")): one for one in tracks[1].findall("skeleton")}
     missing = np.flatnonzero(~annotation["bbox"][1].any(-1))
-    assert [frame for frame, box in second.items() if box.get("outside") == "1"] == [f for f in missing if f > 0]
-    assert float(second[7].get("xtl")) == pytest.approx(annotation["bbox"][1, 7, 0], abs=0.01)
+    ended = [f for f, one in second.items() if {point.get("outside") for point in one.findall("points")} == {"1"}]
+    assert ended == [frame for frame in missing if frame > 0]
+    x, y = map(float, second[7].find("points[@label='nose']").get("points").split(","))
+    assert [x, y] == pytest.approx(annotation["keypoint"][1, 7, 0], abs=0.01)
+
+
+def test_cvat_labels_define_every_joint(tmp_path):
+    """What the label constructor takes: 17 sublabels, a node for each in the template, edges between nodes."""
+    (label,) = json.loads(write_labels(tmp_path).read_text())
+    assert [one["name"] for one in label["sublabels"]] == list(COCO_KEYPOINTS)
+    drawing = ElementTree.fromstring(f"<svg>{label['svg']}</svg>")  # noqa: S314  (our own text)
+    nodes = {one.get("data-node-id"): one.get("data-label-name") for one in drawing.findall("circle")}
+    assert sorted(nodes.values()) == sorted(COCO_KEYPOINTS)
+    assert all(
+        {line.get("data-node-from"), line.get("data-node-to")} <= nodes.keys() for line in drawing.findall("line")
+    )
 
 
 def test_an_annotation_without_boxes_has_the_extent_of_its_joints(annotation):

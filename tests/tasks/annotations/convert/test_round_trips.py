@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.cli.files import LayoutName
-from tasks.annotations.convert.files import Layout, convert_file
+from tasks.annotations.convert.files import convert_file
+from tasks.annotations.convert.formats import Layout
 from tasks.annotations.format import Annotation, read_annotation, write_annotation
 from tasks.annotations.validate import CONTRACT_KEYS, validate_dataset
 from tasks.core.records import COCO_KEYPOINTS
@@ -41,7 +41,7 @@ def exported(source: Path, tmp_path: Path) -> Any:
 
     def export(layout: Layout) -> list[tuple[Annotation, Path]]:
         """Convert, and pair in the order of the source."""
-        paths = convert_file(source, tmp_path / "out", layout)
+        paths = convert_file(source, tmp_path / "out", layout).files
         return list(zip(read_annotation(source)["annotations"], paths, strict=True))
 
     return export
@@ -106,28 +106,74 @@ def test_coco_json_holds_every_joint(exported):
 
 def test_coco_json_is_read_by_its_own_tools(exported):
     """The index of pycocotools is built, and every person is found."""
-    coco = pytest.importorskip("pycocotools.coco", reason="make install-mmpose")
+    coco = pytest.importorskip("pycocotools.coco")
     for annotation, path in exported(Layout.COCO):
         loaded = coco.COCO(path)
         assert len(loaded.getImgIds()) == annotation["total_frames"]
         assert len(loaded.getAnnIds(catIds=[1])) == int(annotation["bbox"].any(-1).sum())
 
 
-def test_cvat_xml_holds_every_box(exported):
-    """Played as CVAT plays a track: a box stands until the next one, and ends where it is outside."""
-    for annotation, path in exported(Layout.CVAT):
+def test_coco_json_makes_results_for_evaluation(exported):
+    """`loadRes` copies info and licences, and pairs results with the ground truth: against itself it is perfect."""
+    coco = pytest.importorskip("pycocotools.coco")
+    evaluation = pytest.importorskip("pycocotools.cocoeval")
+    _, path = exported(Layout.COCO)[0]
+    truth = coco.COCO(path)
+    keys = ("image_id", "category_id", "keypoints", "score")
+    found = truth.loadRes([{key: item[key] for key in keys} for item in truth.dataset["annotations"]])
+    assert found.dataset["info"]["description"].startswith("fightpose")
+    run = evaluation.COCOeval(truth, found, "keypoints")
+    run.evaluate()
+    run.accumulate()
+    run.summarize()
+    assert run.stats[0] == pytest.approx(1)
+
+
+class CvatReader:
+    """What CVAT's `load_anno` makes of a file, restated: joint tracks by person, played frame by frame.
+
+    It raises where CVAT's does: KeyError for an attribute that is not there, ValueError for a place that is no number.
+    """
+
+    def __init__(self, path: Path) -> None:
         root = ElementTree.parse(path).getroot()  # noqa: S314 - our own file
-        assert root.findtext("meta/task/size") == str(annotation["total_frames"])
-        _, _, boxes = empty(annotation)
-        for track in root.findall("track"):
-            states = {int(box.get("frame", "")): box for box in track.findall("box")}
-            rank = int(track.findtext("box/attribute[@name='rank']") or 0)
-            current = None
-            for frame in range(annotation["total_frames"]):
-                current = states.get(frame, current)
-                if current is not None and current.get("outside") == "0":
-                    boxes[rank - 1, frame] = [float(current.get(name, "")) for name in ("xtl", "ytl", "xbr", "ybr")]
-        np.testing.assert_allclose(boxes, annotation["bbox"], atol=0.006)
+        self.frames = int(root.findtext("meta/task/size") or 0)
+        self.people = [self._track(track) for track in root.findall("track")]
+
+    def _track(self, track: ElementTree.Element) -> dict[str, Any]:
+        """Return attributes and joints of one person: joint name to frame to (outside, x, y)."""
+        assert track.attrib["label"] == "person"
+        joints: dict[str, dict[int, tuple[bool, float, float]]] = {}
+        attributes: dict[str, str] = {}
+        for skeleton in track.findall("skeleton"):
+            assert skeleton.attrib["keyframe"] in "01"
+            attributes |= {one.attrib["name"]: one.text or "" for one in skeleton.findall("attribute")}
+            for points in skeleton.findall("points"):
+                assert points.attrib["occluded"] in "01"
+                ((x, y),) = (map(float, pair.split(",")) for pair in points.attrib["points"].split(";"))
+                if points.attrib["keyframe"] == "1":
+                    state = points.attrib["outside"] == "1", x, y
+                    joints.setdefault(points.attrib["label"], {})[int(skeleton.attrib["frame"])] = state
+        return {"attributes": attributes, "joints": joints}
+
+
+def test_cvat_xml_holds_every_joint(exported):
+    """Played as CVAT plays a track: a joint stays until its next state, and is gone where it is outside."""
+    for annotation, path in exported(Layout.CVAT):
+        reader = CvatReader(path)
+        assert reader.frames == annotation["total_frames"]
+        keypoints, scores, _ = empty(annotation)
+        for person in reader.people:
+            row = int(person["attributes"]["rank"]) - 1
+            assert int(person["attributes"]["track_id"]) == annotation["track_ids"][row]
+            for joint, name in enumerate(COCO_KEYPOINTS):
+                state = None
+                for frame in range(reader.frames):
+                    state = person["joints"][name].get(frame, state)
+                    if state is not None and not state[0]:
+                        keypoints[row, frame, joint], scores[row, frame, joint] = state[1:], 1
+        np.testing.assert_allclose(keypoints, annotation["keypoint"], atol=0.006)
+        np.testing.assert_array_equal(scores > 0, annotation["keypoint_score"] > 0)
 
 
 def test_a_chain_through_every_pkl_layout_loses_nothing_of_the_contract(source, tmp_path):
@@ -140,7 +186,7 @@ def test_a_chain_through_every_pkl_layout_loses_nothing_of_the_contract(source, 
     for original, found in zip(read_annotation(source)["annotations"], again["annotations"], strict=True):
         for key in CONTRACT_KEYS:
             np.testing.assert_array_equal(found[key], original[key])
-    earlier = convert_file(tmp_path / "ours.pkl", tmp_path / "earlier", Layout.PERSONS)
+    earlier = convert_file(tmp_path / "ours.pkl", tmp_path / "earlier", Layout.PERSONS).files
     for path, original in zip(earlier, read_annotation(source)["annotations"], strict=True):
         convert_file(path, tmp_path / "back.pkl", Layout.STGCN)
         (found,) = read_annotation(tmp_path / "back.pkl")["annotations"]
@@ -150,7 +196,7 @@ def test_a_chain_through_every_pkl_layout_loses_nothing_of_the_contract(source, 
 
 def test_half_the_precision_is_within_a_pixel_of_small_frames(source, tmp_path):
     """float16 has eleven bits: half a pixel up to 1024."""
-    convert_file(source, tmp_path / "half.pkl", Layout.PYSKL_HALF)
+    convert_file(source, tmp_path / "half.pkl", Layout.PYSKL_FLOAT16)
     convert_file(tmp_path / "half.pkl", tmp_path / "whole.pkl", Layout.STGCN)
     assert (tmp_path / "half.pkl").stat().st_size < 0.6 * (tmp_path / "whole.pkl").stat().st_size
     for original, found in zip(
@@ -162,7 +208,6 @@ def test_half_the_precision_is_within_a_pixel_of_small_frames(source, tmp_path):
 
 def test_the_commands_are_there(source, tmp_path):
     """As a user types them; every layout that `convert --help` names."""
-    assert {str(layout) for layout in LayoutName} == {str(layout) for layout in Layout}
     for layout in Layout:
         if layout is not Layout.PARQUET or importlib.util.find_spec("pyarrow"):
             arguments = ["convert", source, tmp_path / f"converted-{layout}", "--to", layout]

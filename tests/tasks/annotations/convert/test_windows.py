@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tasks.annotations.convert.windows import cut_windows, label_by_intervals, label_by_involvement
+from tasks.annotations.convert.intervals import label_by_intervals
+from tasks.annotations.convert.windows import cut_windows, label_by_involvement
 from tasks.annotations.format import build_annotation
 from tasks.annotations.validate import validate_annotation
 from tasks.core.errors import FightposeError
@@ -51,15 +52,6 @@ def test_a_window_is_labelled_by_involvement():
     assert [window["label"] for window in cut_windows(annotation, 50, 50, rule)] == [1, 0]
     del annotation["window_scores"]
     assert [window["label"] for window in cut_windows(annotation, 50, 50, rule)] == [1, 1]
-
-
-def test_a_window_is_labelled_by_intervals(tmp_path):
-    """By the interval that covers at least half of it."""
-    path = tmp_path / "intervals.csv"
-    for name in ("set/Fight/a", "a", "Fight/a.mp4"):
-        path.write_text(f"clip,start,stop,label\n{name},0,30,2\n{name},60,70,3\nother,0,100,5\n")
-        windows = cut_windows(sample_annotation(1, 100), 50, 50, label_by_intervals(path))
-        assert [window["label"] for window in windows] == [2, 0]
 
 
 @pytest.mark.parametrize(

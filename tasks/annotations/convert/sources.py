@@ -1,0 +1,99 @@
+"""What annotations are read from: a file of any known layout, an output root, or a folder of annotation files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tasks.annotations.convert.layouts import AnyAnnotations, read_any
+from tasks.annotations.format import AnnotationError
+from tasks.clips.discovery import ANNOTATION_POSTFIX, EARLIER_ANNOTATION_POSTFIX
+from tasks.core.errors import FightposeError
+
+
+@dataclass(slots=True)
+class Source:
+    """Annotations of one or more files.
+
+    Attributes
+    ----------
+    data
+        Split and annotations.
+    problems
+        What was left out or changed, a line each.
+    """
+
+    data: AnyAnnotations
+    problems: list[str] = field(default_factory=list)
+
+
+def read_source(path: Path, frame_dir: str | None = None, strict: bool = False) -> Source:
+    """Read a file, an output root or a folder.
+
+    Parameters
+    ----------
+    path
+        Of a folder, the annotation files below it are read, and of an output root those of its clips, not its merged
+        data set, in which clips that a review excluded are missing.
+    frame_dir
+        See `tasks.annotations.convert.layouts.read_any`; for a single file only.
+    strict
+        Refuse the whole if anything in it would be left out.
+
+    Raises
+    ------
+    AnnotationError
+        If nothing can be read, or, if `strict`, not everything.
+    """
+    if not path.is_dir():
+        data = read_any(path, frame_dir, strict)
+        return Source(data, [f"{path}: {problem}" for problem in data.problems])
+    files = list(annotation_files(path))
+    if not files:
+        raise FightposeError(
+            f"{path}: no annotation files (*{ANNOTATION_POSTFIX}.pkl) are in this folder; name a PKL or an output "
+            "folder"
+        )
+    source = Source(AnyAnnotations({}, []))
+    for file in files:
+        try:
+            _add(source, file, read_any(file, _earlier_name(file, path), strict))
+        except AnnotationError as error:
+            if strict:
+                raise
+            source.problems.append(str(error))
+    if not source.data.annotations:
+        raise AnnotationError(source.problems[0])
+    return source
+
+
+def annotation_files(folder: Path) -> Iterator[Path]:
+    """Yield the annotation files below a folder; those in hidden folders are this program's own copies."""
+    for postfix in (ANNOTATION_POSTFIX, EARLIER_ANNOTATION_POSTFIX):
+        for path in sorted(folder.rglob(f"*{postfix}.pkl")):
+            if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+                yield path
+
+
+def _add(source: Source, file: Path, data: AnyAnnotations) -> None:
+    """Add the annotations of one file, except those whose identifier is taken."""
+    taken = {annotation["frame_dir"] for annotation in source.data.annotations}
+    source.problems += [f"{file}: {problem}" for problem in data.problems]
+    for annotation in data.annotations:
+        name = annotation["frame_dir"]
+        if name in taken:
+            source.problems.append(f"{file}: left out: the identifier {name} is that of another file, too")
+            continue
+        taken.add(name)
+        source.data.annotations.append(annotation)
+        for split, members in data.split.items():
+            if name in members:
+                source.data.split.setdefault(split, []).append(name)
+
+
+def _earlier_name(file: Path, folder: Path) -> str | None:
+    """Return the identifier of an earlier file, which knows only its bare stem; None for one of ours."""
+    if not file.stem.endswith(EARLIER_ANNOTATION_POSTFIX):
+        return None
+    return file.relative_to(folder).with_name(file.stem.removesuffix(EARLIER_ANNOTATION_POSTFIX)).as_posix()
