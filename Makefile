@@ -17,7 +17,7 @@ GPU_KIT := build/bench-gpu
 GPU_NEEDS := 'av<19' mmengine==0.10.7 mmcv-lite==2.1.0 mmpose==1.3.2 addict yapf platformdirs termcolor json-tricks munkres \
 	pycocotools six 'setuptools<81'
 
-.PHONY: help install install-locked install-mmpose lock licences audit fuzz demo up test test-browser test-client test-mmpose \
+.PHONY: help install install-locked install-mmpose lock licences settings audit fuzz demo up test test-browser test-client test-mmpose \
 	test-integration bench-gpu bench-gpu-kit lint format clean
 .DEFAULT_GOAL := help
 
@@ -46,6 +46,9 @@ lock: $(VENV)/.installed ## Renew requirements.lock (network)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile pyproject.toml --universal --upgrade --generate-hashes --no-header --no-annotate --quiet \
 		--output-file requirements.lock
+
+settings: $(VENV)/.installed-dev ## Renew docs/settings.md
+	$(BIN)/python -m tasks.core.settings.describe docs/settings.md
 
 licences: $(VENV)/.installed-dev ## Renew docs/licences.md
 	$(BIN)/python -m tests.supply_chain > docs/licences.md

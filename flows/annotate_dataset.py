@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from enum import StrEnum
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -20,48 +19,30 @@ from prefect.states import Failed
 from pydantic import Field
 
 from flows.analyze_dataset import analyze
+from flows.runs import conclusion
 from flows.runs.artifacts import ProgressBar, show_table
+from flows.runs.conclusion import begin
 from flows.runs.local import ClipJob, run_in_order, run_in_workers
 from flows.runs.machine_load import ResourceMonitor, allowed_workers
+from flows.runs.plan import Plan, plan_run
 from flows.runs.pool import cancel_children, run_on_pool
 from flows.runs.results import ClipResult, DatasetSummary, Outcome
 from tasks import steps
-from tasks.annotations.format import merge_dataset, read_split
-from tasks.clips.discovery import Clip, discover_clips
+from tasks.clips.discovery import Clip
 from tasks.clips.failures import escaped, log_failure
-from tasks.clips.labels import check_sources, group_rule, label_clips, unnamed_warning
-from tasks.clips.manifest import clips_to_merge, write_manifest
 from tasks.clips.still_copying import still_growing
+from tasks.core.choices import FailOn, Mode
 from tasks.core.errors import ClipError, FailureReason
 from tasks.core.settings import DatasetSettings, Settings
 from tasks.core.storage import require_writable, sweep_partials
-from tasks.mapping.receipts import finished, record_settings, settings_key
 from tasks.mapping.run_lock import sole_run
-from tasks.mapping.verify import DATASET_NAME
-from tasks.poses import entry_of, model_key, model_of
+from tasks.poses import model_of
 
 logger = logging.getLogger(__name__)
 
 
-class Mode(StrEnum):
-    """How the clips of a folder are run: on this machine, or (pool) each as a run of its own on the work pool."""
-
-    SINGLE = "single"
-    PARALLEL = "parallel"
-    DEMO = "demo"
-    POOL = "pool"
-
-
-class FailOn(StrEnum):
-    """Which failed clips make the run over the folder a failed one."""
-
-    NONE = "none"
-    ANY = "any"
-    SHARE = "share"
-
-
 # The bounds stand in the type: those of a default written as `= Field(...)` do not reach the form of Prefect's UI.
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
 # The server gives the states of at most 200 runs in one answer.
 InFlight = Annotated[int, Field(ge=1, le=200)]
 FailShare = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -91,15 +72,15 @@ def annotate_dataset(
     in_flight: InFlight = 20,
     fail_on: FailOn = FailOn.NONE,
     fail_share: FailShare = 0.1,
-    settle_seconds: Annotated[float, Field(ge=0.0)] = 0.0,
+    settle_seconds: Annotated[float, Field(ge=0.0, le=86_400.0)] = 0.0,
 ) -> DatasetSummary | State[DatasetSummary]:
     """Annotate every clip below a folder, merge the annotations, verify and analyse the outputs.
 
     Args:
         input: Folder of clips, or one clip.
         output_root: Folder below which the input's tree is mirrored.
-        mode: single runs clip after clip, parallel in worker processes, demo only the first clips, pool as runs of
-            their own on the work pool.
+        mode: single runs clip after clip, parallel in worker processes, demo only a few clips of each folder, pool as
+            runs of their own on the work pool.
         settings: Settings of the run; what is left empty follows the model.
         num_workers: Most worker processes in mode parallel; empty means as many as cores and memory carry.
         demo_count: Number of clips in mode demo.
@@ -114,26 +95,18 @@ def annotate_dataset(
         if swept := sweep_partials(output_root):
             logger.info("%d unfinished files of runs that were killed removed", swept)
         settings = settings or Settings()
-        entry = entry_of(settings.poses)
         if mode != Mode.POOL:
-            # A model that is unknown, absent or broken is told before any clip is touched.
+            # A model that is unknown, absent or broken is reported before any clip is touched.
             model_of(settings.poses)
-        found = discover_clips(input, output_root)
-        # Tables and patterns that cannot be read or match nothing are reported now, too.
-        source_warnings = check_sources(found.clips, settings.dataset)
-        labelled, unnamed = label_clips(found.clips, settings.dataset)
-        key = settings_key(settings.resolve(entry.thresholds), model_key(settings.poses))
-        clips = _settled(labelled[:demo_count] if mode == Mode.DEMO else labelled, settle_seconds)
-        write_manifest(output_root, found.root, clips, key)
-        record_settings(output_root, settings)
-
-        results = list(_unchanged(clips, output_root, key, len(clips)))
-        done = {result.clip for result in results}
-        jobs = [ClipJob(clip, found.root, output_root, settings) for clip in clips if clip.relative not in done]
-        results += run_jobs(jobs, mode, num_workers, in_flight, total=len(clips))
+        plan = _settled(plan_run(input, output_root, settings, mode, demo_count), settle_seconds)
+        results = begin(plan, output_root, settings)
+        for result in results:
+            _tell(result, len(plan.clips))
+        jobs = [ClipJob(clip, plan.root, output_root, settings) for clip in plan.waiting]
+        results += run_jobs(jobs, mode, num_workers, in_flight, total=len(plan.clips))
         summary = conclude(results, output_root, settings.dataset)
-        summary.problems = [f"{problem.path}: {problem.info}" for problem in found.problems]
-        summary.warnings[:0] = [*source_warnings, *unnamed_warning(unnamed)]
+        summary.problems = plan.problems
+        summary.warnings = plan.warnings + summary.warnings
     return judged(summary, fail_on, fail_share)
 
 
@@ -163,27 +136,17 @@ def run_jobs(
 
 
 def conclude(results: Sequence[ClipResult], output_root: Path, splitting: DatasetSettings) -> DatasetSummary:
-    """Merge, verify and analyse what stands below an output root, and publish the results of a run.
-
-    No clip changes its side: the splits of an earlier merge are kept, and clips that are new are added to them.
-    """
-    summary = DatasetSummary(sorted(results, key=lambda result: result.clip))
-    dataset = output_root / DATASET_NAME
-    merged = merge_dataset(clips_to_merge(output_root), dataset, group_rule(splitting), read_split(dataset))
-    summary.warnings = merged.warnings
-    report = steps.verify(output_root)
-    summary.mapping_ok, summary.mapping_lines = report.ok, report.lines()
-    analyze(output_root)
+    """Merge, verify and analyse what an output root holds, as tasks, and publish the results of a run."""
+    summary = conclusion.conclude(results, output_root, splitting, steps.verify, analyze)
     show_table(summary)
     return summary
 
 
 def judged(summary: DatasetSummary, fail_on: FailOn, fail_share: float) -> DatasetSummary | State[DatasetSummary]:
     """Return a run's summary, as a failed state if that is what its failed clips should make of it."""
-    failed, total = summary.count(Outcome.FAILED), len(summary.results)
-    most = {FailOn.NONE: total, FailOn.ANY: 0, FailOn.SHARE: fail_share * total}[fail_on]
-    if failed <= most:
+    if not summary.too_many_failed(fail_on, fail_share):
         return summary
+    failed, total = summary.count(Outcome.FAILED), len(summary.results)
     return Failed(message=f"{failed} of {total} clips failed; see the table of the run", data=summary)
 
 
@@ -206,21 +169,12 @@ def _unnamed(jobs: Sequence[ClipJob]) -> Iterator[ClipResult]:
             yield ClipResult(escaped(job.clip.relative), Outcome.FAILED, 0.0, error=error)
 
 
-def _settled(clips: Sequence[Clip], seconds: float) -> list[Clip]:
-    """Return the clips without those that are still being copied into the input."""
-    growing = still_growing((clip.path for clip in clips), seconds) if seconds else set()
+def _settled(plan: Plan, seconds: float) -> Plan:
+    """Return a plan without the clips that are still being copied into the input."""
+    growing = still_growing((clip.path for clip in plan.clips), seconds) if seconds else set()
     for path in sorted(growing):
         logger.info("%s is still growing: left for the next run", path)
-    return [clip for clip in clips if clip.path not in growing]
-
-
-def _unchanged(clips: Sequence[Clip], output_root: Path, key: str, total: int) -> Iterator[ClipResult]:
-    """Yield a result for every clip whose outputs are complete and up to date."""
-    for clip in clips:
-        if summary := finished(clip, output_root, key):
-            result = ClipResult(clip.relative, Outcome.UNCHANGED, 0.0, summary=summary)
-            _tell(result, total)
-            yield result
+    return plan.without(growing)
 
 
 def _run(jobs: Sequence[ClipJob], mode: Mode, num_workers: int | None, in_flight: int) -> Iterator[ClipResult]:

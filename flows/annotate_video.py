@@ -29,7 +29,7 @@ from tasks.clips.failures import log_failure, resolve_failures
 from tasks.clips.labels import label_clips
 from tasks.core.errors import ClipError, FailureReason
 from tasks.core.records import Involvement
-from tasks.core.settings import Settings
+from tasks.core.settings import LARGEST_LABEL, Settings
 from tasks.mapping.receipts import ClipSummary, overlay_is_current, settings_key, write_receipt
 from tasks.poses import entry_of, model_key
 from tasks.poses.models import ModelEntry
@@ -39,7 +39,7 @@ from tasks.video.limits import ClipLimits
 
 logger = logging.getLogger(__name__)
 
-Label = Annotated[int, Field(ge=0)]
+Label = Annotated[int, Field(ge=0, le=LARGEST_LABEL)]
 
 
 @flow(name="annotate-video", flow_run_name="annotate {video.name}")

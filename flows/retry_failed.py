@@ -15,7 +15,7 @@ from pathlib import Path
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.annotate_dataset import Count, FailOn, FailShare, InFlight, Mode, conclude, judged, run_jobs
+from flows.annotate_dataset import Count, FailShare, InFlight, conclude, judged, run_jobs
 from flows.runs.local import ClipJob
 from flows.runs.pool import cancel_children
 from flows.runs.results import DatasetSummary
@@ -25,6 +25,7 @@ from tasks.clips.discovery import Clip, find_clip, normal
 from tasks.clips.failures import Failure, read_failures
 from tasks.clips.labels import group_rule, label_clips
 from tasks.clips.manifest import read_manifests
+from tasks.core.choices import FailOn, Mode
 from tasks.core.errors import FightposeError
 from tasks.core.settings import DatasetSettings, Settings
 from tasks.core.storage import require_writable

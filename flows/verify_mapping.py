@@ -11,12 +11,13 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.annotate_dataset import Count, InFlight, Mode
+from flows.annotate_dataset import Count, InFlight
 from flows.retry_failed import retry_failed
 from flows.runs.artifacts import show_findings
 from flows.runs.pool import cancel_children
 from tasks import steps
 from tasks.clips.manifest import read_manifests
+from tasks.core.choices import Mode
 from tasks.mapping.quarantine import clips_to_repair
 from tasks.mapping.verify import MappingReport
 

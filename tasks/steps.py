@@ -34,6 +34,7 @@ from tasks.mapping.verify import MappingReport, verify_mapping
 from tasks.overlay.painter import write_overlay
 from tasks.poses import extract_poses, model_key, model_of
 from tasks.poses.usage import Usage, measured
+from tasks.regions.camera_weights import start_weights
 from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions
 from tasks.tracking import track_people
@@ -154,7 +155,7 @@ def regions(tracks: Tracks) -> RegionScores:
 @task(name="learn-region-weights", **_quick)
 def region_weights(clip: Clip, tracks: Tracks, regions: RegionScores, settings: ScoringSettings) -> RegionWeights:
     """Learn from the most involved tracks which regions matter in this clip, starting from what its camera taught."""
-    start = settings.camera_weights.start(clip.frame_dir) if settings.camera_weights else None
+    start = start_weights(settings.camera_weights, clip.frame_dir)
     return learn_region_weights(tracks, regions, settings, start)
 
 

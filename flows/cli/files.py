@@ -1,30 +1,16 @@
-"""Commands that work on annotation and model files."""
+"""The commands that work on annotation files."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli.output import AsJson, Output, Quiet
+from flows.cli.output import AsJson, Output, Quiet, tell_files
 from tasks.annotations.convert.formats import OWN_LAYOUT, Layout, help_text
-from tasks.core.errors import FightposeError
 
 Annotations = Annotated[Path, typer.Argument(help="PKL of this program, mmaction2, pyskl or the earlier scripts.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    app.command("explain")(explain)
-    app.command("convert")(convert)
-    app.command("windows")(windows)
-    app.command("export-model")(export_model)
-    app.command("quantize-model")(quantize_model)
-    app.command("learn-region-weights")(learn_region_weights)
 
 
 def explain(annotations: Annotations, as_json: AsJson = False, quiet: Quiet = False) -> None:
@@ -76,53 +62,7 @@ def windows(
     from tasks.annotations.convert.intervals import label_by_intervals
 
     rule = label_by_intervals(intervals) if intervals else None
-    _tell_files([window_file(annotations, destination, window, stride, rule)], Output(as_json, quiet))
-
-
-def export_model(
-    config: Annotated[Path, typer.Argument(help="mmpose config of RTMO.")],
-    checkpoint: Annotated[Path, typer.Argument(help="mmpose checkpoint that goes with it.")],
-    out: Annotated[Path, typer.Argument(help="The .onnx file to write; a .json with its settings comes beside it.")],
-    frames_of: Annotated[
-        Path | None, typer.Option(help="A clip with people, to compare the export with mmpose on; else a demo clip.")
-    ] = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Export RTMO to ONNX, and keep the file only if it finds mmpose's people."""
-    from flows.cli.demo import DEMO_CLIPS
-    from tasks.core.wheel_files import fetch
-    from tasks.poses.export import check_frames
-    from tasks.poses.export import export_model as export
-
-    frames = check_frames(frames_of or fetch(DEMO_CLIPS[:1])[0])
-    _tell_files([export(config, checkpoint, out, frames)], Output(as_json, quiet))
-
-
-def quantize_model(
-    input: Annotated[Path, typer.Argument(help="Your own clips (a folder or one clip), to calibrate on.")],
-    model: Annotated[
-        str, typer.Option(help="Name (see `models list`), or a .tflite or .onnx file.")
-    ] = "movenet-multipose",
-    model_dir: Annotated[Path | None, typer.Option(help="Folder of model files, where the int8 form is kept.")] = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Make the int8 form of a model for `--precision int8`, and say whether it finds the same people as fp32."""
-    from tasks.clips.discovery import discover_clips
-    from tasks.poses.models import resolve_model
-    from tasks.poses.quantize import calibration_frames
-    from tasks.poses.quantize import quantize_model as quantize
-
-    if model_dir is not None:
-        os.environ["FIGHTPOSE_MODEL_DIR"] = str(model_dir)
-    if not input.exists():
-        raise FightposeError(f"input {input} does not exist; give a folder of clips or one clip")
-    found = quantize(
-        resolve_model(model), calibration_frames([clip.path for clip in discover_clips(input, input).clips])
-    )
-    verdict = "It finds the same people." if found.holds else "It does NOT find the same people: fp32 is better."
-    Output(as_json, quiet).tell(asdict(found), [f"int8 against fp32: {found}", verdict])
+    tell_files([window_file(annotations, destination, window, stride, rule)], Output(as_json, quiet))
 
 
 def learn_region_weights(
@@ -148,9 +88,3 @@ def learn_region_weights(
         for camera, count in sorted(learned.clips.items())
     ]
     Output(as_json, quiet).tell(learned.model_dump(mode="json"), lines)
-
-
-def _tell_files(paths: Iterable[object], output: Output) -> None:
-    """Tell which files were written."""
-    written = [str(path) for path in paths]
-    output.tell({"files": written}, written)

@@ -1,113 +1,206 @@
-"""Options that several commands share, and the choices that options offer.
+"""Options of the command line: those that several commands share, and one for each setting.
 
-The choices repeat names of `tasks.core.settings` and `flows.annotate_dataset`, whose imports would slow `--help` down.
+Options of settings are made from `tasks.core.settings.model`, when a command is called that takes them: `fightpose
+--help` answers without pydantic.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
+import inspect
+import os
+from itertools import groupby
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
+from tasks.core.choices import FailOn
+from tasks.core.errors import FightposeError
 
-class RunMode(StrEnum):
-    """What `annotate` does with the input."""
-
-    SINGLE = "single"
-    PARALLEL = "parallel"
-    DEMO = "demo"
-    ANALYZE = "analyze"
-    POOL = "pool"
-
-
-class RetryMode(StrEnum):
-    """Where `retry-failed` runs the clips."""
-
-    SINGLE = "single"
-    PARALLEL = "parallel"
-    POOL = "pool"
-
-
-class FailOnName(StrEnum):
-    """When failed clips make the exit code 1."""
-
-    NONE = "none"
-    ANY = "any"
-    SHARE = "share"
-
-
-class ScorerName(StrEnum):
-    """How involvement is scored."""
-
-    DEFAULT = "default"
-    SEED = "seed"
-
-
-class SecondLookName(StrEnum):
-    """When a frame is looked at again."""
-
-    OFF = "off"
-    AUTO = "auto"
-    ALWAYS = "always"
-
-
-class RuntimeName(StrEnum):
-    """What runs the model."""
-
-    AUTO = "auto"
-    OPENVINO = "openvino"
-    ONNXRUNTIME = "onnxruntime"
-    TORCH = "torch"
-
-
-class PrecisionName(StrEnum):
-    """The numbers in which the model computes."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
-    FP16 = "fp16"
-    INT8 = "int8"
-
-
-class InputShapeName(StrEnum):
-    """Which part of RTMO's input the network works on."""
-
-    SQUARE = "square"
-    FITTED = "fitted"
-
-
-class TrackerName(StrEnum):
-    """How people are followed."""
-
-    FIGHTPOSE = "fightpose"
-    BYTETRACK = "bytetrack"
-    SORT = "sort"
-    OCSORT = "ocsort"
-
+if TYPE_CHECKING:
+    from tasks.core.settings import Settings
+    from tasks.core.settings.fields import Declared
 
 OutputRoot = Annotated[Path, typer.Argument(help="Output folder of an earlier run.")]
-Share = Annotated[float | None, typer.Option(min=0.0, max=1.0, show_default="the model's own")]
+ModelDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder of model files; workers of a pool need FIGHTPOSE_MODEL_DIR.", show_default="user cache"),
+]
 FailOnOption = Annotated[
-    FailOnName, typer.Option(help="Exit code 1 for no failed clip, for any, or above --fail-share.")
+    FailOn,
+    typer.Option(help="Which failed clips give exit code 1: none, any, or a share above --fail-share."),
 ]
-FailShare = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of failed clips for --fail-on share.")]
-NumWorkers = Annotated[int | None, typer.Option(min=1, show_default="what the machine carries")]
-InFlight = Annotated[int, typer.Option(min=1, max=200, help="Most clips queued or running at once in mode pool.")]
-Classes = Annotated[
-    str | None,
-    typer.Option(help="Class numbers of folders, or of what --label-pattern finds: Fight=1,NonFight=0,Fall=2."),
+FailShare = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of failed clips that --fail-on share accepts.")]
+NumWorkers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=1024, help="Most worker processes in mode parallel.", show_default="what the machine takes"
+    ),
 ]
-Labels = Annotated[Path | None, typer.Option(help="CSV file with the columns clip and label.")]
-LabelPattern = Annotated[
-    str | None, typer.Option(help="Regular expression on a clip's path that finds the name of its class.")
+InFlight = Annotated[int, typer.Option(min=1, max=200, help="Most clips that are queued or run at once in mode pool.")]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option("--settings", help="TOML or JSON file of settings; options that are typed win.", show_default="none"),
 ]
-Groups = Annotated[
-    Path | None, typer.Option(help="CSV file with the columns clip and group: a group is in one split only.")
-]
-GroupPattern = Annotated[
-    str | None,
-    typer.Option(help="Regular expression on a clip's path that finds its camera or source: it is in one split only."),
-]
+
+CHOSEN = "fightpose.settings"
+"""Where a command's context holds the settings that were typed, by group."""
+
+
+class SettingsCommand(typer.core.TyperCommand):
+    """A command that takes an option for every setting; `chosen_settings` gives what was typed."""
+
+    _made: list[Any] | None = None
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the command's own parameters and those of the settings."""
+        if self._made is None:
+            self._made = _options()
+        *own, help_option = super().get_params(ctx)
+        return [*own, *self._made, help_option]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Take the settings out of the parameters: the function of the command does not list them."""
+        from tasks.core.settings.fields import declared
+
+        chosen: dict[str, dict[str, Any]] = {}
+        for one in declared():
+            value = ctx.params.pop(one.name, None)
+            source = ctx.get_parameter_source(one.name)
+            # By name: typer carries a click of its own in some versions, and its enumeration is another one then.
+            if source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP"):
+                chosen.setdefault(one.group, {})[one.name] = _plain(one, value)
+        ctx.meta[CHOSEN] = chosen
+        return super().invoke(ctx)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options in sections: the command's own first, then each group of settings."""
+        from tasks.core.settings.fields import declared
+
+        groups = {one.name: one.group for one in declared()}
+        shown = [(param, record) for param in self.get_params(ctx) if (record := param.get_help_record(ctx))]
+
+        def section(param: Any) -> str:
+            """Return under which heading a parameter is listed."""
+            if param.param_type_name == "argument":
+                return "Arguments"
+            return f"Settings: {groups[param.name]}" if param.name in groups else "Options"
+
+        # Sorted by heading, in the order in which the headings first occur; `--help` goes to the command's own options.
+        order = list(dict.fromkeys(section(param) for param, _ in shown))
+        for heading, found in groupby(
+            sorted(shown, key=lambda pair: order.index(section(pair[0]))), lambda pair: section(pair[0])
+        ):
+            with formatter.section(heading):
+                formatter.write_dl([record for _, record in found])
+
+
+def _options() -> list[Any]:
+    """Return an option for every setting that may be typed."""
+    from tasks.core.settings.fields import declared
+
+    def command(**_: Any) -> None:
+        """Carry the signature from which typer makes the options."""
+
+    offered = [one for one in declared() if one.about.file_only is None]
+    parameters = [
+        inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for one, annotation, default in map(_parameter, offered)
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    app = typer.Typer(add_completion=False)
+    app.command()(command)
+    return list(typer.main.get_command(app).params)
+
+
+def _parameter(one: Declared) -> tuple[Declared, Any, Any]:
+    """Return a setting with the annotation and the default from which typer makes its option."""
+    plain: Any = {"numbers": str, "texts": list[str], "file": Path}.get(one.kind, one.annotation)
+    empty = one.default in (None, (), {})
+    names = [f"{one.option}/--no-{one.option[2:]}"] if one.kind == "flag" else [one.option]
+    option = typer.Option(
+        *names,
+        help=one.help,
+        min=int(one.least) if one.kind == "whole" and one.least is not None else one.least,
+        max=int(one.most) if one.kind == "whole" and one.most is not None else one.most,
+        metavar=_metavar(one),
+        show_default=(one.about.empty or "none") if empty else True,
+    )
+    default = None if empty else (plain(one.default) if one.kind == "choice" else one.default)
+    return one, Annotated[plain | None if default is None else plain, option], default
+
+
+def _metavar(one: Declared) -> str | None:
+    """Return what stands for the value in help: its unit where it has one; None leaves it to typer."""
+    if one.kind == "numbers":
+        return "NAME=NUMBER,..."
+    return one.about.unit.upper() or {"path": "FILE", "file": "FILE", "texts": "PATTERN"}.get(one.kind)
+
+
+def _plain(one: Declared, value: Any) -> Any:
+    """Return a typed value as a settings file would hold it."""
+    if one.kind == "numbers":
+        return numbers_of(one.option, value)
+    # A file that is read later may be read from another folder.
+    return str(value.absolute()) if isinstance(value, Path) else value
+
+
+def numbers_of(option: str, text: str) -> dict[str, int]:
+    """Return the numbers by name that an option like `--classes` holds.
+
+    >>> numbers_of("--classes", "Fight=1, NonFight=0")
+    {'Fight': 1, 'NonFight': 0}
+
+    Raises
+    ------
+    FightposeError
+        If a part is no pair of name and number.
+    """
+    numbers: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, number = part.rpartition("=")
+        # Ten digits: longer ones are refused by Python itself, with a line about its own limits.
+        if not name.strip() or not number.strip().isdecimal() or len(number.strip()) > 10:
+            raise FightposeError(f"{option}: {part.strip()!r} is not name=number; write it as Fight=1,NonFight=0")
+        numbers[name.strip()] = int(number)
+    return numbers
+
+
+def chosen_settings(context: typer.Context, file: Path | None, base: Settings | None = None) -> Settings:
+    """Return the settings of a run: what was typed over what the file says over what the run starts from.
+
+    Parameters
+    ----------
+    context
+        Of a `SettingsCommand`.
+    file
+        Of `--settings`, None where there is none.
+    base
+        The settings to start from; by default the program's own.
+
+    Raises
+    ------
+    FightposeError
+        If the file cannot be read, holds a setting that does not exist, or two settings contradict each other.
+    """
+    from pydantic import ValidationError
+
+    from tasks.core.settings import Settings
+    from tasks.core.settings.file import merged, read_settings, said, without_effect
+
+    typed = context.meta[CHOSEN]
+    chosen = merged(read_settings(file) if file else {}, typed)
+    if useless := without_effect(chosen):
+        raise FightposeError(useless)
+    try:
+        return Settings.model_validate(merged(base.model_dump(mode="json") if base else {}, chosen))
+    except ValidationError as error:
+        raise FightposeError(said(error.errors()[0])) from error
+
+
+def use_model_dir(model_dir: Path | None) -> None:
+    """Look for model files in a folder of the user's; by the environment, so that worker processes look there, too."""
+    if model_dir is not None:
+        os.environ["FIGHTPOSE_MODEL_DIR"] = str(model_dir)

@@ -7,11 +7,19 @@ if quiet, too. The exit code tells the outcome in each form.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from flows.cli.doctor import Check
+    from flows.runs.results import DatasetSummary
+    from tasks.mapping.verify import MappingReport
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value in place of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only what is wrong; with --json, no progress.")]
@@ -55,3 +63,118 @@ class Output:
         """Say what is going on."""
         if not self.quiet:
             typer.echo(line, err=self.as_json)
+
+
+def clips_words(count: int) -> str:
+    """Return a number of clips in words.
+
+    >>> clips_words(1), clips_words(0)
+    ('1 clip', '0 clips')
+    """
+    return counted(count, "clip")
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things in words, in the singular where it is one.
+
+    >>> counted(1, "finding"), counted(2, "finding")
+    ('1 finding', '2 findings')
+    """
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def finding_lines(report: MappingReport, most: int | None = None) -> list[str]:
+    """Return what a check found: one line per finding, the sums by kind, and what to do about it.
+
+    Parameters
+    ----------
+    report
+        Of the check.
+    most
+        How many findings to list; None lists all.
+    """
+    if not report.findings:
+        return []
+    lines = report.lines()
+    listed = lines if most is None else lines[:most]
+    if len(listed) < len(lines):
+        listed.append(f"{len(lines) - len(listed)} more: fightpose verify {report.output_root}")
+    kinds = Counter(str(finding.kind) for finding in report.findings)
+    # A sum says nothing new about a single finding.
+    sums = [f"{count} x {kind}" for kind, count in kinds.most_common()] if len(lines) > 1 else []
+    return [*listed, *sums, f"To mend them: fightpose verify {report.output_root} --quarantine --fix"]
+
+
+def _table(*columns: str) -> Table:
+    """Return a table in plain characters, which every terminal and log file shows."""
+    # rich takes a tenth of a second to load, which commands without a table need not spend.
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.ASCII, header_style="")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def print_demo_table(summary: DatasetSummary) -> None:
+    """Print clip, frames, people, the first two track IDs with scores, and seconds."""
+    from rich.console import Console
+    from rich.text import Text
+
+    table = _table("clip", "frames", "people", "first two IDs (score)", "seconds")
+    for result in summary.results:
+        found = result.summary
+        if found is None:
+            reason = str(result.error.reason) if result.error else ""
+            table.add_row(Text(result.clip), "", "", reason, f"{result.seconds:.1f}")
+            continue
+        top = ", ".join(f"{track_id} ({score:.2f})" for track_id, score in found.top)
+        table.add_row(Text(result.clip), str(found.frames), str(found.people), top, f"{result.seconds:.1f}")
+    Console().print(table)
+
+
+def model_rows() -> list[dict[str, Any]]:
+    """Return the model table as plain values."""
+    from tasks.poses.models import MODELS
+
+    return [
+        {
+            "name": entry.name,
+            "licence": entry.licence,
+            "cached": entry.cached,
+            "score_thr": entry.thresholds.score_thr,
+            "long_side": entry.long_side,
+        }
+        for entry in MODELS.values()
+    ]
+
+
+def print_models(rows: Sequence[dict[str, Any]]) -> None:
+    """Print the model table."""
+    from rich.console import Console
+
+    table = _table("name", "licence", "on this machine", "score threshold", "input")
+    for row in rows:
+        cached = "yes" if row["cached"] else "fetched at first use"
+        table.add_row(row["name"], row["licence"], cached, f"{row['score_thr']:g}", f"{row['long_side']} px")
+    Console().print(table)
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    """Print results of the self-check; nothing if there is none."""
+    from rich.console import Console
+    from rich.text import Text
+
+    if not checks:
+        return
+    table = _table("check", "result", "what was found")
+    for check in checks:
+        table.add_row(check.name, "ok" if check.ok else "FAILED", Text(check.found))
+    Console().print(table)
+
+
+def tell_files(paths: Iterable[object], output: Output) -> None:
+    """Tell which files were written."""
+    written = [str(path) for path in paths]
+    output.tell({"files": written}, [f"Written: {path}" for path in written])

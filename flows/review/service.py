@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from tasks.annotations.format import Annotation, AnnotationError
 from tasks.clips.discovery import Clip
 from tasks.core.errors import FightposeError
-from tasks.report.write import printable
+from tasks.core.text import printable
 from tasks.review.apply import apply_review, automatic_annotation
 from tasks.review.clip_view import clip_view, empty_view
 from tasks.review.corrections import apply_changes

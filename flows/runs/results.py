@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from tasks.core.choices import FailOn
 from tasks.core.errors import ClipError
 from tasks.mapping.receipts import ClipSummary
 
@@ -83,6 +84,18 @@ class DatasetSummary:
     def ok(self) -> bool:
         """Whether every clip was annotated and verified."""
         return self.mapping_ok and not self.problems and not self.count(Outcome.FAILED)
+
+    def too_many_failed(self, fail_on: FailOn, fail_share: float) -> bool:
+        """Tell whether more clips failed than the user accepts.
+
+        Parameters
+        ----------
+        fail_on, fail_share
+            Which failed clips make a run a failed one; the share for `FailOn.SHARE`.
+        """
+        total = len(self.results)
+        most = {FailOn.NONE: total, FailOn.ANY: 0, FailOn.SHARE: fail_share * total}[fail_on]
+        return self.count(Outcome.FAILED) > most
 
     def to_value(self) -> dict[str, Any]:
         """Return all of it as plain values, for JSON."""

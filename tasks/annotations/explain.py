@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.core.records import REGIONS
+from tasks.core.region_layout import REGIONS
 
 
 def explain(annotation: Mapping[str, Any]) -> list[dict[str, Any]]:

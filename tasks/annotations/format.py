@@ -51,7 +51,8 @@ from tasks.clips.discovery import Clip
 from tasks.clips.labels import class_warnings
 from tasks.clips.splits import make_splits
 from tasks.core.errors import ClipError, FailureReason
-from tasks.core.records import NUM_KEYPOINTS, REGIONS, Involvement, Tracks
+from tasks.core.records import NUM_KEYPOINTS, Involvement, Tracks
+from tasks.core.region_layout import REGIONS
 from tasks.core.settings import Settings
 from tasks.core.storage import atomic_path, write_text
 

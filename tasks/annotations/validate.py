@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.annotations.format import SCHEMA_VERSION, Annotation
-from tasks.core.records import NUM_KEYPOINTS, REGIONS
+from tasks.core.records import NUM_KEYPOINTS
+from tasks.core.region_layout import REGIONS
 
 FRAME_TOLERANCE = 0.5
 """Boxes and joints may leave the frame by this share of its size: people are cut off by it, and gaps are filled."""

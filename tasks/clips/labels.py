@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from tasks.clips.discovery import FIGHT_FOLDER, Clip, name_key, normal
 from tasks.clips.names import ClipTable, Row, read_rows
 from tasks.core.errors import FightposeError
-from tasks.core.settings import DatasetSettings
+from tasks.core.settings import LARGEST_LABEL, DatasetSettings
 
 LabelRule = Callable[[str], int | None]
 GroupRule = Callable[[str], str]
@@ -194,12 +194,22 @@ def label_table(path: Path, classes: Mapping[str, int] | None = None) -> ClipTab
     numbers = {normal(name): number for name, number in (classes or {}).items()}
     rows = []
     for line, row in read_rows(path, ("clip", "label")):
-        value = row["label"]
-        label = int(value) if value.isdecimal() else numbers.get(value)
+        label = _label_of(row["label"], numbers)
         if label is None:
-            raise FightposeError(f"{path}, line {line}: the label {value!r} is neither a whole number nor a class")
+            raise FightposeError(
+                f"{path}, line {line}: the label {row['label'][:40]!r} is neither a whole number from 0 to "
+                f"{LARGEST_LABEL} nor a class"
+            )
         rows.append(Row(line, row["clip"], label))
     return ClipTable(path, rows).without_contradictions("labels")
+
+
+def _label_of(value: str, numbers: Mapping[str, int]) -> int | None:
+    """Return the label that a cell of a table names, as a number or as a class; None if it names none."""
+    if not value.isdecimal():
+        return numbers.get(value)
+    # By its length first: Python refuses to read numbers of thousands of digits.
+    return int(value) if len(value) <= 9 and int(value) <= LARGEST_LABEL else None
 
 
 def groups_by_pattern(pattern: str) -> GroupRule:

@@ -6,6 +6,9 @@ One sink per process: the command line's progress display, or the queue that lea
 from collections.abc import Callable
 from dataclasses import dataclass
 
+POSES, OVERLAY = "poses", "overlay"
+"""The steps that go through all frames of a clip."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:

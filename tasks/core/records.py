@@ -34,9 +34,6 @@ NUM_KEYPOINTS = len(COCO_KEYPOINTS)
 MAX_STORED_BYTES = 8 << 30
 """Most that a file of poses may unpack to: 30 people in every frame of ten hours take 6 GB."""
 
-REGIONS = ("top_left", "top_right", "bottom_left", "bottom_right", "center_overlap")
-"""The five regions of a frame: its quadrants, and the middle half of its width and height over them."""
-
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.choices import Scorer
 from tasks.core.records import Involvement, RegionScores, RegionWeights, Tracks
-from tasks.core.settings import Scorer, ScoringSettings
+from tasks.core.settings import ScoringSettings
 from tasks.involvement.components import default_components, mean_quality
 from tasks.involvement.seed import SEED_WEIGHTS, seed_components
 from tasks.tracking.kinematics import TrackTable, tabulate

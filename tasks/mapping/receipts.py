@@ -31,9 +31,6 @@ logger = logging.getLogger(__name__)
 
 WORK_FOLDER = ".fightpose"
 
-NOT_DECISIVE = {"model", "config", "checkpoint", "device", "runtime", "precision", "input_shape"}
-"""Pose settings that decide nothing by themselves: `tasks.poses.models.model_key` stands for them."""
-
 SETTINGS_NAME = "settings.json"
 """The settings of the last run over a folder, below the work folder."""
 
@@ -71,26 +68,24 @@ class ClipSummary:
 
 def poses_path(output_root: Path, video: VideoInfo, model_key: str, settings: PoseSettings) -> Path:
     """Return where the poses of a clip are kept: named by the clip's content, the model's and the settings."""
-    found_by = settings.model_dump(mode="json", exclude=NOT_DECISIVE)
-    key = key_of(POSES_VERSION, video.sha256, model_key, found_by)
+    key = key_of(POSES_VERSION, video.sha256, model_key, settings.decisive())
     return output_root / WORK_FOLDER / "poses" / key[:2] / f"{key}.npz"
 
 
 def settings_key(settings: Settings, model_key: str) -> str:
     """Return the key of everything but the clip, its label included, that decides what the outputs hold."""
-    decisive = settings.model_dump(mode="json", exclude={"poses": NOT_DECISIVE, "dataset": True, "limits": True})
-    return key_of(OUTPUT_VERSION, POSES_VERSION, model_key, decisive)
+    return key_of(OUTPUT_VERSION, POSES_VERSION, model_key, settings.decisive())
 
 
 def write_receipt(clip: Clip, output_root: Path, sha256: str, key: str, overlay: bool, summary: ClipSummary) -> None:
     """Record that the outputs of a clip are complete."""
     write_json(
-        _receipt_path(clip, output_root),
+        receipt_path(clip, output_root),
         {
             "input": {**_stat(clip.path), "sha256": sha256},
             "key": key,
             # The file system's time, like that of the run's request: clocks of machines are not compared.
-            "time": file_system_time(_receipt_path(clip, output_root).parent),
+            "time": file_system_time(receipt_path(clip, output_root).parent),
             "label": clip.label,
             "annotation": _stat(clip.annotation_path),
             "overlay": _stat(clip.overlay_path) if overlay else None,
@@ -101,7 +96,7 @@ def write_receipt(clip: Clip, output_root: Path, sha256: str, key: str, overlay:
 
 def finished(clip: Clip, output_root: Path, key: str) -> ClipSummary | None:
     """Return the summary of a clip whose outputs are complete and up to date, else None."""
-    receipt = _read(_receipt_path(clip, output_root))
+    receipt = _read(receipt_path(clip, output_root))
     if receipt is None or receipt.get("key") != key or receipt.get("label") != clip.label:
         return None
     try:
@@ -127,7 +122,7 @@ class Making:
 
 def made_under(clip: Clip, output_root: Path) -> Making | None:
     """Return how a clip's outputs came about; None where no receipt says so."""
-    receipt = _read(_receipt_path(clip, output_root))
+    receipt = _read(receipt_path(clip, output_root))
     try:
         return Making(str(receipt["key"]), float(receipt["time"])) if receipt is not None else None
     except (KeyError, TypeError, ValueError):
@@ -136,7 +131,7 @@ def made_under(clip: Clip, output_root: Path) -> Making | None:
 
 def receipt_fits(clip: Clip, output_root: Path) -> bool:
     """Tell whether a clip's receipt speaks of the annotation that is on disk."""
-    receipt = _read(_receipt_path(clip, output_root))
+    receipt = _read(receipt_path(clip, output_root))
     try:
         return receipt is not None and receipt["annotation"] == _stat(clip.annotation_path)
     except (OSError, KeyError):
@@ -148,14 +143,14 @@ def renew_receipt(clip: Clip, output_root: Path) -> None:
 
     Only for a clip whose receipt fitted before: a stale clip must stay stale.
     """
-    receipt = _read(_receipt_path(clip, output_root))
+    receipt = _read(receipt_path(clip, output_root))
     if receipt is not None:
-        write_json(_receipt_path(clip, output_root), receipt | {"annotation": _stat(clip.annotation_path)})
+        write_json(receipt_path(clip, output_root), receipt | {"annotation": _stat(clip.annotation_path)})
 
 
 def overlay_is_current(clip: Clip, output_root: Path, sha256: str, key: str) -> bool:
     """Tell whether the overlay on disk was made from this content under this key, and from no corrections."""
-    receipt = _read(_receipt_path(clip, output_root))
+    receipt = _read(receipt_path(clip, output_root))
     try:
         return (
             receipt is not None
@@ -170,7 +165,7 @@ def overlay_is_current(clip: Clip, output_root: Path, sha256: str, key: str) -> 
 
 def overlay_shows(clip: Clip, output_root: Path) -> str | None:
     """Return the key of the corrections that the overlay on disk shows, None where it shows the automatic people."""
-    receipt = _read(_receipt_path(clip, output_root))
+    receipt = _read(receipt_path(clip, output_root))
     try:
         if receipt is None or receipt.get("shows") is None or receipt["overlay"] != _stat(clip.overlay_path):
             return None
@@ -184,13 +179,13 @@ def record_overlay(clip: Clip, output_root: Path, shows: str | None) -> None:
 
     A clip that was not finished before does not become so: its receipt still lacks what it lacked.
     """
-    receipt = _read(_receipt_path(clip, output_root)) or {}
-    write_json(_receipt_path(clip, output_root), receipt | {"overlay": _stat(clip.overlay_path), "shows": shows})
+    receipt = _read(receipt_path(clip, output_root)) or {}
+    write_json(receipt_path(clip, output_root), receipt | {"overlay": _stat(clip.overlay_path), "shows": shows})
 
 
 def remove_receipt(clip: Clip, output_root: Path) -> None:
     """Record that nothing made of a clip counts any more but its poses: its next run makes all of it anew."""
-    _receipt_path(clip, output_root).unlink(missing_ok=True)
+    receipt_path(clip, output_root).unlink(missing_ok=True)
 
 
 def record_settings(output_root: Path, settings: Settings) -> None:
@@ -210,8 +205,8 @@ def recorded_settings(output_root: Path) -> Settings:
         return Settings()
 
 
-def _receipt_path(clip: Clip, output_root: Path) -> Path:
-    """Return where the receipt of a clip stands."""
+def receipt_path(clip: Clip, output_root: Path) -> Path:
+    """Return where the receipt of a clip is kept."""
     # The stem may take the file system's whole limit of 255 bytes with the annotation's postfix, so none is added here.
     return output_root / WORK_FOLDER / "receipts" / f"{clip.frame_dir}.json"
 

@@ -14,14 +14,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
+from tasks.core.choices import InputShape, Precision, Runtime
 from tasks.core.errors import FightposeError
-from tasks.core.settings import InputShape, PoseSettings, Precision, Runtime, Thresholds
+from tasks.core.settings import PoseSettings, Thresholds
 from tasks.core.storage import file_sha256, key_of
 from tasks.core.wheel_files import WheelMember, cached_path, fetch
 from tasks.poses.backends.mmpose_files import hash_of_mmpose_model, shipped_config
 from tasks.poses.backends.movenet import MoveNet
+from tasks.poses.backends.openvino_cpu import require_bf16
 from tasks.poses.backends.rtmo import OnnxRuntimeRtmo, Rtmo, read_sidecar
-from tasks.poses.backends.runtimes import Plan, chosen_runtime, device_kind, plan_runtime
+from tasks.poses.backends.runtimes import Plan, chosen_runtime, device_kind, plan_runtime, require_device
 from tasks.poses.backends.top_down import TopDown, hash_of_top_down, read_top_down
 from tasks.poses.detections import Detections
 from tasks.poses.published_models import PUBLISHED, Published, fetch_published, published_path, quantized_path
@@ -295,6 +297,30 @@ def _present(path: Path) -> Path:
     if not path.is_file():
         raise FightposeError(f"{path} does not exist; give --config and --checkpoint of one model")
     return path.resolve()
+
+
+def require_runnable(settings: PoseSettings) -> None:
+    """Make sure that the model can run on this machine, as far as that is known without loading it.
+
+    Raises
+    ------
+    FightposeError
+        As `load_model`; also for a GPU that is not there.
+    """
+    entry = entry_of(settings)
+    plan = _plan(entry, settings.device, settings.runtime, settings.precision, settings.input_shape)
+    if entry.config is not None:
+        # Imported here: torch takes seconds, and no other kind of model needs it.
+        from tasks.poses.backends.mmpose_compat import require_mmpose
+
+        require_mmpose()
+    chosen, _ = chosen_runtime(plan, entry.name)
+    require_device(settings.device)
+    if chosen is Runtime.OPENVINO and plan.precision is Precision.BF16:
+        # Only then: OpenVINO takes half a second to load.
+        require_bf16()
+    if plan.precision is Precision.INT8:
+        _int8_file(entry)
 
 
 @lru_cache(maxsize=1)

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from tasks.core.choices import Precision
 from tasks.core.errors import ClipError, FightposeError
-from tasks.core.settings import LimitSettings, Precision
+from tasks.core.settings import LimitSettings
 from tasks.core.storage import write_json
 from tasks.poses.agreement import Likeness, likeness
 from tasks.poses.backends.letterbox import letterbox, letterbox_size

@@ -20,9 +20,10 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from tasks.core.choices import SecondLook
 from tasks.core.geometry import box_area, iou, overlap
 from tasks.core.records import BoolArray, FloatArray
-from tasks.core.settings import PoseSettings, SecondLook
+from tasks.core.settings import PoseSettings
 from tasks.poses.crops import Box, Look, crop_box, cut, cut_off, tile_boxes
 from tasks.poses.detections import Detections, clean, merge_people, suppress_duplicates
 from tasks.poses.models import PoseModel

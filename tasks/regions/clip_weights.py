@@ -19,8 +19,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.choices import Scorer
 from tasks.core.records import RegionScores, RegionWeights, Tracks
-from tasks.core.settings import Scorer, ScoringSettings
+from tasks.core.settings import ScoringSettings
 from tasks.regions.camera_weights import INITIAL_WEIGHTS
 from tasks.tracking.kinematics import burst_share, measure_motion, movement, tabulate
 
@@ -45,7 +46,7 @@ def learn_region_weights(
     settings
         Scorer, rate, rounds, tolerance and number of tracks to learn from; with `adaptive` off nothing is learned.
     start
-        (5,) weights to start from, such as `CameraWeights.start` gives; `INITIAL_WEIGHTS` by default.
+        (5,) weights to start from (`tasks.regions.camera_weights.start_weights`); `INITIAL_WEIGHTS` by default.
 
     Returns
     -------

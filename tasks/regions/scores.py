@@ -15,7 +15,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tasks.core.records import REGIONS, RegionScores, Tracks
+from tasks.core.records import RegionScores, Tracks
+from tasks.core.region_layout import REGIONS
 
 _ORIGINS = np.array([(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5), (0.25, 0.25)])
 """Upper left corner of each region in the order of `REGIONS`, as shares of the frame, which every region is half of."""

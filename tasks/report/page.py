@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from tasks.core.records import REGIONS
+from tasks.core.region_layout import REGIONS
 from tasks.report.charts import Chart, svg_chart
 from tasks.report.tables import UNCERTAIN
 

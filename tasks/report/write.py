@@ -21,8 +21,9 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.errors import FightposeError
-from tasks.core.records import REGIONS
+from tasks.core.region_layout import REGIONS
 from tasks.core.storage import atomic_path
+from tasks.core.text import printable
 from tasks.report.charts import Chart, histogram, png_chart
 from tasks.report.page import report_page
 from tasks.report.tables import OutputTables, read_outputs
@@ -197,11 +198,6 @@ def compare(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
         differs |= (both[f"{name}_after"] - both[f"{name}_before"]).abs() > tolerance
     order = [f"{name}_{side}" for name in names for side in ("before", "after")]
     return both.loc[differs, order].reset_index()
-
-
-def printable(text: str) -> str:
-    """Return text in one line that a terminal cannot be fooled by: what is not printable is written as an escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _seconds_per_clip(done: pd.DataFrame) -> dict[str, float]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.clips.discovery import name_key
-from tasks.report.write import printable
+from tasks.core.text import printable
 from tasks.review.index import Row, review_key
 from tasks.review.log import Entry, SetChecked, SetExcluded, SetLabel
 

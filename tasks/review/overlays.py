@@ -22,7 +22,8 @@ from pydantic import ValidationError
 from tasks.annotations.format import Annotation, AnnotationError
 from tasks.clips.discovery import Clip
 from tasks.core.errors import ClipError, FightposeError
-from tasks.core.records import REGIONS, Involvement, Poses, RegionWeights, Tracks, VideoInfo
+from tasks.core.records import Involvement, Poses, RegionWeights, Tracks, VideoInfo
+from tasks.core.region_layout import REGIONS
 from tasks.core.settings import OverlaySettings, Settings
 from tasks.mapping.receipts import overlay_shows, poses_path, record_overlay, recorded_settings
 from tasks.overlay.painter import write_overlay

@@ -11,9 +11,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.choices import Tracker
 from tasks.core.geometry import box_area
 from tasks.core.records import IntArray, Poses, Tracks
-from tasks.core.settings import Tracker, TrackingSettings
+from tasks.core.settings import TrackingSettings
 from tasks.tracking.baselines import follow_published
 from tasks.tracking.duplicates import find_doubles
 from tasks.tracking.repair import drop_ghosts, drop_parts, drop_still, fill_gaps, link_fragments, merge_doubles

@@ -7,15 +7,16 @@ clip's 95th percentile, so that the same thresholds fit a model whose scores run
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import itertools
 import warnings
 from typing import Any
 
 import numpy as np
 
+from tasks.core.choices import Tracker
 from tasks.core.errors import FightposeError
 from tasks.core.records import IntArray, Poses
-from tasks.core.settings import Tracker
 
 CLASSES = {
     Tracker.BYTETRACK: "ByteTrackTracker",
@@ -23,6 +24,21 @@ CLASSES = {
     Tracker.OCSORT: "OCSORTTracker",
 }
 """Their names in the package."""
+
+
+def require_tracker(tracker: Tracker) -> None:
+    """Make sure that the package of a tracker is installed, without importing it: before hours of extraction.
+
+    Raises
+    ------
+    FightposeError
+        If it is not.
+    """
+    if tracker in CLASSES and importlib.util.find_spec("trackers") is None:
+        raise FightposeError(
+            f"the tracker {tracker.value} needs the package trackers, which is not installed; install it with: "
+            'pip install "fightpose[trackers]"'
+        )
 
 
 def follow_published(poses: Poses, tracker: Tracker, patience: int) -> IntArray:

@@ -156,7 +156,8 @@ def serve(job: dict[str, Any], pipe: Any) -> None:
     import cv2
     import torch
 
-    from tasks.core.settings import PoseSettings, SecondLook
+    from tasks.core.choices import SecondLook
+    from tasks.core.settings import PoseSettings
     from tasks.poses import extract_poses, load_model
     from tasks.video.reading import probe_video
 

@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from tasks.clips.discovery import discover_clips
-from tasks.core.settings import InputShape, Precision, Thresholds
+from tasks.core.choices import InputShape, Precision
+from tasks.core.settings import Thresholds
 from tasks.poses import load_model, resolve_model
 from tasks.poses.agreement import likeness
 from tasks.poses.detections import Detections, clean, suppress_duplicates

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.settings import Tracker
+from tasks.core.choices import Tracker
 
 pytest.importorskip("trackers", reason='pip install -e ".[trackers]"')
 

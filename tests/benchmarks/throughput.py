@@ -35,7 +35,8 @@ import av
 import cv2
 import numpy as np
 
-from tasks.core.settings import InputShape, OverlaySettings, PoseSettings, Precision, SecondLook, Settings, Thresholds
+from tasks.core.choices import InputShape, Precision, SecondLook
+from tasks.core.settings import OverlaySettings, PoseSettings, Settings, Thresholds
 
 PRELOADED = 64
 """Frames of the model-only run: enough to keep it busy, few enough for memory."""

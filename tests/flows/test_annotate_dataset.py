@@ -11,12 +11,13 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter
 
-from flows.annotate_dataset import Mode, annotate_dataset, on_results
+from flows.annotate_dataset import annotate_dataset, on_results
 from flows.runs.local import ClipJob, run_in_workers
 from flows.runs.results import ClipResult, Outcome
 from tasks.annotations.format import read_annotation
 from tasks.clips.discovery import discover_clips
 from tasks.clips.failures import current_failures
+from tasks.core.choices import Mode
 from tasks.core.errors import FailureReason, FightposeError
 from tasks.core.settings import Settings
 from tasks.mapping.run_lock import sole_run

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from flows.annotate_dataset import FailOn, annotate_dataset
+from flows.annotate_dataset import annotate_dataset
 from flows.annotate_video import annotate_video
 from flows.retry_failed import failed_jobs, retry_failed
 from flows.runs.results import Outcome
 from tasks import steps
 from tasks.clips.discovery import find_clip
 from tasks.clips.failures import current_failures
+from tasks.core.choices import FailOn
 from tasks.core.errors import FightposeError
 from tasks.core.settings import Settings
 from tests.video_factory import plain_frames, write_video

@@ -20,7 +20,7 @@ from tasks.clips.failures import current_failures
 from tasks.core.errors import FightposeError
 from tasks.core.records import Poses
 from tasks.core.settings import LimitSettings, Settings
-from tasks.core.settings_file import read_settings
+from tasks.core.settings.file import read_settings
 from tests.fuzz.plain import PEAKS, annotate_measured
 
 TIME_LIMIT_S = 120.0

@@ -57,7 +57,8 @@ def execute(pool: str, stop: Any) -> None:
 
 def parent(clips: Path, out: Path, in_flight: int, figures: Path, server: int) -> None:
     """Run the dataset flow in mode pool in a process of its own and note its memory and how fast clips end."""
-    from flows.annotate_dataset import Mode, annotate_dataset, on_results
+    from flows.annotate_dataset import annotate_dataset, on_results
+    from tasks.core.choices import Mode
     from tasks.core.settings import Settings
 
     marks: list[tuple[float, int, float]] = []

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.choices import Precision
 from tasks.core.errors import FightposeError
 from tasks.core.records import NUM_KEYPOINTS, FloatArray
-from tasks.core.settings import Precision
 from tasks.poses.backends.letterbox import letterbox, letterbox_size
 from tasks.poses.backends.openvino_cpu import Requests, compile_on_cpu
 from tasks.poses.detections import Detections

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.choices import Precision
 from tasks.core.errors import FightposeError
-from tasks.core.settings import Precision
 from tasks.core.wheel_files import cache_folder
 from tasks.poses.backends.openvino_cpu import Requests, compile_on_cpu
 from tasks.poses.backends.runtimes import device_kind

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.choices import Precision
 from tasks.core.errors import FightposeError
 from tasks.core.records import FloatArray
-from tasks.core.settings import Precision
 
 HINTS = {Precision.FP32: "f32", Precision.BF16: "bf16", Precision.INT8: "f32"}
 """OpenVINO's name of the precision in which layers run; those of an int8 file that are not quantised run in f32."""
@@ -24,12 +24,28 @@ def compile_on_cpu(core: Any, model: Any, precision: Precision) -> Any:
     FightposeError
         If the processor lacks the precision: OpenVINO would silently take another one.
     """
-    if precision is Precision.BF16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise FightposeError("this processor has no bf16; use --precision fp32")
+    if precision is Precision.BF16:
+        require_bf16(core)
     # Throughput mode runs several requests at once, which uses all cores better than several threads on one frame.
     return core.compile_model(
         model, "CPU", {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
     )
+
+
+def require_bf16(core: Any = None) -> None:
+    """Make sure that the processor computes in bf16.
+
+    Raises
+    ------
+    FightposeError
+        If it does not.
+    """
+    if core is None:
+        import openvino
+
+        core = openvino.Core()
+    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise FightposeError("this processor has no bf16; use --precision fp32")
 
 
 class Requests:

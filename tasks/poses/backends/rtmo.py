@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tasks.core.choices import InputShape, Precision
 from tasks.core.errors import FightposeError
 from tasks.core.records import NUM_KEYPOINTS
-from tasks.core.settings import InputShape, Precision, Thresholds
+from tasks.core.settings import Thresholds
 from tasks.core.storage import file_sha256
 from tasks.poses.backends.onnx_runner import last_line, open_session
 from tasks.poses.backends.openvino_cpu import Requests, compile_on_cpu

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+from tasks.core.choices import Precision, Runtime
 from tasks.core.errors import FightposeError
-from tasks.core.settings import Precision, Runtime
 
 PRECISIONS: Mapping[tuple[Runtime, str], Sequence[Precision]] = {
     # The first is what `auto` takes. bf16 and int8 are not: on real clips MoveNet finds other people in them.
@@ -46,6 +47,19 @@ def device_kind(device: str) -> str:
     if kind not in ("cpu", "cuda") or (":" in device and not number.isdigit()):
         raise FightposeError(f"unknown device {device!r}; use cpu or cuda:0")
     return kind
+
+
+def require_device(device: str) -> None:
+    """Make sure that a machine that is to use a GPU has one, without loading a runtime.
+
+    Raises
+    ------
+    FightposeError
+        If it has none.
+    """
+    # The driver's device files; under Windows' Linux subsystem there is one for all GPUs.
+    if device_kind(device) == "cuda" and not (any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()):
+        raise FightposeError(f"there is no NVIDIA GPU on this machine for {device!r}; use --device cpu")
 
 
 def plan_runtime(

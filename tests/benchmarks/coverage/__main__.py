@@ -24,8 +24,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tasks.core.choices import SecondLook
 from tasks.core.records import Poses
-from tasks.core.settings import PoseSettings, SecondLook, Settings
+from tasks.core.settings import PoseSettings, Settings
 from tasks.poses import extract_poses, load_model, resolve_model
 from tasks.poses.detections import Detections
 from tasks.poses.models import PoseModel

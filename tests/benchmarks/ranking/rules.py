@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.choices import Scorer
 from tasks.core.records import Involvement, Tracks
-from tasks.core.settings import DEFAULT_WEIGHTS, Scorer, ScoringSettings
+from tasks.core.settings import DEFAULT_WEIGHTS, ScoringSettings
 from tasks.involvement import rank_involvement
 from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tasks.core.settings import Tracker
+from tasks.core.choices import Tracker
 from tasks.core.storage import write_json
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tasks.core.choices import Tracker
 from tasks.core.records import Poses
-from tasks.core.settings import Tracker, TrackingSettings
+from tasks.core.settings import TrackingSettings
 from tasks.tracking import track_people
 from tests.benchmarks.labelled import (
     ClipScore,

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.choices import Tracker
 from tasks.core.records import Poses
-from tasks.core.settings import Tracker, TrackingSettings
+from tasks.core.settings import TrackingSettings
 from tasks.tracking import track_people
 from tests.benchmarks.tracking.measures import Measured, People, combine, measure, people_of
 

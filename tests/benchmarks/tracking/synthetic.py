@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.core.settings import Tracker, TrackingSettings
+from tasks.core.choices import Tracker
+from tasks.core.settings import TrackingSettings
 from tasks.tracking import track_people
 from tests.benchmarks.tracking.measures import People, combine, measure, people_of
 from tests.benchmarks.tracking.scenes import Scene, make_scene

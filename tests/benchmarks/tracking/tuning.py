@@ -16,8 +16,9 @@ from unittest import mock
 
 import trackers as package
 
+from tasks.core.choices import Tracker
 from tasks.core.records import Poses
-from tasks.core.settings import Tracker, TrackingSettings
+from tasks.core.settings import TrackingSettings
 from tasks.tracking import repair, track_people
 from tasks.tracking.baselines import CLASSES
 from tests.benchmarks.tracking.measures import Measured, People, combine, measure, people_of

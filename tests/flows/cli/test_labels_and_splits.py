@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from flows.annotate_dataset import annotate_dataset
 from flows.cli import main as cli
-from flows.cli.settings_options import classes_of
+from flows.cli.options import numbers_of
 from flows.retry_failed import retry_failed
 from flows.runs.results import Outcome
 from tasks.annotations.format import read_annotation, read_split
@@ -106,13 +106,12 @@ def test_the_command_line_takes_labels_and_groups(tmp_path, out, stand_in, prefe
 def test_classes_that_are_no_pairs_are_one_line(text):
     """The line shows how it is written."""
     with pytest.raises(FightposeError, match="write it as Fight=1,NonFight=0"):
-        classes_of(text)
+        numbers_of("--classes", text)
 
 
 def test_classes_are_pairs_of_name_and_number():
     """Names may hold spaces and equal signs, as folders do."""
-    assert classes_of("Fight=1, No Fight=0,a=b=2") == {"Fight": 1, "No Fight": 0, "a=b": 2}
-    assert classes_of(None) == {}
+    assert numbers_of("--classes", "Fight=1, No Fight=0,a=b=2") == {"Fight": 1, "No Fight": 0, "a=b": 2}
 
 
 def test_the_form_describes_every_setting_of_labels_and_splits():

@@ -11,17 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import main as cli
-from flows.cli import options as cli_options
 from flows.cli.demo import DEMO_CLIPS
-from flows.cli.settings_options import found_again
 from tasks.annotations.format import read_annotation
-from tasks.core import settings
 from tasks.core.wheel_files import fetch
 from tasks.video.reading import decode_frames, probe_video
 from tests.command_line import COMMAND_LINE
 from tests.video_factory import plain_frames, write_video
 
-HEAVY = ("prefect", "openvino", "torch", "cv2", "av", "pandas", "scipy")
+HEAVY = ("prefect", "openvino", "torch", "cv2", "av", "pandas", "scipy", "numpy", "pydantic")
 
 
 def _run(*arguments: object, expect: int) -> str:
@@ -70,6 +67,7 @@ def test_an_unknown_model_lists_the_known_ones(tmp_path):
 
 def test_an_output_folder_that_cannot_be_written_is_one_line(tmp_path):
     """A file stands where the folder should be."""
+    write_video(tmp_path / "a.mp4", plain_frames(3))
     (tmp_path / "file").write_text("")
     error = _run("annotate", tmp_path, "--output-root", tmp_path / "file" / "out", expect=2)
     assert error.startswith("error: cannot write to the output folder")
@@ -107,38 +105,10 @@ def test_a_checkpoint_that_is_not_published_is_one_line():
     )
 
 
-def test_a_model_file_is_found_again_from_another_folder(tmp_path, monkeypatch):
-    """By a worker of a pool, or a later retry; names stay names, and what is not there stays as it was typed."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("x.onnx", "rtmo-s"):
-        Path(name).touch()
-    assert [found_again(name) for name in ("x.onnx", "rtmo-s", "y.onnx")] == [
-        str(tmp_path / "x.onnx"),
-        "rtmo-s",
-        "y.onnx",
-    ]
-
-
 def test_folders_that_are_not_there_are_told_before_anything_starts(tmp_path):
     """No package is asked for, and no server started."""
     assert "does not exist; give a folder of clips" in _run("quantize-model", tmp_path / "nowhere", expect=2)
     assert "there is no output folder" in _run("retry-failed", tmp_path / "nowhere", expect=2)
-
-
-@pytest.mark.parametrize(
-    ("shown", "meant"),
-    [
-        (cli_options.RuntimeName, settings.Runtime),
-        (cli_options.PrecisionName, settings.Precision),
-        (cli_options.InputShapeName, settings.InputShape),
-        (cli_options.SecondLookName, settings.SecondLook),
-        (cli_options.TrackerName, settings.Tracker),
-        (cli_options.ScorerName, settings.Scorer),
-    ],
-)
-def test_choices_of_options_are_those_of_the_settings(shown, meant):
-    """They are written twice so that --help stays quick."""
-    assert [choice.value for choice in shown] == [choice.value for choice in meant]
 
 
 @pytest.fixture(scope="module")

@@ -103,9 +103,12 @@ def test_no_extraction_was_needed_only_if_every_clip_was_done(tmp_path, monkeypa
         ClipResult("b.mp4", Outcome.FAILED, 1.0, error=error),
         ClipResult("a.mp4", Outcome.UNCHANGED, 1.0, found),
     ]
-    monkeypatch.setattr(cli, "_run_dataset", lambda *arguments: DatasetSummary(results))
+    monkeypatch.setattr("flows.cli.running.run_clips", lambda *arguments: DatasetSummary(results))
     told = run("annotate", path, "--output-root", tmp_path, expect=1)
-    assert told.startswith("2 clips: 0 annotated, 1 unchanged, 1 failed; pose extraction run for 0.\nMapping")
+    assert told.startswith(
+        "2 clips: 0 annotated, 1 unchanged, 1 failed; pose extraction run for 0.\nFailed: 1 x NO_TRACKS;"
+    )
+    assert f"After that: fightpose retry-failed {tmp_path}" in told
     del results[0]
     told = run("annotate", path, "--output-root", tmp_path)
     assert told.startswith("1 clip: 0 annotated, 1 unchanged, 0 failed; pose extraction run for 0.\nNo pose extraction")
@@ -120,7 +123,7 @@ def test_a_run_is_told_clip_by_clip_in_json(tmp_path, monkeypatch):
     summary = DatasetSummary(
         [ClipResult("a.mp4", Outcome.ANNOTATED, 1.0, found), ClipResult("b.mp4", Outcome.FAILED, 1.0, error=error)]
     )
-    monkeypatch.setattr(cli, "_run_dataset", lambda *arguments: summary)
+    monkeypatch.setattr("flows.cli.running.run_clips", lambda *arguments: summary)
     value = json.loads(run("annotate", path, "--output-root", tmp_path, "--json", expect=1))
     assert value["counts"] == {"annotated": 1, "unchanged": 0, "failed": 1}
     assert value["clips"][0]["found"]["people"] == 2

@@ -11,16 +11,14 @@ import urllib.error
 import urllib.request
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from flows.cli import main as cli
 from flows.cli.output import Output
-from flows.cli.review_serve import serve
-from flows.cli.settings_options import with_settings_file
+from flows.cli.review import serve
 from flows.runs.results import DatasetSummary
 from tasks.core.errors import FightposeError
-from tasks.core.settings import SelectionSettings, Settings
+from tasks.core.settings import Settings
 from tasks.review.log import DropPerson, Role, SetOrder, SetRole, append_change
 from tests.command_line import COMMAND_LINE
 from tests.review_outputs import make_outputs
@@ -59,23 +57,18 @@ def test_analyze_against_another_run(tmp_path):
     assert "set/Walk/clip2" in run("analyze", other.root, "--against", one.root)
 
 
-def test_typed_options_win_over_the_settings_file(tmp_path):
-    """The file wins over what stands at its default."""
-    file = tmp_path / "settings.toml"
+def test_typed_options_win_over_the_settings_file(tmp_path, monkeypatch):
+    """The file wins over the defaults."""
+    file, path = tmp_path / "settings.toml", tmp_path / "a.mp4"
+    path.write_bytes(b"clip")
     file.write_text("[selection]\nmax_persons = 6\nmin_track_length = 5\n[scoring]\nwindow_seconds = 2.0\n")
     found: list[Settings] = []
-    app = typer.Typer()
-
-    @app.command()
-    def command(context: typer.Context, max_persons: int = 4, min_track_length: int = 10) -> None:
-        """Stand in for `annotate`."""
-        selection = SelectionSettings(max_persons=max_persons, min_track_length=min_track_length)
-        found.append(with_settings_file(context, file, Settings(selection=selection)))
-
-    assert CliRunner().invoke(app, ["--max-persons", "2"]).exit_code == 0
+    monkeypatch.setattr(
+        "flows.cli.running.run_clips", lambda work, output: found.append(work.settings) or DatasetSummary()
+    )
+    run("annotate", path, "--output-root", tmp_path, "--settings", file, "--max-persons", "2")
     assert (found[0].selection.max_persons, found[0].selection.min_track_length) == (2, 5)
     assert found[0].scoring.window_seconds == 2.0
-    assert "--settings" in run("annotate", "--help")
 
 
 def test_classes_of_a_typed_pattern_may_stand_in_the_settings_file(tmp_path, monkeypatch):
@@ -84,7 +77,7 @@ def test_classes_of_a_typed_pattern_may_stand_in_the_settings_file(tmp_path, mon
     path.write_bytes(b"clip")
     found: list[Settings] = []
     monkeypatch.setattr(
-        cli, "_run_dataset", lambda _, root, settings, *rest: found.append(settings) or DatasetSummary()
+        "flows.cli.running.run_clips", lambda work, output: found.append(work.settings) or DatasetSummary()
     )
     typed = ("annotate", path, "--output-root", tmp_path, "--label-pattern", "cam(.)", "--settings", file, "--quiet")
     file.write_text("[dataset.classes]\nx = 1\n")

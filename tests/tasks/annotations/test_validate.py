@@ -11,7 +11,7 @@ import pytest
 from tasks.annotations.format import Annotation
 from tasks.annotations.validate import CONTRACT_KEYS, OWN_KEYS, validate_annotation, validate_dataset
 from tasks.clips.splits import make_splits
-from tasks.core.records import REGIONS
+from tasks.core.region_layout import REGIONS
 from tests.tasks.samples import sample_annotation
 
 

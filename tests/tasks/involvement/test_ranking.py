@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.core.choices import Scorer
 from tasks.core.errors import ClipError, FailureReason
-from tasks.core.settings import Scorer, ScoringSettings, SelectionSettings
+from tasks.core.settings import ScoringSettings, SelectionSettings
 from tasks.involvement import rank_involvement, select_people
 from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.core.choices import Scorer
 from tasks.core.records import Involvement, Poses, Tracks
-from tasks.core.settings import Scorer, ScoringSettings
+from tasks.core.settings import ScoringSettings
 from tasks.involvement import rank_involvement
 from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.core.choices import Precision
 from tasks.core.errors import FightposeError
-from tasks.core.settings import Precision
 from tasks.poses.models import load_model, resolve_model
 from tasks.poses.published_models import quantized_path
 from tasks.poses.quantize import calibration_frames, quantize_model

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.core.settings import PoseSettings, SecondLook, Settings
+from tasks.core.choices import SecondLook
+from tasks.core.settings import PoseSettings, Settings
 from tasks.poses import load_model, resolve_model
 from tasks.poses.backends.rtmo import sidecar_path
 from tasks.poses.crops import crop_box, cut, cut_off, tile_boxes

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from tasks.core.errors import FightposeError
-from tasks.core.records import REGIONS
+from tasks.core.region_layout import REGIONS
 from tasks.core.settings import ScoringSettings, Settings
-from tasks.regions.camera_weights import INITIAL_WEIGHTS, CameraWeights, camera_of, learn_camera_weights
+from tasks.core.settings.camera_weights import CameraWeights
+from tasks.regions.camera_weights import INITIAL_WEIGHTS, camera_of, learn_camera_weights, start_weights
 
 
 def clip(name: str, region: str, label: int = 1) -> dict[str, object]:
@@ -40,11 +41,11 @@ def test_a_camera_learns_where_its_fights_are():
     """Many fights in the bottom right: that region ends highest for this camera, and the other camera differs."""
     many = [clip(f"Fight/east/{i}", "bottom_right") for i in range(40)]
     learned = learn_camera_weights([*many, clip("Fight/west/0", "top_left")])
-    assert learned.start("NonFight/east/new").argmax() == REGIONS.index("bottom_right")
-    assert learned.start("Fight/west/new").argmax() == REGIONS.index("center_overlap")
+    assert start_weights(learned, "NonFight/east/new").argmax() == REGIONS.index("bottom_right")
+    assert start_weights(learned, "Fight/west/new").argmax() == REGIONS.index("center_overlap")
     assert learned.clips == {"": 41, "east": 40, "west": 1}
     # An unknown camera starts from what all clips say.
-    np.testing.assert_allclose(learned.start("Fight/north/x"), learned.weights[""])
+    np.testing.assert_allclose(start_weights(learned, "Fight/north/x"), learned.weights[""])
 
 
 def test_clips_without_fights_do_not_count_where_there_are_fights():
@@ -57,7 +58,7 @@ def test_clips_without_fights_do_not_count_where_there_are_fights():
 def test_annotations_of_other_people_are_passed_over():
     """They lack the scores; nothing is learned, and clips start from the initial weights."""
     learned = learn_camera_weights([{"frame_dir": "a", "label": 1, "keypoint": np.zeros((1, 1, 17, 2))}])
-    np.testing.assert_array_equal(learned.start("a"), INITIAL_WEIGHTS)
+    np.testing.assert_array_equal(start_weights(learned, "a"), INITIAL_WEIGHTS)
 
 
 def test_the_file_keeps_everything_and_is_small(tmp_path):

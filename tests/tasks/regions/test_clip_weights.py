@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from tasks.core.choices import Scorer
 from tasks.core.records import RegionScores
-from tasks.core.settings import Scorer, ScoringSettings
+from tasks.core.settings import ScoringSettings
 from tasks.regions.camera_weights import INITIAL_WEIGHTS
 from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions

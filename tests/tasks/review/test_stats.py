@@ -9,7 +9,7 @@ import pytest
 
 from tasks.core.errors import FightposeError
 from tasks.core.settings import DEFAULT_WEIGHTS, Settings
-from tasks.core.settings_file import merged, read_settings, write_weights
+from tasks.core.settings.file import merged, read_settings, write_weights
 from tasks.review.corrections import automatic_roles
 from tasks.review.log import DropPerson, MergeTracks, Role, SetLabel, SetRole, SplitTrack, append_change
 from tasks.review.stats import ReviewedClip, calibrate, clip_figures, read_stats

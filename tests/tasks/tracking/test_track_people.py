@@ -5,9 +5,10 @@ import sys
 import numpy as np
 import pytest
 
+from tasks.core.choices import Tracker
 from tasks.core.errors import FightposeError
 from tasks.core.records import Poses, Tracks
-from tasks.core.settings import Tracker, TrackingSettings
+from tasks.core.settings import TrackingSettings
 from tasks.tracking import track_people
 from tests.benchmarks.tracking.scenes import make_scene
 from tests.tasks.tracking.clips import SETTINGS, clip, standing

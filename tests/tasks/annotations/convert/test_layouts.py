@@ -8,7 +8,7 @@ import pytest
 from tasks.annotations.convert.layouts import read_any, to_persons, to_pyskl
 from tasks.annotations.format import AnnotationError
 from tasks.annotations.validate import CONTRACT_KEYS, validate_annotation
-from tasks.core.records import REGIONS
+from tasks.core.region_layout import REGIONS
 from tests.tasks.samples import sample_annotation
 
 

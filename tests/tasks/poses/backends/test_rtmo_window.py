@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tasks.core.choices import InputShape, Precision, Runtime
 from tasks.core.errors import FightposeError
-from tasks.core.settings import InputShape, PoseSettings, Precision, Runtime
+from tasks.core.settings import PoseSettings
 from tasks.poses.backends.rtmo import Rtmo
 from tasks.poses.backends.rtmo_input import PAD_VALUE, Fit
 from tasks.poses.backends.rtmo_window import Cut

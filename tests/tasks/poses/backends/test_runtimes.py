@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.core.choices import Precision, Runtime
 from tasks.core.errors import FightposeError
-from tasks.core.settings import PoseSettings, Precision, Runtime
+from tasks.core.settings import PoseSettings
 from tasks.poses import load_model, model_key, resolve_model
 from tasks.poses.backends.runtimes import chosen_runtime, device_kind, found_runtimes, plan_runtime
 from tasks.poses.models import RUNTIMES, ModelKind

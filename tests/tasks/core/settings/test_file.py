@@ -3,8 +3,8 @@
 import pytest
 
 from tasks.core.errors import FightposeError
-from tasks.core.settings_file import MAX_BYTES, read_settings
-from tasks.regions.camera_weights import CameraWeights
+from tasks.core.settings.camera_weights import CameraWeights
+from tasks.core.settings.file import MAX_BYTES, read_settings
 
 
 @pytest.mark.parametrize("ending", [".json", ".toml"])

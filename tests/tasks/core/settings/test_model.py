@@ -62,3 +62,15 @@ def test_files_of_labels_and_groups_are_found_from_any_folder(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     settings = Settings.model_validate({"dataset": {"labels": "a.csv", "groups": "b.csv"}}).dataset
     assert (settings.labels, settings.groups) == (tmp_path / "a.csv", tmp_path / "b.csv")
+
+
+def test_a_model_file_is_found_again_from_another_folder(tmp_path, monkeypatch):
+    """By a worker of a pool, or a later retry; names stay names, and what is not there stays as it was typed."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("x.onnx", "rtmo-s"):
+        (tmp_path / name).touch()
+    assert [PoseSettings(model=name).model for name in ("x.onnx", "rtmo-s", "y.onnx")] == [
+        str(tmp_path / "x.onnx"),
+        "rtmo-s",
+        "y.onnx",
+    ]

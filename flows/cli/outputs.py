@@ -1,0 +1,130 @@
+"""The commands that work on an output folder: verify, retry-failed, analyze and the self-check."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import (
+    FailOnOption,
+    FailShare,
+    InFlight,
+    NumWorkers,
+    OutputRoot,
+    SettingsFile,
+    chosen_settings,
+)
+from flows.cli.output import AsJson, Output, Quiet, clips_words, finding_lines
+from tasks.core.choices import FailOn, Mode, RetryMode
+from tasks.core.errors import FightposeError
+
+
+def retry_failed(
+    context: typer.Context,
+    output_root: OutputRoot,
+    mode: Annotated[RetryMode, typer.Option(help="parallel: worker processes; pool: a server's work pool.")] = (
+        RetryMode.SINGLE
+    ),
+    default_settings: Annotated[
+        bool,
+        typer.Option("--default-settings", help="Start from this version's defaults, not the last run's settings."),
+    ] = False,
+    settings_file: SettingsFile = None,
+    num_workers: NumWorkers = None,
+    in_flight: InFlight = 20,
+    fail_on: FailOnOption = FailOn.ANY,
+    fail_share: FailShare = 0.1,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Annotate again every clip of the failure log that has no valid annotation.
+
+    The settings are those of the last run, except for the options below that are typed.
+    """
+    from flows.cli.running import exit_code, run_again, tell_outcome
+    from tasks.core.settings import Settings
+    from tasks.mapping.receipts import recorded_settings
+
+    if not output_root.is_dir():
+        raise FightposeError(f"there is no output folder {output_root}; name the --output-root of an earlier run")
+    base = Settings() if default_settings else recorded_settings(output_root)
+    settings = chosen_settings(context, settings_file, base)
+    output = Output(as_json, quiet)
+    summary = run_again(output_root, settings, Mode(mode), num_workers, in_flight, output)
+    tell_outcome(summary, output_root, output)
+    raise typer.Exit(exit_code(summary, fail_on, fail_share))
+
+
+def verify(
+    output_root: OutputRoot,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Check every rule of the annotation contract and every input's content, too.")
+    ] = False,
+    quarantine: Annotated[bool, typer.Option("--quarantine", help="Move corrupt outputs out of the way.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Annotate again what is missing, stale or corrupt, under the last settings.")
+    ] = False,
+    mode: Annotated[RetryMode, typer.Option(help="Where --fix runs the clips.")] = RetryMode.SINGLE,
+    num_workers: NumWorkers = None,
+    in_flight: InFlight = 20,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check that every input has its annotation and overlay, or a recorded failure."""
+    from tasks.mapping.verify import verify_mapping
+
+    output, failed = Output(as_json, quiet), 0
+    report = verify_mapping(output_root, deep=deep)
+    if quarantine:
+        from tasks.mapping.quarantine import quarantine as move_away
+
+        for source, target in move_away(report):
+            output.progress(f"moved {source} to {target}")
+    if fix and not report.ok:
+        from flows.cli.running import run_again
+        from flows.runs.results import Outcome
+        from tasks.clips.manifest import read_manifests
+        from tasks.mapping.quarantine import clips_to_repair
+
+        clips = [clip.frame_dir for clip in clips_to_repair(report, read_manifests(output_root))]
+        output.progress(f"{report.headline()}; annotating {clips_words(len(clips))} again")
+        summary = run_again(output_root, None, Mode(mode), num_workers, in_flight, output, clips)
+        # Accounted for from now on, yet not mended; the run has named them.
+        failed = len(clips) - summary.count(Outcome.ANNOTATED)
+        report = verify_mapping(output_root, deep=deep)
+    lines = finding_lines(report)
+    output.tell(report.to_value(), [*lines, report.headline()], report.lines() if quiet else [])
+    raise typer.Exit(0 if report.ok and not failed else 1)
+
+
+def analyze(
+    output_root: OutputRoot,
+    against: Annotated[Path | None, typer.Option(help="Output folder of another run, to compare with.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Summarise the annotations of an output folder as text, CSV, charts and an HTML page."""
+    from tasks.report.write import write_report
+
+    report = write_report(output_root, against)
+    Output(as_json, quiet).tell(report.value, [report.text])
+
+
+def doctor(
+    output_root: Annotated[Path, typer.Option(help="Output folder to be checked.")] = Path(),
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check that this machine can do the job; exit code 1 if it cannot."""
+    from flows.cli.doctor import run_checks
+    from flows.cli.output import print_checks
+
+    checks = run_checks(output_root)
+    if as_json:
+        Output(as_json).tell([asdict(check) for check in checks], [])
+    else:
+        print_checks([check for check in checks if not (quiet and check.ok)])
+    raise typer.Exit(0 if all(check.ok for check in checks) else 1)

@@ -1,0 +1,136 @@
+"""The end of every run: merge, verify, analyse what an output root holds; and when that need not be repeated.
+
+Prefect-free: the flow passes in its tasks, so that the UI shows them, the command line the plain functions.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.runs.plan import Plan
+from flows.runs.results import ClipResult, DatasetSummary
+from tasks.annotations.format import merge_dataset, read_split
+from tasks.clips.failures import JSON_LOG, resolve_failures
+from tasks.clips.labels import group_rule
+from tasks.clips.manifest import clips_to_merge, read_manifests, write_manifest
+from tasks.core.settings import DatasetSettings, Settings
+from tasks.core.storage import key_of, write_json
+from tasks.mapping.receipts import WORK_FOLDER, receipt_path, record_settings
+from tasks.mapping.run_lock import sole_run
+from tasks.mapping.verify import DATASET_NAME, MappingReport, verify_mapping
+
+logger = logging.getLogger(__name__)
+
+CONCLUDED_NAME = "concluded.json"
+"""What the last conclusion that found everything in order saw of the outputs, below the work folder."""
+
+
+def begin(plan: Plan, output_root: Path, settings: Settings) -> list[ClipResult]:
+    """Record what a run is about to do, and return the results of the clips that need no work.
+
+    Has to be called with the output folder locked (`tasks.mapping.run_lock`).
+    """
+    write_manifest(output_root, plan.root, plan.clips, plan.key)
+    record_settings(output_root, settings)
+    # A clip may be finished although it failed last: under other settings, or while its file was broken for a while.
+    resolve_failures(output_root, [clip.frame_dir for clip, _ in plan.finished])
+    return plan.results()
+
+
+def conclude(
+    results: Sequence[ClipResult],
+    output_root: Path,
+    splitting: DatasetSettings,
+    verify: Callable[[Path], MappingReport] = verify_mapping,
+    analyse: Callable[[Path], Any] | None = None,
+) -> DatasetSummary:
+    """Merge, verify and analyse what an output root holds.
+
+    No clip changes its side: the splits of an earlier merge are kept, and clips that are new are added to them.
+
+    Parameters
+    ----------
+    results
+        What became of the clips of this run.
+    output_root, splitting
+        Where the outputs are, and how clips are grouped in the splits.
+    verify, analyse
+        The functions that check and analyse, or tasks around them.
+    """
+    summary = DatasetSummary(sorted(results, key=lambda result: result.clip))
+    dataset = output_root / DATASET_NAME
+    merged = merge_dataset(clips_to_merge(output_root), dataset, group_rule(splitting), read_split(dataset))
+    summary.warnings = merged.warnings
+    report = verify(output_root)
+    summary.mapping_ok, summary.mapping_lines = report.ok, report.lines()
+    (analyse or _analyse)(output_root)
+    if report.ok:
+        write_json(output_root / WORK_FOLDER / CONCLUDED_NAME, {"seen": seen(output_root), "warnings": merged.warnings})
+    return summary
+
+
+def end_without_work(plan: Plan, output_root: Path, settings: Settings) -> DatasetSummary:
+    """End a run that has nothing to annotate; quick where nothing changed since the outputs were last in order.
+
+    Raises
+    ------
+    FightposeError
+        If another run holds the output folder.
+    """
+    with sole_run(output_root):
+        results = begin(plan, output_root, settings)
+        concluded = _concluded(output_root)
+        if concluded is not None and concluded.get("seen") == seen(output_root):
+            summary = DatasetSummary(sorted(results, key=lambda result: result.clip))
+            summary.warnings = [str(line) for line in concluded.get("warnings", [])]
+        else:
+            summary = conclude(results, output_root, settings.dataset)
+    summary.problems = list(plan.problems)
+    summary.warnings = plan.warnings + summary.warnings
+    return summary
+
+
+def seen(output_root: Path) -> str:
+    """Return a key of all that a conclusion depends on: which clips there are, and size and time of each file of them.
+
+    Contents are not read: that is what `fightpose verify` is for.
+    """
+    return key_of(list(_stats(output_root)))
+
+
+def _stats(output_root: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield name, size and time of change (ns) of each file that a conclusion depends on; zeros for absent ones."""
+    files = [output_root / name for name in (DATASET_NAME, "dataset_split.json", JSON_LOG)]
+    for clip in read_manifests(output_root):
+        files += [clip.annotation_path, clip.overlay_path, receipt_path(clip, output_root)]
+    files += sorted((output_root / WORK_FOLDER / "review").rglob("*"))
+    for path in files:
+        name = path.relative_to(output_root).as_posix()
+        try:
+            status = path.stat()
+        except OSError:
+            yield name, 0, 0
+            continue
+        yield name, status.st_size, status.st_mtime_ns
+
+
+def _concluded(output_root: Path) -> dict[str, Any] | None:
+    """Return what the last conclusion recorded, None where there is none that can be read."""
+    try:
+        value = json.loads((output_root / WORK_FOLDER / CONCLUDED_NAME).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _analyse(output_root: Path) -> None:
+    """Write the analysis; imported here, because its tables and charts take a second to load."""
+    from tasks.report.write import write_report
+    from tasks.review.index import refresh_index
+
+    refresh_index(output_root)
+    write_report(output_root)

@@ -1,0 +1,33 @@
+"""The settings of a run: each is declared once, in `model`, and offered everywhere from there."""
+
+from tasks.core.settings.model import (
+    DEFAULT_WEIGHTS,
+    LARGEST_LABEL,
+    DatasetSettings,
+    DetectionSettings,
+    LimitSettings,
+    ModelSettings,
+    OverlaySettings,
+    PoseSettings,
+    ScoringSettings,
+    SelectionSettings,
+    Settings,
+    Thresholds,
+    TrackingSettings,
+)
+
+__all__ = [
+    "DEFAULT_WEIGHTS",
+    "LARGEST_LABEL",
+    "DatasetSettings",
+    "DetectionSettings",
+    "LimitSettings",
+    "ModelSettings",
+    "OverlaySettings",
+    "PoseSettings",
+    "ScoringSettings",
+    "SelectionSettings",
+    "Settings",
+    "Thresholds",
+    "TrackingSettings",
+]
