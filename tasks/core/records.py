@@ -54,6 +54,13 @@ class VideoInfo:
         decoded frames, `Poses.frame_count`.
     container, codec
         Names as FFmpeg gives them.
+    sample_aspect_ratio
+        Width divided by height of a stored pixel, upright; 1 for square pixels. `width` and `height` are those of the
+        display frame, whose pixels are square (`tasks.core.pixel_aspect`).
+    interlaced
+        Whether frames hold two half pictures, of which one whole picture is made.
+    timed
+        Whether the times of the frames can be used; if not, the clip runs at the constant rate `fps`.
     """
 
     path: Path
@@ -64,6 +71,9 @@ class VideoInfo:
     header_frames: int
     container: str
     codec: str
+    sample_aspect_ratio: float = 1.0
+    interlaced: bool = False
+    timed: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)

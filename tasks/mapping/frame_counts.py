@@ -12,13 +12,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import av
-
 from tasks.core.errors import ClipError, FightposeError
 from tasks.core.storage import file_sha256, write_text
 from tasks.mapping.receipts import WORK_FOLDER, recorded_settings
 from tasks.video.decoder import decode_guarded, probe_guarded
 from tasks.video.limits import ClipLimits
+from tasks.video.opening import film_stream, open_container
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +31,16 @@ def decode(path: Path) -> tuple[int, float]:
         If it cannot be opened or decoded to the end.
     """
     try:
-        with path.open("rb") as stream, av.open(stream, "r") as container:
-            video = container.streams.video[0]
-            video.thread_type = "AUTO"
+        with open_container(path) as container:
+            video = film_stream(container, path)
+            # Not `decode_stream`, which passes over damage: an overlay has to decode to its end.
             return sum(1 for _ in container.decode(video)), float(video.average_rate or 0)
+    except ClipError as error:
+        raise FightposeError(f"{path}: cannot be decoded: {error.info}") from error
     except OSError as error:
         # PyAV's errors are OSErrors or ValueErrors too; none of them names the file.
         raise FightposeError(f"{path}: cannot be decoded: {error.strerror or error}") from error
-    except (IndexError, ValueError) as error:
+    except ValueError as error:
         raise FightposeError(f"{path}: cannot be decoded: damaged, or no video ({error})") from error
 
 

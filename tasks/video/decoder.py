@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,14 @@ def probe_guarded(limits: ClipLimits) -> VideoInfo:
     limits.path.stat()
     decoder = Decoder.take()
     with decoder.working(limits):
-        decoder.ask({"do": "header", "path": str(limits.path), "bytes": limits.settings.memory_limit * MB})
+        decoder.ask(
+            {
+                "do": "header",
+                "path": str(limits.path),
+                "allow_truncated": limits.settings.allow_truncated,
+                "bytes": limits.settings.memory_limit * MB,
+            }
+        )
         video = decoder.receive(limits)["video"]
     # The hash is made here: reading a large file over a slow network is no reason to suspect the decoder.
     return replace(VideoInfo(**video | {"path": limits.path}), sha256=file_sha256(limits.path))
@@ -100,7 +107,7 @@ def decode_guarded(video: VideoInfo, limits: ClipLimits) -> Iterator[Frame]:
             {
                 "do": "frames",
                 "path": str(video.path),
-                "size": [video.height, video.width],
+                "video": asdict(video) | {"path": None},
                 "slots": len(slots),
                 "bytes": limits.settings.memory_limit * MB,
             }

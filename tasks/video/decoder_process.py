@@ -60,10 +60,9 @@ def _answer(request: dict[str, Any], connection: Connection, memory: int) -> dic
     """Carry out one request and return the last message of its answer."""
     path = Path(request["path"])
     if request["do"] == "header":
-        return {"video": asdict(read_header(path)) | {"path": None}}
-    height, width = request["size"]
-    video = VideoInfo(path, "", width, height, 0.0, 0, "", "")
-    count = request["slots"]
+        return {"video": asdict(read_header(path, request["allow_truncated"])) | {"path": None}}
+    video = VideoInfo(**request["video"] | {"path": path})
+    height, width, count = video.height, video.width, request["slots"]
     slots = np.frombuffer(mmap.mmap(memory, count * height * width * 3), np.uint8).reshape(count, height, width, 3)
     free = list(range(count))
     for frame in decode_frames(video):

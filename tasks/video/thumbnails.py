@@ -8,9 +8,11 @@ import av
 import cv2
 import numpy as np
 from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
 
-from tasks.core.errors import FightposeError
-from tasks.video.reading import Image
+from tasks.core.errors import ClipError, FightposeError
+from tasks.video.opening import film_stream, open_container
+from tasks.video.reading import Image, picture_of, shown_aspect
 
 
 def jpeg_of(video: Path, frame: int, size: tuple[int, int]) -> bytes:
@@ -26,22 +28,24 @@ def jpeg_of(video: Path, frame: int, size: tuple[int, int]) -> bytes:
 
 
 def _frame_at(path: Path, wanted: int) -> Image:
-    """Return one frame of a video as BGR, without decoding what stands before its key frame."""
+    """Return one frame of a video as it is shown, without decoding what precedes its key frame."""
     picture: Image | None = None
     try:
-        with av.open(str(path.absolute()), metadata_errors="replace") as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            rate = float(stream.average_rate or 25)
-            start = (wanted - 0.5) / rate
+        with open_container(path) as container:
+            stream = film_stream(container, path)
+            # Half a frame early: containers round the times of frames.
+            start = (wanted - 0.5) / float(stream.average_rate or 25)
             if wanted:
                 container.seek(max(0, int(start * av.time_base)), backward=True)
+            reformatter = VideoReformatter()
             for frame in container.decode(stream):
-                picture = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+                # Copied: the picture is the decoder's own, which goes with the file.
+                picture = picture_of(frame, reformatter, shown_aspect(stream, frame)).copy()
                 if frame.time is None or frame.time >= start:
                     break
-    except (FFmpegError, IndexError) as error:
-        raise FightposeError(f"cannot read a frame of {path}: {error}; run annotate again") from error
+    except (FFmpegError, ClipError) as error:
+        why = error.info if isinstance(error, ClipError) else error
+        raise FightposeError(f"cannot read a frame of {path}: {why}; run annotate again") from error
     if picture is None:
         raise FightposeError(f"cannot read a frame of {path}: it has no frame; run annotate again")
     return picture

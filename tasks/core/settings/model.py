@@ -340,6 +340,11 @@ class LimitSettings(_Group):
         le=MOST_MEGABYTES,
         description="MB that decoding a clip may take, and that the process may grow by meanwhile.",
     )
+    allow_truncated: bool = Field(
+        False,
+        description="Annotate what is left of clips that were cut short, for recorders that lose power; else they are "
+        "refused.",
+    )
 
 
 class Settings(_Group):

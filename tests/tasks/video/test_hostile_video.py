@@ -19,7 +19,8 @@ from tasks.core.settings import LimitSettings
 from tasks.video import decoder
 from tasks.video.decoder import decode_guarded, probe_guarded
 from tasks.video.limits import ClipLimits
-from tasks.video.reading import MAX_PIXELS, Frame, decode_frames, probe_video
+from tasks.video.opening import MAX_PIXELS
+from tasks.video.reading import Frame, decode_frames, probe_video
 from tests.video_factory import plain_frames, write_video
 
 
