@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -26,6 +25,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from tasks.core.errors import FightposeError
+from tasks.core.gpus import allowed_devices, query_gpus
 
 logger = logging.getLogger(__name__)
 
@@ -47,23 +47,17 @@ def visible_gpus() -> list[str]:
 
     An administrator's CUDA_VISIBLE_DEVICES is kept to.
     """
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if allowed is not None and allowed.strip() in ("", "-1"):
+    allowed = allowed_devices()
+    if allowed == []:
         return []
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    asked = [program, "--query-gpu=index,uuid", "--format=csv,noheader"]
     try:
-        text = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=True).stdout  # noqa: S603
+        rows = query_gpus("index", "uuid")
     except (OSError, subprocess.SubprocessError) as error:
         logger.warning("nvidia-smi failed (%s): no GPU is used", error)
         return []
-    rows = [line.split(", ") for line in text.splitlines() if ", " in line]
     if allowed is None:
         return [uuid for _, uuid in rows]
-    wanted = [name.strip() for name in allowed.split(",")]
-    return [uuid for index, uuid in rows if index in wanted or any(uuid.startswith(name) for name in wanted)]
+    return [uuid for index, uuid in rows if index in allowed or any(uuid.startswith(name) for name in allowed)]
 
 
 @contextmanager

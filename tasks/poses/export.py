@@ -16,7 +16,8 @@ import numpy as np
 from tasks.core.errors import FightposeError
 from tasks.core.settings import Thresholds
 from tasks.core.storage import atomic_path, file_sha256, require_writable, write_text
-from tasks.poses.backends.mmpose_compat import importable_mmpose, require_mmpose
+from tasks.poses.backends.mmpose_compat import importable_mmpose, require_installed, require_mmpose
+from tasks.poses.backends.mmpose_files import require_rtmo_config
 from tasks.poses.backends.rtmo import Rtmo, Sidecar, sidecar_path
 from tasks.poses.detections import Detections, suppress_duplicates
 from tasks.video.reading import Image, decode_frames, probe_video
@@ -97,13 +98,15 @@ def export_model(config: Path, checkpoint: Path, out: Path, frames: Sequence[Ima
         If mmpose is not installed, a file cannot be read or written, mmpose sees nobody in the frames, or the
         exported file disagrees with mmpose (the figures are in the message).
     """
-    require_mmpose()
-    # Imported here: torch takes seconds, and its absence has just been told in one line.
-    from tasks.poses.backends.mmpose_backend import load_network
-
+    # All that can be refused at once is, before torch is imported, which takes seconds.
     if out.suffix.lower() != ".onnx":
         raise FightposeError(f"{out} must end in .onnx")
+    require_installed("onnx")
+    require_rtmo_config(config)
     require_writable(out.parent)
+    require_mmpose()
+    from tasks.poses.backends.mmpose_backend import load_network
+
     network = load_network(config, checkpoint)
     with tempfile.TemporaryDirectory(prefix="fightpose-") as folder:
         candidate = Path(folder) / "candidate.onnx"

@@ -19,7 +19,8 @@ from tasks.core.errors import FightposeError
 from tasks.core.settings import PoseSettings, Thresholds
 from tasks.core.storage import file_sha256, key_of
 from tasks.core.wheel_files import WheelMember, cached_path, fetch
-from tasks.poses.backends.mmpose_files import hash_of_mmpose_model, shipped_config
+from tasks.poses.backends.mmpose_compat import require_installed
+from tasks.poses.backends.mmpose_files import hash_of_mmpose_model, require_rtmo_config, shipped_config
 from tasks.poses.backends.movenet import MoveNet
 from tasks.poses.backends.openvino_cpu import require_bf16
 from tasks.poses.backends.rtmo import OnnxRuntimeRtmo, Rtmo, read_sidecar
@@ -173,7 +174,9 @@ def resolve_model(model: str, config: str | None = None, checkpoint: str | None 
         it that does not fit.
     """
     if config or checkpoint:
+        _refuse_addresses(config, checkpoint)
         return _mmpose_entry(config, checkpoint)
+    _refuse_addresses(model)
     if model in MODELS:
         return MODELS[model]
     path = Path(model)
@@ -190,6 +193,52 @@ def resolve_model(model: str, config: str | None = None, checkpoint: str | None 
         return replace(own, long_side=0, thresholds=read_top_down(path).thresholds, kind=ModelKind.TOP_DOWN)
     thresholds = read_sidecar(path).thresholds
     return replace(own, long_side=0, thresholds=thresholds, kind=ModelKind.RTMO_ONNX)
+
+
+def _refuse_addresses(*names: str | None) -> None:
+    """Refuse an address where a file is wanted, before `Path` makes `https:/` of it."""
+    for name in names:
+        if name and "://" in name:
+            raise FightposeError(
+                f"{name} is an address, not a file: download it and give the path of the file, or name a published "
+                f"model ({', '.join(PUBLISHED)}), which fightpose downloads itself"
+            )
+
+
+def require_runnable(settings: PoseSettings, runs_here: bool = True) -> None:
+    """Refuse a request for poses that cannot be carried out, without loading a model: within a second.
+
+    Call it before anything is written. What only loading can tell (a damaged file, a checkpoint of another config, a
+    download that fails) is not found here.
+
+    Parameters
+    ----------
+    settings
+        Model, config, checkpoint, device, runtime, precision and input shape are looked at.
+    runs_here
+        Whether the model runs on this machine; False where others do the work, whose packages and GPUs are not known.
+
+    Raises
+    ------
+    FightposeError
+        If a file is absent, a name is unknown, or the model does not run on the device, in the runtime, in the
+        precision or in the shape of its input; where it runs here, also if a package or the GPU is missing.
+    """
+    entry = entry_of(settings)
+    plan = _plan(entry, settings.device, settings.runtime, settings.precision, settings.input_shape)
+    if entry.config is not None:
+        require_rtmo_config(entry.config)
+    if not runs_here:
+        return
+    if entry.config is not None:
+        require_installed()
+    chosen, _ = chosen_runtime(plan, entry.name)
+    require_device(settings.device)
+    if chosen is Runtime.OPENVINO and plan.precision is Precision.BF16:
+        # Only then: OpenVINO takes half a second to load.
+        require_bf16()
+    if plan.precision is Precision.INT8:
+        _int8_file(entry)
 
 
 def entry_of(settings: PoseSettings) -> ModelEntry:
@@ -297,30 +346,6 @@ def _present(path: Path) -> Path:
     if not path.is_file():
         raise FightposeError(f"{path} does not exist; give --config and --checkpoint of one model")
     return path.resolve()
-
-
-def require_runnable(settings: PoseSettings) -> None:
-    """Make sure that the model can run on this machine, as far as that is known without loading it.
-
-    Raises
-    ------
-    FightposeError
-        As `load_model`; also for a GPU that is not there.
-    """
-    entry = entry_of(settings)
-    plan = _plan(entry, settings.device, settings.runtime, settings.precision, settings.input_shape)
-    if entry.config is not None:
-        # Imported here: torch takes seconds, and no other kind of model needs it.
-        from tasks.poses.backends.mmpose_compat import require_mmpose
-
-        require_mmpose()
-    chosen, _ = chosen_runtime(plan, entry.name)
-    require_device(settings.device)
-    if chosen is Runtime.OPENVINO and plan.precision is Precision.BF16:
-        # Only then: OpenVINO takes half a second to load.
-        require_bf16()
-    if plan.precision is Precision.INT8:
-        _int8_file(entry)
 
 
 @lru_cache(maxsize=1)

@@ -161,9 +161,9 @@ def _download(file: Published, package: Path) -> None:
         with _progress(file.file_name) as on_bytes:
             download(file.url, package, on_bytes)
     except FightposeError as error:
-        raise FightposeError(
-            f"{error}; or put {package.name} or {file.file_name} into {package.parent} by hand"
-        ) from error
+        # A checkpoint is published under the name under which it is kept, a model as a zip of another name.
+        names = " or ".join(dict.fromkeys([package.name, file.file_name]))
+        raise FightposeError(f"{error}; or put {names} into {package.parent} by hand") from error
 
 
 @contextmanager

@@ -7,8 +7,6 @@ server is one. Memory and GPU are looked at twice a second and so may miss a pea
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import subprocess
 import threading
 import time
@@ -18,15 +16,13 @@ from dataclasses import dataclass
 
 import psutil
 
+from tasks.core.gpus import allowed_devices, query_gpus
 from tasks.video.decoder import helper_processes
 
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
 """Pause between two looks."""
-
-SMI_SECONDS = 10
-"""How long nvidia-smi may take: the first call after a driver's sleep takes seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +65,7 @@ class UsageMeter:
 
     def __init__(self, gpu: bool) -> None:
         self._process = psutil.Process()
-        self._smi = shutil.which("nvidia-smi") if gpu else None
+        self._has_gpu = gpu
         self._start = time.perf_counter(), self._work()
         self._memory: list[int] = []
         self._gpu: list[tuple[float, int]] = []
@@ -120,7 +116,7 @@ class UsageMeter:
             with suppress(psutil.Error):
                 held += helper.memory_info().rss
         self._memory.append(held)
-        if self._smi is not None and (reading := gpu_reading(self._smi)):
+        if self._has_gpu and (reading := gpu_reading()):
             self._gpu.append(reading)
 
 
@@ -148,22 +144,13 @@ def measured(device: str) -> Iterator[UsageMeter]:
         meter.end()
 
 
-def gpu_reading(program: str) -> tuple[float, int] | None:
-    """Return utilisation (percent) and memory in use (bytes) of the GPU, None where nvidia-smi does not tell.
-
-    Parameters
-    ----------
-    program
-        Path of nvidia-smi.
-    """
-    command = [program, "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits"]
-    if wanted := os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip():
-        command.append(f"--id={wanted}")
+def gpu_reading() -> tuple[float, int] | None:
+    """Return utilisation (percent) and memory in use (bytes) of cuda:0, None where nvidia-smi does not say."""
+    allowed = allowed_devices()
     try:
-        text = subprocess.run(command, capture_output=True, text=True, timeout=SMI_SECONDS, check=True).stdout  # noqa: S603
-        percent, mebibytes = text.splitlines()[0].split(", ")
+        percent, mebibytes = query_gpus("utilization.gpu", "memory.used", only=allowed[0] if allowed else None)[0]
         return float(percent), int(mebibytes) << 20
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         # Some GPUs (MIG slices) have no utilisation: "[N/A]".
-        logger.debug("nvidia-smi tells nothing (%s)", error)
+        logger.debug("nvidia-smi gives no reading (%s)", error)
         return None

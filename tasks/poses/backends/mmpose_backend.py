@@ -21,6 +21,7 @@ import torch
 from tasks.core.errors import FightposeError
 from tasks.core.records import NUM_KEYPOINTS
 from tasks.poses.backends.mmpose_compat import importable_mmpose
+from tasks.poses.backends.mmpose_files import require_rtmo_config
 from tasks.poses.backends.rtmo_input import Fit, decode_people
 from tasks.poses.backends.rtmo_network import RtmoNetwork
 from tasks.poses.detections import Detections
@@ -166,6 +167,7 @@ def load_network(config: Path, checkpoint: Path) -> RtmoNetwork:
     for path in (config, checkpoint):
         if not path.is_file():
             raise FightposeError(f"{path} does not exist; give --config and --checkpoint of one model")
+    require_rtmo_config(config)
     with importable_mmpose():
         model, size = _build(config)
     _load_weights(model, checkpoint, config)
@@ -187,7 +189,6 @@ def _build(config: Path) -> tuple[Any, tuple[int, int]]:
         settings.model.train_cfg = None
         with DefaultScope.overwrite_default_scope("mmpose"):
             model = revert_sync_batchnorm(build_pose_estimator(settings.model))
-        size = _input_size(settings)
         # Where mmpose's own inference looks for its pipeline.
         model.cfg = settings
     # A config can fail in any way that Python can.
@@ -199,16 +200,19 @@ def _build(config: Path) -> tuple[Any, tuple[int, int]]:
             f"{config} describes {type(model).__name__} with {type(head).__name__}, not RTMO with "
             f"{NUM_KEYPOINTS} keypoints; use one of mmpose's configs/body_2d_keypoint/rtmo"
         )
-    return model, size
+    return model, _input_size(settings, config)
 
 
-def _input_size(settings: Any) -> tuple[int, int]:
+def _input_size(settings: Any, config: Path) -> tuple[int, int]:
     """Return the (height, width) to which the config's own test pipeline scales."""
-    for step in settings.test_dataloader.dataset.pipeline:
+    for step in settings.get("test_dataloader", {}).get("dataset", {}).get("pipeline", []):
         if step["type"] == "BottomupResize":
             width, height = step["input_size"]
             return height, width
-    raise KeyError("test_dataloader has no BottomupResize step")
+    raise FightposeError(
+        f"{config} does not say how large the input is: its test_dataloader has no step BottomupResize; "
+        "use one of mmpose's configs/body_2d_keypoint/rtmo"
+    )
 
 
 def _load_weights(model: Any, checkpoint: Path, config: Path) -> None:

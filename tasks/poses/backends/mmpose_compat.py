@@ -63,11 +63,37 @@ def require_mmpose() -> None:
     FightposeError
         If torch, mmengine or mmcv cannot be imported, or mmpose is not installed.
     """
+    require_installed()
+    # mmpose itself imports nowhere but among the stand-ins.
     for package in ("torch", "mmengine", "mmcv"):
         _require(package)
-    # Only looked for: it imports nowhere but among the stand-ins.
-    if importlib.util.find_spec("mmpose") is None:
-        raise FightposeError(f"the mmpose backend needs mmpose, which is not installed; {INSTALL}")
+
+
+def require_installed(*packages: str) -> None:
+    """Check that what mmpose needs is installed, without importing any of it: torch alone takes seconds.
+
+    Parameters
+    ----------
+    packages
+        What the caller needs beyond that.
+
+    Raises
+    ------
+    FightposeError
+        If torch, mmengine, mmcv, mmpose or one of the packages is absent.
+    """
+    for package in ("torch", "mmengine", "mmcv", "mmpose", *packages):
+        if not _is_installed(package):
+            raise FightposeError(f"the mmpose backend needs {package}, which is not installed; {INSTALL}")
+
+
+def _is_installed(package: str) -> bool:
+    """Tell whether a package is there, without importing it."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    # A module that is there without a spec (a stand-in), or None in its place (blocked).
+    except ValueError:
+        return sys.modules.get(package) is not None
 
 
 def _require(package: str) -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 from tasks.core.errors import FightposeError
 from tasks.core.storage import file_sha256, key_of
 
+HEAD = "RTMOHead"
+"""Name of the class in mmpose that only RTMO's configs use."""
+
 
 def hash_of_mmpose_model(config: Path, checkpoint: Path) -> str:
     """Return one key for a checkpoint, its config and every config that this one builds on.
@@ -52,6 +55,23 @@ def shipped_config(name: str) -> Path:
         if configs := sorted(folder.glob(f"{name}_*.py")):
             return configs[0]
     raise FightposeError(f"no mmpose here ships a config of {name}: run `make install-mmpose`, or give --config")
+
+
+def require_rtmo_config(config: Path) -> None:
+    """Refuse a config of another model, without running it: mmpose takes ten seconds to get to an error of its own.
+
+    Raises
+    ------
+    FightposeError
+        If neither the config nor one of those that it builds on names RTMO's head, or as `config_files`.
+    """
+    texts = [path.read_text(encoding="utf-8") for path in config_files(config)]
+    # A base such as `mmpose::...` lies in the package: what it names is known only once it is loaded.
+    if not any(HEAD in text or "::" in text for text in texts):
+        raise FightposeError(
+            f"{config} is a config of another model, not of RTMO (it names no {HEAD}); use one of mmpose's "
+            "configs/body_2d_keypoint/rtmo"
+        )
 
 
 def _bases(config: Path) -> list[str]:

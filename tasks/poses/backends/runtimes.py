@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from tasks.core.choices import Precision, Runtime
 from tasks.core.errors import FightposeError
+from tasks.core.gpus import gpu_count
 
 PRECISIONS: Mapping[tuple[Runtime, str], Sequence[Precision]] = {
     # The first is what `auto` takes. bf16 and int8 are not: on real clips MoveNet finds other people in them.
@@ -50,16 +50,19 @@ def device_kind(device: str) -> str:
 
 
 def require_device(device: str) -> None:
-    """Make sure that a machine that is to use a GPU has one, without loading a runtime.
+    """Refuse a CUDA device that is not on this machine, without importing a runtime.
 
     Raises
     ------
     FightposeError
-        If it has none.
+        If the name is none, or the machine has no such GPU.
     """
-    # The driver's device files; under Windows' Linux subsystem there is one for all GPUs.
-    if device_kind(device) == "cuda" and not (any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()):
-        raise FightposeError(f"there is no NVIDIA GPU on this machine for {device!r}; use --device cpu")
+    if device_kind(device) == "cpu":
+        return
+    count = gpu_count()
+    if count is not None and int(device.partition(":")[2] or 0) >= count:
+        has = ", ".join(f"cuda:{index}" for index in range(count)) or "no NVIDIA GPU"
+        raise FightposeError(f"device {device!r} does not exist: this machine has {has}; use --device cpu")
 
 
 def plan_runtime(
