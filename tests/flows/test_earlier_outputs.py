@@ -1,0 +1,64 @@
+"""An output folder of version 0.1, made before the modules moved, is read and passed over as it was then."""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from flows.annotate_dataset import annotate_dataset
+from flows.runs.results import Outcome
+from tasks.clips.failures import current_failures
+from tasks.mapping.verify import verify_mapping
+
+# Two annotated clips and an empty one, made with the stand-in model; clips lay below /data then.
+ARCHIVE = Path(__file__).parent / "data/outputs_of_0_1.tar.xz"
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    """Give the folder that holds `clips` and `out`, with the paths and times that its records name."""
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    for name in ("clips/fightpose_inputs.json", "failed_videos.jsonl", "enhanced_failed_videos.txt"):
+        path = tmp_path / "out" / name
+        path.write_text(path.read_text().replace("/data/", f"{tmp_path}/"))
+    for path in (tmp_path / "out/.fightpose/receipts").rglob("*.json"):
+        receipt = json.loads(path.read_text())
+        clip = next((tmp_path / "clips").glob(f"{path.parent.name}/{path.stem}.*"))
+        stem = tmp_path / "out/clips" / path.parent.name / path.stem
+        files = {
+            "input": clip,
+            "annotation": Path(f"{stem}_enhanced_stgcn_annotation.pkl"),
+            "overlay": Path(f"{stem}_enhanced_rtmo_overlay{clip.suffix}"),
+        }
+        for part, file in files.items():
+            # An archive keeps seconds as floats: too coarse for the nanoseconds of a receipt.
+            os.utime(file, ns=(receipt[part]["mtime_ns"],) * 2)
+    return tmp_path
+
+
+def test_verify_has_nothing_to_report(earlier):
+    """Neither does the deep check."""
+    assert verify_mapping(earlier / "out").ok
+    assert verify_mapping(earlier / "out", deep=True).ok
+
+
+@pytest.mark.prefect
+def test_a_run_passes_over_what_is_finished(earlier, stand_in, prefect_server):
+    """Nothing is extracted or drawn again, and the standing failure stays one."""
+    outputs = sorted((earlier / "out/clips").rglob("*_enhanced_*"))
+    before = [path.stat().st_mtime_ns for path in outputs]
+    summary = annotate_dataset(earlier / "clips", earlier / "out")
+    assert {result.clip: result.outcome for result in summary.results} == {
+        "Fight/a.mp4": Outcome.UNCHANGED,
+        "NonFight/b.avi": Outcome.UNCHANGED,
+        "empty.mp4": Outcome.FAILED,
+    }
+    assert stand_in.frames == 0
+    assert [path.stat().st_mtime_ns for path in outputs] == before
+    assert [failure.frame_dir for failure in current_failures(earlier / "out")] == ["clips/empty"]
+    assert verify_mapping(earlier / "out", deep=True).ok
