@@ -30,7 +30,15 @@ from tasks.clips.labels import label_clips
 from tasks.core.errors import ClipError, FailureReason
 from tasks.core.records import Involvement
 from tasks.core.settings import LARGEST_LABEL, Settings
-from tasks.mapping.receipts import ClipSummary, overlay_is_current, settings_key, write_receipt
+from tasks.mapping.receipts import (
+    ClipSummary,
+    begin_outputs,
+    overlay_is_current,
+    require_unchanged,
+    settings_key,
+    stamp_of,
+    write_receipt,
+)
 from tasks.poses import entry_of, model_key
 from tasks.poses.models import ModelEntry
 from tasks.report.clip_card import clip_card, failure_card
@@ -98,6 +106,8 @@ def _annotate(
             yield
 
     with step("probe"):
+        # Before the clip is hashed: what replaces it from here on is noticed at the end.
+        seen = stamp_of(clip.path)
         video = steps.probe(limits)
     with step("poses"):
         poses = steps.extract(clip, video, output_root, settings, limits)
@@ -118,6 +128,7 @@ def _annotate(
             "model_key": made_by,
             "video_sha256": video.sha256,
         }
+        begin_outputs(clip, output_root)
         steps.annotate(clip, tracks, people, settings, provenance)
     wanted = settings.overlay.save_overlayfile
     if wanted and not overlay_is_current(clip, output_root, video.sha256, key):
@@ -125,7 +136,8 @@ def _annotate(
             steps.overlay(clip, video, tracks, people, settings.overlay, limits)
     top = [(int(i), float(s)) for i, s in zip(people.track_ids[:2], people.score[:2], strict=True)]
     summary = ClipSummary(poses.frames, len(people.track_ids), top, seconds, poses.extracted, poses.usage)
-    write_receipt(clip, output_root, video.sha256, key, wanted, summary)
+    seen = require_unchanged(clip.path, seen, video.sha256)
+    write_receipt(clip, output_root, video.sha256, key, wanted, summary, seen)
     resolve_failures(output_root, [clip.frame_dir])
     show_card(clip_card(clip, output_root, summary, _busiest_frame(people)))
     return summary

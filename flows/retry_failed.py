@@ -22,14 +22,14 @@ from flows.runs.results import DatasetSummary
 from tasks.annotations.format import AnnotationError, read_annotation
 from tasks.annotations.validate import validate_annotation
 from tasks.clips.discovery import Clip, find_clip, normal
-from tasks.clips.failures import Failure, read_failures
+from tasks.clips.failures import Failure, current_failures, read_failures
 from tasks.clips.labels import group_rule, label_clips
 from tasks.clips.manifest import read_manifests
 from tasks.core.choices import FailOn, Mode
 from tasks.core.errors import FightposeError
 from tasks.core.settings import DatasetSettings, Settings
 from tasks.core.storage import require_writable
-from tasks.mapping.receipts import recorded_settings, remove_receipt
+from tasks.mapping.receipts import distrust, recorded_settings
 from tasks.mapping.run_lock import sole_run
 
 logger = logging.getLogger(__name__)
@@ -71,14 +71,16 @@ def retry_failed(
         logger.info("%d clips are to be annotated again", len(jobs))
         for job in jobs if clips is not None else ():
             # An overlay may have rotted without changing size or time: by its receipt it would be left as it is.
-            remove_receipt(job.clip, output_root)
+            distrust(job.clip, output_root)
         results = run_jobs(jobs, mode, num_workers, in_flight, total=len(jobs))
         summary = conclude(results, output_root, settings.dataset)
     return judged(summary, fail_on, fail_share)
 
 
 def failed_jobs(output_root: Path, settings: Settings) -> list[ClipJob]:
-    """Return the clips of the failure log that have no valid annotation, in the order of their identifiers.
+    """Return the clips whose failure stands or that have no valid annotation, in the order of their identifiers.
+
+    A clip that failed under new settings may have the annotation of an earlier run, which counts no more.
 
     Parameters
     ----------
@@ -89,8 +91,9 @@ def failed_jobs(output_root: Path, settings: Settings) -> list[ClipJob]:
     """
     listed = {clip.frame_dir: clip for clip in read_manifests(output_root)}
     last = {failure.frame_dir: failure for failure in read_failures(output_root)}
+    standing = {failure.frame_dir for failure in current_failures(output_root)}
     found = (listed.get(frame_dir) or _unlisted(failure, output_root) for frame_dir, failure in sorted(last.items()))
-    clips = [clip for clip in found if clip is not None and not _has_valid_annotation(clip)]
+    clips = [clip for clip in found if clip and (clip.frame_dir in standing or not _has_valid_annotation(clip))]
     return _jobs(clips, output_root, settings)
 
 

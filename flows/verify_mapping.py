@@ -8,18 +8,18 @@ are annotated again by `retry-failed`, which repeats no extraction.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from prefect import flow
 
 from flows.annotate_dataset import Count, InFlight
 from flows.retry_failed import retry_failed
 from flows.runs.artifacts import show_findings
+from flows.runs.mending import verify_and_mend
 from flows.runs.pool import cancel_children
-from tasks import steps
-from tasks.clips.manifest import read_manifests
+from flows.runs.results import DatasetSummary
 from tasks.core.choices import Mode
-from tasks.mapping.quarantine import clips_to_repair
-from tasks.mapping.verify import MappingReport
+from tasks.mapping.findings import MappingReport
 
 
 @flow(name="verify-mapping", flow_run_name="verify {output_root.name}", on_cancellation=[cancel_children])
@@ -32,23 +32,22 @@ def verify_mapping_flow(
     num_workers: Count | None = None,
     in_flight: InFlight = 20,
 ) -> MappingReport:
-    """Verify the outputs of earlier runs, publish what is wrong, and mend it if told so.
+    """Verify the outputs of earlier runs, publish what is wrong, and mend it if asked to.
 
     Args:
         output_root: Folder below which the outputs were written.
-        deep: Hold every annotation against every rule of the contract and its input's content, too.
-        quarantine: Move corrupt outputs to the folder quarantine of the output root.
+        deep: Also check every rule of the contract, every input's content and every output's recorded hash.
+        quarantine: Move corrupt outputs, and those whose input is gone, to the folder quarantine of the output root.
         fix: Annotate again what is missing, stale or corrupt, and verify once more.
         mode: How clips are annotated again - single, parallel, or pool as runs of their own on the work pool.
         num_workers: Most worker processes in mode parallel; empty means as many as cores and memory carry.
         in_flight: Most clips queued or running at once in mode pool.
     """
-    report = steps.verify(output_root, deep)
-    if quarantine:
-        steps.set_aside(report)
-    if fix and not report.ok:
-        clips = clips_to_repair(report, read_manifests(output_root))
-        retry_failed(output_root, mode, None, num_workers, in_flight, clips=[clip.frame_dir for clip in clips])
-        report = steps.verify(output_root, deep)
+
+    def rerun(clips: list[str]) -> DatasetSummary:
+        """Annotate the clips again as the run asks for."""
+        return cast(DatasetSummary, retry_failed(output_root, mode, None, num_workers, in_flight, clips=clips))
+
+    report = verify_and_mend(output_root, deep, quarantine, rerun if fix else None)
     show_findings(report)
     return report

@@ -28,9 +28,9 @@ from tasks.core.progress import Progress, report
 from tasks.core.records import Involvement, Poses, RegionScores, RegionWeights, Tracks, VideoInfo
 from tasks.core.settings import OverlaySettings, ScoringSettings, SelectionSettings, Settings, TrackingSettings
 from tasks.involvement import rank_involvement, select_people
-from tasks.mapping.quarantine import quarantine
+from tasks.mapping.findings import MappingReport
 from tasks.mapping.receipts import poses_path
-from tasks.mapping.verify import MappingReport, verify_mapping
+from tasks.mapping.verify import verify_mapping
 from tasks.overlay.painter import write_overlay
 from tasks.poses import extract_poses, model_key, model_of
 from tasks.poses.usage import Usage, measured
@@ -197,9 +197,3 @@ def overlay(
 def verify(output_root: Path, deep: bool = False) -> MappingReport:
     """Compare annotations, overlays, inputs and recorded failures below an output root."""
     return verify_mapping(output_root, deep)
-
-
-@task(name="quarantine", **_quick)
-def set_aside(report: MappingReport) -> list[tuple[Path, Path]]:
-    """Move corrupt outputs out of the way."""
-    return quarantine(report)

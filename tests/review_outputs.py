@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.annotations.format import merge_dataset, write_annotation
+from tasks.annotations.dataset import merge_dataset
+from tasks.annotations.format import write_annotation
 from tasks.clips.discovery import Clip, find_clip
 from tasks.clips.manifest import read_manifests, write_manifest
 from tasks.mapping.receipts import ClipSummary, write_receipt

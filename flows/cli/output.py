@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from flows.cli.doctor import Check
     from flows.runs.results import DatasetSummary
-    from tasks.mapping.verify import MappingReport
+    from tasks.mapping.findings import MappingReport
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value in place of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only what is wrong; with --json, no progress.")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,9 +17,12 @@ from flows.cli.options import (
     SettingsFile,
     chosen_settings,
 )
-from flows.cli.output import AsJson, Output, Quiet, clips_words, finding_lines
+from flows.cli.output import AsJson, Output, Quiet, finding_lines
 from tasks.core.choices import FailOn, Mode, RetryMode
 from tasks.core.errors import FightposeError
+
+if TYPE_CHECKING:
+    from flows.runs.results import DatasetSummary
 
 
 def retry_failed(
@@ -63,7 +66,9 @@ def verify(
     deep: Annotated[
         bool, typer.Option("--deep", help="Check every rule of the annotation contract and every input's content, too.")
     ] = False,
-    quarantine: Annotated[bool, typer.Option("--quarantine", help="Move corrupt outputs out of the way.")] = False,
+    quarantine: Annotated[
+        bool, typer.Option("--quarantine", help="Move corrupt outputs, and outputs without input, away.")
+    ] = False,
     fix: Annotated[
         bool, typer.Option("--fix", help="Annotate again what is missing, stale or corrupt, under the last settings.")
     ] = False,
@@ -74,30 +79,20 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """Check that every input has its annotation and overlay, or a recorded failure."""
-    from tasks.mapping.verify import verify_mapping
+    from flows.runs.mending import verify_and_mend
 
-    output, failed = Output(as_json, quiet), 0
-    report = verify_mapping(output_root, deep=deep)
-    if quarantine:
-        from tasks.mapping.quarantine import quarantine as move_away
+    output = Output(as_json, quiet)
 
-        for source, target in move_away(report):
-            output.progress(f"moved {source} to {target}")
-    if fix and not report.ok:
+    def rerun(clips: list[str]) -> DatasetSummary:
+        """Annotate clips again; only here, where there is something to mend, a server starts."""
         from flows.cli.running import run_again
-        from flows.runs.results import Outcome
-        from tasks.clips.manifest import read_manifests
-        from tasks.mapping.quarantine import clips_to_repair
 
-        clips = [clip.frame_dir for clip in clips_to_repair(report, read_manifests(output_root))]
-        output.progress(f"{report.headline()}; annotating {clips_words(len(clips))} again")
-        summary = run_again(output_root, None, Mode(mode), num_workers, in_flight, output, clips)
-        # Accounted for from now on, yet not mended; the run has named them.
-        failed = len(clips) - summary.count(Outcome.ANNOTATED)
-        report = verify_mapping(output_root, deep=deep)
+        return run_again(output_root, None, Mode(mode), num_workers, in_flight, output, clips)
+
+    report = verify_and_mend(output_root, deep, quarantine, rerun if fix else None, output.progress)
     lines = finding_lines(report)
     output.tell(report.to_value(), [*lines, report.headline()], report.lines() if quiet else [])
-    raise typer.Exit(0 if report.ok and not failed else 1)
+    raise typer.Exit(0 if report.ok else 1)
 
 
 def analyze(

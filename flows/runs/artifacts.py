@@ -19,7 +19,7 @@ from prefect.artifacts import (
 )
 
 from flows.runs.results import ClipResult, DatasetSummary, Outcome
-from tasks.mapping.verify import MappingReport
+from tasks.mapping.findings import MappingReport
 from tasks.report.clip_card import cell
 
 logger = logging.getLogger(__name__)

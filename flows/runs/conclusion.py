@@ -13,15 +13,16 @@ from typing import Any
 
 from flows.runs.plan import Plan
 from flows.runs.results import ClipResult, DatasetSummary
-from tasks.annotations.format import merge_dataset, read_split
 from tasks.clips.failures import JSON_LOG, resolve_failures
-from tasks.clips.labels import group_rule
-from tasks.clips.manifest import clips_to_merge, read_manifests, write_manifest
+from tasks.clips.manifest import read_manifests, write_manifest
 from tasks.core.settings import DatasetSettings, Settings
-from tasks.core.storage import key_of, write_json
-from tasks.mapping.receipts import WORK_FOLDER, receipt_path, record_settings
+from tasks.core.storage import WORK_FOLDER, key_of, write_json
+from tasks.mapping.findings import MappingReport
+from tasks.mapping.merged import DATASET_NAME, RECORD_NAME, merge_outputs
+from tasks.mapping.receipts import receipt_path, record_settings
 from tasks.mapping.run_lock import sole_run
-from tasks.mapping.verify import DATASET_NAME, MappingReport, verify_mapping
+from tasks.mapping.verify import verify_mapping
+from tasks.review.log import LOG_NAME, standing_exclusions
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +63,7 @@ def conclude(
         The functions that check and analyse, or tasks around them.
     """
     summary = DatasetSummary(sorted(results, key=lambda result: result.clip))
-    dataset = output_root / DATASET_NAME
-    merged = merge_dataset(clips_to_merge(output_root), dataset, group_rule(splitting), read_split(dataset))
+    merged = merge_outputs(output_root, splitting, standing_exclusions(output_root))
     summary.warnings = merged.warnings
     report = verify(output_root)
     summary.mapping_ok, summary.mapping_lines = report.ok, report.lines()
@@ -104,7 +104,8 @@ def seen(output_root: Path) -> str:
 
 def _stats(output_root: Path) -> Iterator[tuple[str, int, int]]:
     """Yield name, size and time of change (ns) of each file that a conclusion depends on; zeros for absent ones."""
-    files = [output_root / name for name in (DATASET_NAME, "dataset_split.json", JSON_LOG)]
+    names = (DATASET_NAME, "dataset_split.json", JSON_LOG, LOG_NAME, f"{WORK_FOLDER}/{RECORD_NAME}")
+    files = [output_root / name for name in names]
     for clip in read_manifests(output_root):
         files += [clip.annotation_path, clip.overlay_path, receipt_path(clip, output_root)]
     files += sorted((output_root / WORK_FOLDER / "review").rglob("*"))

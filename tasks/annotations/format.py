@@ -35,11 +35,9 @@ pixels above 512, and nothing is NaN, which becomes a silent NaN prediction.
 
 from __future__ import annotations
 
-import json
 import math
 import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,24 +46,19 @@ import numpy.typing as npt
 
 from tasks.annotations.safe_pickle import AnnotationError, safe_load
 from tasks.clips.discovery import Clip
-from tasks.clips.labels import class_warnings
-from tasks.clips.splits import make_splits
 from tasks.core.errors import ClipError, FailureReason
 from tasks.core.records import NUM_KEYPOINTS, Involvement, Tracks
 from tasks.core.region_layout import REGIONS
 from tasks.core.settings import Settings
-from tasks.core.storage import atomic_path, write_text
+from tasks.core.storage import atomic_path
 
 __all__ = [
     "SCHEMA_VERSION",
     "Annotation",
     "AnnotationError",
-    "MergeReport",
     "build_annotation",
     "is_excluded",
-    "merge_dataset",
     "read_annotation",
-    "read_split",
     "write_annotation",
 ]
 
@@ -205,102 +198,10 @@ def read_annotation(path: Path) -> dict[str, Any]:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class MergeReport:
-    """What went into a merged data set.
-
-    Attributes
-    ----------
-    path
-        The file.
-    counts
-        Split name to number of clips.
-    skipped
-        Files that could not be taken, each with the reason.
-    warnings
-        Classes that have too few clips, in words.
-    """
-
-    path: Path
-    counts: dict[str, int]
-    skipped: list[tuple[Path, str]]
-    warnings: list[str]
-
-
-def merge_dataset(
-    clips: Iterable[Clip],
-    destination: Path,
-    group_of: Callable[[str], str] | None = None,
-    keep: Mapping[str, Sequence[str]] | None = None,
-) -> MergeReport:
-    """Merge the annotations of clips into one data set with train, val and test splits.
-
-    Clips that a review excluded stay out. Beside the file stands `<stem>_split.json`, so that the splits can be read
-    without the poses.
-
-    The merged list stands in memory once, as a pickle of one object demands: about 230 bytes for each person and frame.
-    A clip without annotation is passed over; a file that cannot be read, and a second one of the same identifier, cost
-    only themselves.
-
-    Parameters
-    ----------
-    clips
-        The clips, for example `tasks.clips.manifest.read_manifests`.
-    destination
-        The merged file; written even if there is nothing to merge, so that no earlier one passes for this run's.
-    group_of, keep
-        See `tasks.clips.splits.make_splits`; `keep` is what `read_split` gives.
-    """
-    merged: dict[str, Annotation] = {}
-    skipped: list[tuple[Path, str]] = []
-    for path in (clip.annotation_path for clip in clips):
-        try:
-            if path.exists():
-                _take(read_annotation(path)["annotations"], path, merged)
-        except AnnotationError as error:
-            skipped.append((path, str(error)))
-    labels = {name: annotation["label"] for name, annotation in merged.items()}
-    split = make_splits(labels, group_of, keep=keep)
-    write_annotation(destination, [merged[name] for name in sorted(merged)], split)
-    # ASCII, because a file name may hold bytes that are no UTF-8.
-    write_text(_split_path(destination), json.dumps(split, indent=1) + "\n")
-    counts = {name: len(members) for name, members in split.items()}
-    return MergeReport(destination, counts, skipped, class_warnings(labels, split))
-
-
-def read_split(dataset: Path) -> dict[str, list[str]]:
-    """Return the splits of a merged data set without reading its poses; empty where they are not known."""
-    try:
-        value = json.loads(_split_path(dataset).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    sound = isinstance(value, dict) and all(_is_list_of(names, str) for names in value.values())
-    return value if sound else {}
-
-
 def is_excluded(annotation: Annotation) -> bool:
     """Tell whether a review left a clip out of the data set."""
     review = annotation.get("review")
     return isinstance(review, dict) and review.get("excluded") is True
-
-
-def _split_path(dataset: Path) -> Path:
-    """Return where the splits of a merged data set stand."""
-    return dataset.with_name(f"{dataset.stem}_split.json")
-
-
-def _take(annotations: list[Annotation], path: Path, merged: dict[str, Annotation]) -> None:
-    """Add the annotations of one file to a merged set, all of them or none; those that a review excluded stay out."""
-    annotations = [annotation for annotation in annotations if not is_excluded(annotation)]
-    names = [annotation.get("frame_dir") for annotation in annotations]
-    if len(set(map(str, names))) != len(names):
-        raise AnnotationError(f"{path}: an identifier stands twice in it")
-    for name, annotation in zip(names, annotations, strict=True):
-        if type(name) is not str or type(annotation.get("label")) is not int:
-            raise AnnotationError(f"{path}: an annotation lacks its frame_dir or label")
-        if name in merged:
-            raise AnnotationError(f"{path}: the identifier {name} is already taken by another file")
-    merged.update(zip(names, annotations, strict=True))  # type: ignore[arg-type]
 
 
 def _places(tracks: Tracks, involvement: Involvement) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:

@@ -8,7 +8,7 @@ A run over part of a root adds to the list.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,9 +16,12 @@ from typing import Any
 from tasks.clips.discovery import Clip, clip_record, root_name
 from tasks.clips.failures import current_failures
 from tasks.core.errors import FightposeError
-from tasks.core.storage import atomic_path, file_system_time
+from tasks.core.storage import WORK_FOLDER, atomic_path, file_system_time
 
 MANIFEST_NAME = "fightpose_inputs.json"
+
+COPY_FOLDER = "inputs"
+"""Copies of the lists of inputs, below the work folder: they tell when a list was lost or shortened."""
 
 _VERSION = 1
 
@@ -72,8 +75,8 @@ def write_manifest(output_root: Path, root: Path, clips: Sequence[Clip], key: st
     path = output_root / root_name(root) / MANIFEST_NAME
     now = file_system_time(path.parent)
     requests = {clip.relative: Request(clip.stem, key, now) for clip in clips}
-    if path.exists():
-        earlier_root, earlier = _parse(path)
+    if path.exists() or _copy_of(path, output_root).exists():
+        earlier_root, earlier = _listed(path, output_root)
         if earlier_root != root and earlier_root.exists() and not earlier_root.samefile(root):
             raise FightposeError(
                 f"{path.parent} holds the outputs of {earlier_root}, which has the same name as {root}; "
@@ -81,6 +84,12 @@ def write_manifest(output_root: Path, root: Path, clips: Sequence[Clip], key: st
             )
         kept = {relative: request for relative, request in earlier.items() if (root / relative).exists()}
         requests = kept | requests
+    _write(path, output_root, root, requests)
+    return path
+
+
+def _write(path: Path, output_root: Path, root: Path, requests: Mapping[str, Request]) -> None:
+    """Write a list of inputs and its copy."""
     value = {
         "version": _VERSION,
         "root": str(root.absolute()),
@@ -92,9 +101,28 @@ def write_manifest(output_root: Path, root: Path, clips: Sequence[Clip], key: st
     # A name that is no UTF-8 holds lone surrogates, which have no UTF-8 form; `\udcff`, which this error handler makes
     # of them, happens to be their JSON escape, while Hangul stays readable.
     text = json.dumps(value, ensure_ascii=False, indent=1) + "\n"
-    with atomic_path(path) as partial:
-        partial.write_bytes(text.encode("utf-8", "backslashreplace"))
-    return path
+    for target in (path, _copy_of(path, output_root)):
+        with atomic_path(target) as partial:
+            partial.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def _copy_of(path: Path, output_root: Path) -> Path:
+    """Return where the copy of a list of inputs is."""
+    return output_root / WORK_FOLDER / COPY_FOLDER / f"{path.parent.name}.json"
+
+
+def _listed(path: Path, output_root: Path) -> tuple[Path, dict[str, Request]]:
+    """Return the root and the requests of a list of inputs, with what its copy knows beyond it."""
+    copy = _copy_of(path, output_root)
+    if not path.exists():
+        return _parse(copy)
+    root, requests = _parse(path)
+    try:
+        copied_root, copied = _parse(copy) if copy.exists() else (root, {})
+    except FightposeError:
+        return root, requests
+    # Of another root of the same name nothing is taken over.
+    return root, (copied | requests if copied_root == root else requests)
 
 
 def read_manifests(output_root: Path) -> list[Clip]:
@@ -106,6 +134,34 @@ def read_manifests(output_root: Path) -> list[Clip]:
         If a manifest is damaged.
     """
     return sorted((clip for clip, _ in _requested(output_root)), key=lambda clip: clip.frame_dir)
+
+
+def lost_inputs(output_root: Path) -> list[Clip]:
+    """Return the clips that were struck from a list of inputs, or whose list is gone, though their files are there.
+
+    Each list has a copy in the work folder. Outputs of earlier versions have no copies; nothing is known of theirs.
+    """
+    lost = []
+    for copy in sorted((output_root / WORK_FOLDER / COPY_FOLDER).glob("*.json")):
+        path = output_root / copy.stem / MANIFEST_NAME
+        try:
+            root, copied = _parse(copy)
+            listed = _parse(path)[1] if path.exists() else {}
+        except FightposeError:
+            # A damaged list is an error of its own, and a damaged copy is written again by the next run.
+            continue
+        for relative, request in copied.items():
+            if relative not in listed and (root / relative).exists():
+                lost.append(clip_record(root, relative, request.stem, output_root, mirrored=copy.stem))
+    return lost
+
+
+def restore_manifests(output_root: Path) -> None:
+    """Put back what `lost_inputs` finds lost."""
+    for name in sorted({PurePosixPath(clip.frame_dir).parts[0] for clip in lost_inputs(output_root)}):
+        path = output_root / name / MANIFEST_NAME
+        root, requests = _listed(path, output_root)
+        _write(path, output_root, root, requests)
 
 
 def clips_to_merge(output_root: Path) -> list[Clip]:

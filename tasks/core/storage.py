@@ -18,6 +18,9 @@ from typing import Any
 
 from tasks.core.errors import FightposeError
 
+WORK_FOLDER = ".fightpose"
+"""Folder below an output root for what is not an output: poses, receipts, records, locks."""
+
 PARTIAL_MARK = ".partial-"
 """Part of the name of every temporary file, so that sweeps and file listings can tell them."""
 

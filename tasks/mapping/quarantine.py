@@ -1,6 +1,8 @@
 """What to do about the findings of a mapping check: which clips to run again, and where corrupt files go.
 
-A clip whose outputs are set aside counts as not annotated, so the next run over its folder makes them anew.
+A clip whose outputs are set aside counts as not annotated, so the next run over its folder makes them again. Clips that
+were annotated again for the same findings before are left alone (`MappingReport.unmended`): the next round would move
+the same files and make them once more.
 """
 
 from __future__ import annotations
@@ -10,32 +12,15 @@ from pathlib import Path
 
 from tasks.clips.discovery import Clip, normal
 from tasks.core.errors import FightposeError
-from tasks.mapping.verify import FindingKind, MappingReport
+from tasks.mapping.findings import CORRUPT, REPAIRABLE, FindingKind, MappingReport
 
 QUARANTINE_FOLDER = "quarantine"
 
 QUARANTINE_ENDING = ".quarantined"
 """Follows the whole file name: nothing that looks for annotations or overlays by their ending finds the file."""
 
-CORRUPT = frozenset(
-    {
-        FindingKind.UNREADABLE_ANNOTATION,
-        FindingKind.UNREADABLE_OVERLAY,
-        FindingKind.WRONG_CLIP,
-        FindingKind.FRAME_COUNT,
-        FindingKind.FRAME_RATE,
-        FindingKind.INVALID,
-    }
-)
-"""Findings that say that a file is not what it should be."""
-
-REPAIRABLE = CORRUPT | {
-    FindingKind.UNACCOUNTED,
-    FindingKind.MISSING_ANNOTATION,
-    FindingKind.MISSING_OVERLAY,
-    FindingKind.STALE,
-}
-"""Findings that another run over the clip mends."""
+MOVED = CORRUPT | {FindingKind.ORPHAN}
+"""Findings whose files are moved: corrupt ones, and outputs of inputs that were renamed, moved or removed."""
 
 
 def clips_to_repair(report: MappingReport, clips: Iterable[Clip]) -> list[Clip]:
@@ -48,17 +33,17 @@ def clips_to_repair(report: MappingReport, clips: Iterable[Clip]) -> list[Clip]:
     clips
         The clips of the output root (`tasks.clips.manifest.read_manifests`).
     """
-    wrong = {finding.clip for finding in report.findings if finding.kind in REPAIRABLE}
+    wrong = {finding.clip for finding in report.findings if finding.kind in REPAIRABLE} - set(report.unmended)
     return [clip for clip in clips if normal(clip.frame_dir) in wrong]
 
 
 def quarantine(report: MappingReport) -> list[tuple[Path, Path]]:
-    """Move corrupt outputs out of the way, to `<output root>/quarantine/<relative path>.quarantined`.
+    """Move corrupt outputs and orphans out of the way, to `<output root>/quarantine/<relative path>.quarantined`.
 
     Parameters
     ----------
     report
-        Of `tasks.mapping.verify.verify_mapping`; only files of findings in `CORRUPT` are moved, never inputs or the
+        Of `tasks.mapping.verify.verify_mapping`; only files of findings in `MOVED` are moved, never inputs or the
         merged data set.
 
     Returns
@@ -71,9 +56,10 @@ def quarantine(report: MappingReport) -> list[tuple[Path, Path]]:
     FightposeError
         If a file cannot be moved.
     """
-    files = {path for finding in report.findings if finding.kind in CORRUPT for path in finding.files}
+    unmended = set(report.unmended)
+    findings = [finding for finding in report.findings if finding.kind in MOVED and finding.clip not in unmended]
     moved = []
-    for path in sorted(files):
+    for path in sorted({path for finding in findings for path in finding.files}):
         target = _free(report.output_root / QUARANTINE_FOLDER / path.relative_to(report.output_root))
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,35 +1,45 @@
 """What was made of a clip, and whether that is still what the current settings would make.
 
-Below `<output root>/.fightpose/` stand
+Below `<output root>/.fightpose/` are
 
 - `poses/<key>.npz`: the poses of a clip's content under a model and pose settings, found again by that key;
 - `receipts/<frame_dir>.json`: written last, when the annotation and the overlay of a clip are complete. It names the
-  input (size, time of change, hash), the key of model and settings, the label, and the sizes of the outputs; `shows`
-  in it is the key of the corrections from which the overlay was drawn anew;
+  input (size, time of change, hash), the key of model and settings, the label, and size, time of change and hash of
+  each output; `shows` in it is the key of the corrections from which the overlay was drawn again;
 - `automatic/<frame_dir>.pkl` and `review/`: see `tasks.review.apply`.
 
-A clip whose receipt fits is finished: a rerun passes over it after three `stat` calls. Everything is named by content,
-so it holds across runs, processes and machines that share the folder.
+A clip whose receipt fits is finished: a rerun skips it after three `stat` calls. Everything is named by content, so it
+holds across runs, processes and machines that share the folder. Receipts of earlier versions hold no hashes of outputs;
+they fit as before, by size and time of change.
+
+How the flow that annotates a clip uses them::
+
+    seen = stamp_of(clip.path)                            # before the clip is hashed or decoded
+    ...                                                   # probe (hashes the clip), poses, tracking, ranking
+    begin_outputs(clip, output_root)                      # before an output of an earlier run is replaced
+    ...                                                   # annotation, overlay
+    seen = require_unchanged(clip.path, seen, video.sha256)
+    write_receipt(clip, output_root, video.sha256, key, wanted, summary, seen)
 """
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tasks.clips.discovery import Clip
+from tasks.core.errors import ClipError, FailureReason
 from tasks.core.records import VideoInfo
 from tasks.core.settings import PoseSettings, Settings
-from tasks.core.storage import file_system_time, key_of, write_json
+from tasks.core.storage import WORK_FOLDER, file_sha256, file_system_time, key_of, write_json
 from tasks.poses.extract import CODE_VERSION as POSES_VERSION
 from tasks.poses.usage import Usage
 
 logger = logging.getLogger(__name__)
-
-WORK_FOLDER = ".fightpose"
 
 SETTINGS_NAME = "settings.json"
 """The settings of the last run over a folder, below the work folder."""
@@ -66,6 +76,36 @@ class ClipSummary:
     usage: Usage | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """What the file system says of a file at one moment; any change of the file changes one of these.
+
+    Attributes
+    ----------
+    size
+        Bytes.
+    mtime_ns
+        Time of change of the content, which `touch` and `cp -p` set at will.
+    ctime_ns
+        Time of change of anything, which nobody can set.
+    inode
+        Number of the file itself: another file moved to this name has another one.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """Under what key the outputs of a clip were made, and when: seconds since 1970, as the file system has it."""
+
+    key: str
+    time: float
+
+
 def poses_path(output_root: Path, video: VideoInfo, model_key: str, settings: PoseSettings) -> Path:
     """Return where the poses of a clip are kept: named by the clip's content, the model's and the settings."""
     key = key_of(POSES_VERSION, video.sha256, model_key, settings.decisive())
@@ -77,47 +117,126 @@ def settings_key(settings: Settings, model_key: str) -> str:
     return key_of(OUTPUT_VERSION, POSES_VERSION, model_key, settings.decisive())
 
 
-def write_receipt(clip: Clip, output_root: Path, sha256: str, key: str, overlay: bool, summary: ClipSummary) -> None:
-    """Record that the outputs of a clip are complete."""
-    write_json(
-        receipt_path(clip, output_root),
-        {
-            "input": {**_stat(clip.path), "sha256": sha256},
-            "key": key,
-            # The file system's time, like that of the run's request: clocks of machines are not compared.
-            "time": file_system_time(receipt_path(clip, output_root).parent),
-            "label": clip.label,
-            "annotation": _stat(clip.annotation_path),
-            "overlay": _stat(clip.overlay_path) if overlay else None,
-            "summary": asdict(summary),
-        },
-    )
+# What a run does to a receipt, in this order.
+
+
+def stamp_of(path: Path) -> FileStamp | None:
+    """Return the state of a file, to be taken before its content is read for the first time; None if it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return FileStamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def require_unchanged(path: Path, seen: FileStamp | None, sha256: str) -> FileStamp:
+    """Return the state of an input after the last step, for its receipt; refuse one that was replaced on the way.
+
+    Parameters
+    ----------
+    path
+        The clip.
+    seen
+        Its state before it was hashed.
+    sha256
+        The hash from which everything was named.
+
+    Raises
+    ------
+    ClipError
+        If its content is another one by now: a receipt would vouch for a clip that was never annotated.
+    """
+    now = stamp_of(path)
+    try:
+        # A changed mode or link count changes the stamp as well, so only the content decides.
+        if now is not None and (now == seen or file_sha256(path) == sha256):
+            return now
+    except OSError:
+        pass
+    info = "it was replaced, changed or removed while it was annotated; run annotate again when it is complete"
+    raise ClipError(FailureReason.PROCESSING_ERROR, path, info)
+
+
+def begin_outputs(clip: Clip, output_root: Path) -> None:
+    """Record that the annotation of a clip is about to be replaced.
+
+    From here to `write_receipt` the receipt vouches for no annotation, so that one that does not fit its receipt is
+    always one that somebody changed. The overlay stays vouched for: it may be taken over (`overlay_is_current`).
+    """
+    receipt = _read(receipt_path(clip, output_root))
+    if receipt is not None and receipt.get("annotation") is not None:
+        write_json(receipt_path(clip, output_root), receipt | {"annotation": None})
+
+
+def write_receipt(
+    clip: Clip,
+    output_root: Path,
+    sha256: str,
+    key: str,
+    overlay: bool,
+    summary: ClipSummary,
+    seen: FileStamp | None = None,
+) -> None:
+    """Record that the outputs of a clip are complete.
+
+    Parameters
+    ----------
+    clip, output_root
+        The clip, and where its outputs are.
+    sha256
+        Hash of the input's content.
+    key
+        Of model and settings (`settings_key`).
+    overlay
+        Whether an overlay was wanted.
+    summary
+        What was found.
+    seen
+        State of the input that the hash belongs to (`require_unchanged`); by default its state now.
+    """
+    path = receipt_path(clip, output_root)
+    source = _stat(clip.path) if seen is None else {"size": seen.size, "mtime_ns": seen.mtime_ns}
+    receipt: dict[str, Any] = {
+        "input": {**source, "sha256": sha256},
+        "key": key,
+        # The file system's time, like that of the run's request: clocks of machines are not compared.
+        "time": file_system_time(path.parent),
+        "label": clip.label,
+        "annotation": _fingerprint(clip.annotation_path),
+        "overlay": _fingerprint(clip.overlay_path) if overlay else None,
+        "summary": asdict(summary),
+    }
+    if redone := _redone_for(_read(path), receipt):
+        receipt["redone_for"] = redone
+    write_json(path, receipt)
+
+
+# What others ask of a receipt.
 
 
 def finished(clip: Clip, output_root: Path, key: str) -> ClipSummary | None:
-    """Return the summary of a clip whose outputs are complete and up to date, else None."""
+    """Return the summary of a clip whose outputs are complete and up to date, else None.
+
+    A clip that a check found wrong (`distrust`) is not finished, whatever size and time of its files say.
+    """
     receipt = _read(receipt_path(clip, output_root))
-    if receipt is None or receipt.get("key") != key or receipt.get("label") != clip.label:
+    if receipt is None or receipt.get("key") != key or receipt.get("label") != clip.label or "doubts" in receipt:
         return None
     try:
         source = _stat(clip.path)
         current = (
             {name: receipt["input"][name] for name in source} == source
-            and receipt["annotation"] == _stat(clip.annotation_path)
-            and (receipt["overlay"] is None or receipt["overlay"] == _stat(clip.overlay_path))
+            and _fits(receipt["annotation"], clip.annotation_path)
+            and (receipt["overlay"] is None or _fits(receipt["overlay"], clip.overlay_path))
         )
-        return _summary(receipt) if current else None
-    except (OSError, KeyError, TypeError, ValueError):
+        if not current:
+            return None
+        summary = _summary(receipt)
+        _renew_times(clip, output_root, receipt)
+        return summary
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
         # An output was deleted, or the receipt is from another version: the clip is done again.
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class Making:
-    """Under what key the outputs of a clip were made, and when: seconds since 1970, as the file system has it."""
-
-    key: str
-    time: float
 
 
 def made_under(clip: Clip, output_root: Path) -> Making | None:
@@ -129,12 +248,104 @@ def made_under(clip: Clip, output_root: Path) -> Making | None:
         return None
 
 
+def input_changed(clip: Clip, output_root: Path) -> bool:
+    """Tell by size and time of change whether a clip is another one than its annotation was made of.
+
+    The receipt knows what the input was. Where there is none, an input that is newer than the annotation changed; a
+    clip that is gone did not.
+    """
+    try:
+        source = _stat(clip.path)
+        receipt = _read(receipt_path(clip, output_root))
+        if receipt is not None and isinstance(receipt.get("input"), dict):
+            return {name: receipt["input"].get(name) for name in source} != source
+        return source["mtime_ns"] > clip.annotation_path.stat().st_mtime_ns
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a receipt says of the outputs of a clip.
+
+    Attributes
+    ----------
+    input_sha256
+        Hash of the input's content; empty where it is not known.
+    annotation, overlay
+        Hash of each output; empty where none is recorded (no such output, one under way, or an earlier version).
+    redone_for
+        Kinds of findings for which the clip was annotated again, with the outputs that it has now.
+    doubted
+        Whether a check found the outputs wrong since.
+    """
+
+    input_sha256: str
+    annotation: str
+    overlay: str
+    redone_for: frozenset[str]
+    doubted: bool
+
+
+def recorded_outputs(clip: Clip, output_root: Path) -> Recorded | None:
+    """Return what the receipt of a clip says of its outputs, None where there is no receipt."""
+    receipt = _read(receipt_path(clip, output_root))
+    if receipt is None:
+        return None
+
+    def hash_of(name: str) -> str:
+        """Return the hash in one entry of the receipt."""
+        entry = receipt.get(name)
+        return str(entry.get("sha256", "")) if isinstance(entry, dict) else ""
+
+    redone = receipt.get("redone_for")
+    return Recorded(
+        hash_of("input"),
+        hash_of("annotation"),
+        hash_of("overlay"),
+        frozenset(map(str, redone)) if isinstance(redone, list) else frozenset(),
+        "doubts" in receipt,
+    )
+
+
+def outputs_as_recorded(clip: Clip, output_root: Path) -> bool:
+    """Tell by their content whether both outputs are what the receipt of a clip is about."""
+    recorded = recorded_outputs(clip, output_root)
+    if recorded is None or not recorded.annotation:
+        return False
+    try:
+        overlay = not recorded.overlay or file_sha256(clip.overlay_path) == recorded.overlay
+        return overlay and file_sha256(clip.annotation_path) == recorded.annotation
+    except OSError:
+        return False
+
+
+def distrust(clip: Clip, output_root: Path, kinds: Iterable[str] = ()) -> None:
+    """Record that a clip's outputs are not to be trusted: its next run makes all of them again, but for the poses.
+
+    Parameters
+    ----------
+    clip, output_root
+        The clip, and where its outputs are.
+    kinds
+        What was found wrong (names in `tasks.mapping.findings.FindingKind`); kept until the clip is annotated again, so
+        that a mend which gives the same finding is known as one.
+    """
+    receipt = _read(receipt_path(clip, output_root))
+    if receipt is None:
+        return
+    known = receipt.get("doubts")
+    doubts = sorted({*(known if isinstance(known, list) else ()), *kinds})
+    if doubts != known:
+        write_json(receipt_path(clip, output_root), receipt | {"doubts": doubts})
+
+
 def receipt_fits(clip: Clip, output_root: Path) -> bool:
-    """Tell whether a clip's receipt speaks of the annotation that is on disk."""
+    """Tell whether a clip's receipt is about the annotation that is on disk."""
     receipt = _read(receipt_path(clip, output_root))
     try:
-        return receipt is not None and receipt["annotation"] == _stat(clip.annotation_path)
-    except (OSError, KeyError):
+        return receipt is not None and _fits(receipt["annotation"], clip.annotation_path)
+    except (OSError, KeyError, TypeError, AttributeError):
         return False
 
 
@@ -145,7 +356,7 @@ def renew_receipt(clip: Clip, output_root: Path) -> None:
     """
     receipt = _read(receipt_path(clip, output_root))
     if receipt is not None:
-        write_json(receipt_path(clip, output_root), receipt | {"annotation": _stat(clip.annotation_path)})
+        write_json(receipt_path(clip, output_root), receipt | {"annotation": _fingerprint(clip.annotation_path)})
 
 
 def overlay_is_current(clip: Clip, output_root: Path, sha256: str, key: str) -> bool:
@@ -155,11 +366,12 @@ def overlay_is_current(clip: Clip, output_root: Path, sha256: str, key: str) -> 
         return (
             receipt is not None
             and receipt.get("shows") is None
+            and "doubts" not in receipt
             and receipt["key"] == key
             and receipt["input"]["sha256"] == sha256
-            and receipt["overlay"] == _stat(clip.overlay_path)
+            and _fits(receipt["overlay"], clip.overlay_path)
         )
-    except (OSError, KeyError, TypeError):
+    except (OSError, KeyError, TypeError, AttributeError):
         return False
 
 
@@ -167,24 +379,24 @@ def overlay_shows(clip: Clip, output_root: Path) -> str | None:
     """Return the key of the corrections that the overlay on disk shows, None where it shows the automatic people."""
     receipt = _read(receipt_path(clip, output_root))
     try:
-        if receipt is None or receipt.get("shows") is None or receipt["overlay"] != _stat(clip.overlay_path):
+        if receipt is None or receipt.get("shows") is None or not _fits(receipt["overlay"], clip.overlay_path):
             return None
-    except (OSError, KeyError):
+    except (OSError, KeyError, TypeError, AttributeError):
         return None
     return str(receipt["shows"])
 
 
 def record_overlay(clip: Clip, output_root: Path, shows: str | None) -> None:
-    """Record that an overlay was drawn anew, and from which corrections; None for none.
+    """Record that an overlay was drawn again, and from which corrections; None for none.
 
     A clip that was not finished before does not become so: its receipt still lacks what it lacked.
     """
     receipt = _read(receipt_path(clip, output_root)) or {}
-    write_json(receipt_path(clip, output_root), receipt | {"overlay": _stat(clip.overlay_path), "shows": shows})
+    write_json(receipt_path(clip, output_root), receipt | {"overlay": _fingerprint(clip.overlay_path), "shows": shows})
 
 
 def remove_receipt(clip: Clip, output_root: Path) -> None:
-    """Record that nothing made of a clip counts any more but its poses: its next run makes all of it anew."""
+    """Forget what was made of a clip that is not there any more."""
     receipt_path(clip, output_root).unlink(missing_ok=True)
 
 
@@ -215,6 +427,42 @@ def _stat(path: Path) -> dict[str, int]:
     """Return what tells a changed file from an unchanged one without reading it."""
     status = path.stat()
     return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    """Return size, time of change and hash of an output."""
+    return {**_stat(path), "sha256": file_sha256(path)}
+
+
+def _fits(entry: Any, path: Path) -> bool:
+    """Tell whether an output is the one that a receipt's entry is about.
+
+    A copied output root has other times of change; then the hash decides, where the entry has one.
+    """
+    if not isinstance(entry, dict):
+        return False
+    now = _stat(path)
+    if {name: entry.get(name) for name in now} == now:
+        return True
+    return entry.get("size") == now["size"] and "sha256" in entry and entry["sha256"] == file_sha256(path)
+
+
+def _renew_times(clip: Clip, output_root: Path, receipt: dict[str, Any]) -> None:
+    """Note the times of change of copied outputs, so that the next run need not hash them again."""
+    files = {"annotation": clip.annotation_path, "overlay": clip.overlay_path}
+    renewed = {name: receipt[name] | _stat(path) for name, path in files.items() if receipt[name] is not None}
+    if any(receipt[name] != entry for name, entry in renewed.items()):
+        write_json(receipt_path(clip, output_root), receipt | renewed)
+
+
+def _redone_for(before: dict[str, Any] | None, now: dict[str, Any]) -> list[str]:
+    """Return the kinds of findings for which the same input was annotated again under the same key."""
+    if before is None or before.get("key") != now["key"] or not isinstance(before.get("input"), dict):
+        return []
+    if before["input"].get("sha256") != now["input"]["sha256"]:
+        return []
+    kinds = before.get("doubts", before.get("redone_for", []))
+    return sorted(map(str, kinds)) if isinstance(kinds, list) else []
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -3,185 +3,67 @@
 The inputs are those that the runs listed beside their outputs (`tasks.clips.manifest`); a clip that the failure log
 names is accounted for without outputs. Every annotation is read, through the safe reader, and every overlay is decoded
 to its end: both must have as many frames. An overlay that did not change since it was decoded is not decoded again,
-except by the deep check, which also decodes every input, once for each content.
+except by the deep check, which also decodes every input, once for each content, and compares each output with the hash
+in its receipt (`tasks.mapping.receipts`) and the data set with the record of its merge (`tasks.mapping.merged`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 import math
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tasks.annotations.dataset import read_split, split_path
 from tasks.annotations.format import Annotation, AnnotationError, is_excluded, read_annotation
-from tasks.annotations.validate import CONTRACT_KEYS, validate_annotation, validate_dataset
+from tasks.annotations.validate import validate_annotation, validate_dataset
 from tasks.clips.discovery import Clip, normal
-from tasks.clips.failures import current_failures, escaped
+from tasks.clips.failures import Failure, current_failures
 from tasks.clips.labels import group_rule
-from tasks.clips.manifest import Request, read_manifests, read_requests
+from tasks.clips.manifest import Request, lost_inputs, read_manifests, read_requests
 from tasks.core.errors import FightposeError
+from tasks.core.storage import file_sha256
+from tasks.mapping.findings import REPAIRABLE, Finding, FindingKind, MappingReport
 from tasks.mapping.frame_counts import DecodedVideos, input_problem
-from tasks.mapping.pairs import (
-    OutputKey,
-    Pairs,
-    check_avi_pkl_mapping,
-    find_missing_files,
-    get_files_by_extension,
-    remove_postfix,
+from tasks.mapping.merged import DATASET_NAME, read_record
+from tasks.mapping.pairs import OutputKey, Pairs, check_avi_pkl_mapping
+from tasks.mapping.receipts import (
+    Recorded,
+    distrust,
+    input_changed,
+    made_under,
+    outputs_as_recorded,
+    receipt_fits,
+    recorded_outputs,
+    recorded_settings,
 )
-from tasks.mapping.receipts import made_under, recorded_settings
 
-__all__ = [
-    "DATASET_NAME",
-    "Finding",
-    "FindingKind",
-    "MappingReport",
-    "check_avi_pkl_mapping",
-    "find_missing_files",
-    "get_files_by_extension",
-    "remove_postfix",
-    "verify_mapping",
-]
-
-DATASET_NAME = "dataset.pkl"
-"""The merged data set of an output root."""
+logger = logging.getLogger(__name__)
 
 RATE_TOLERANCE = 0.05
 """Share by which the frame rates of clip and overlay may differ; containers round it."""
 
-
-class FindingKind(StrEnum):
-    """What can be wrong with the outputs of a clip."""
-
-    UNACCOUNTED = "input without outputs and without recorded failure"
-    MISSING_ANNOTATION = "annotation missing"
-    MISSING_OVERLAY = "overlay missing"
-    ORPHAN = "output without input"
-    DUPLICATE = "duplicate output"
-    STALE = "output out of date"
-    UNREADABLE_ANNOTATION = "annotation unreadable"
-    UNREADABLE_OVERLAY = "overlay unreadable"
-    WRONG_CLIP = "annotation of another clip"
-    FRAME_COUNT = "frame counts differ"
-    FRAME_RATE = "frame rates differ"
-    INVALID = "annotation breaks the contract"
-    DATASET = "merged data set is wrong"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong.
-
-    Attributes
-    ----------
-    kind
-        What.
-    clip
-        The clip's identifier.
-    info
-        The details, possibly empty.
-    files
-        The outputs concerned.
-    """
-
-    kind: FindingKind
-    clip: str
-    info: str = ""
-    files: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class MappingReport:
-    """What the check of an output root found.
-
-    Attributes
-    ----------
-    output_root
-        What was checked.
-    inputs
-        Number of inputs listed; 0 where no run left a list, so that outputs could only be compared with each other.
-    matched
-        Number of clips with a readable annotation and a matching overlay (or an annotation that wants none).
-    failed
-        Identifiers of the clips that the failure log accounts for.
-    findings
-        Everything that is wrong, by clip.
-    """
-
-    output_root: Path
-    inputs: int
-    matched: int
-    failed: list[str]
-    findings: list[Finding]
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong; recorded failures are accounted for."""
-        return not self.findings
-
-    def of(self, kind: FindingKind) -> list[str]:
-        """Return the identifiers of the clips with a finding of one kind."""
-        return [finding.clip for finding in self.findings if finding.kind == kind]
-
-    def headline(self) -> str:
-        """Return the outcome in one line."""
-        inputs = f"{self.inputs} inputs" if self.inputs else "no list of inputs"
-        return (
-            f"{inputs}: {self.matched} with annotation and overlay, {len(self.failed)} recorded failures, "
-            f"{len(self.findings)} findings"
-        )
-
-    def lines(self) -> list[str]:
-        """Return one printable line for each finding."""
-        return [
-            f"{finding.kind}: {escaped(finding.clip)}" + (f" ({escaped(finding.info)})" if finding.info else "")
-            for finding in self.findings
-        ]
-
-    def rows(self) -> list[dict[str, str]]:
-        """Return the findings as rows of a table."""
-        return [
-            {"clip": escaped(finding.clip), "finding": str(finding.kind), "details": escaped(finding.info)}
-            for finding in self.findings
-        ]
-
-    def to_value(self) -> dict[str, Any]:
-        """Return the report as plain values, for JSON."""
-        return {
-            "output_root": str(self.output_root),
-            "ok": self.ok,
-            "inputs": self.inputs,
-            "matched": self.matched,
-            "failed": self.failed,
-            "counts": dict(Counter(finding.kind.name.lower() for finding in self.findings)),
-            "findings": [
-                {
-                    "kind": finding.kind.name.lower(),
-                    "clip": finding.clip,
-                    "info": finding.info,
-                    "files": [str(path) for path in finding.files],
-                }
-                for finding in self.findings
-            ],
-        }
+AGAIN = "run annotate again"
 
 
 def verify_mapping(output_root: Path, deep: bool = False) -> MappingReport:
     """Check every output below an output root against the inputs and against each other.
+
+    A clip with a finding that another run would mend is marked in its receipt, so that the next run over it does so.
 
     Parameters
     ----------
     output_root
         Folder that runs wrote to.
     deep
-        Hold every annotation against every rule of the contract and against its input's content, and check the merged
-        data set and the frame rates.
+        Hold every annotation against every rule of the contract and against its input's content, compare every output
+        with the hash that was recorded when it was written, and check the merged data set and the frame rates.
 
     Returns
     -------
@@ -199,22 +81,22 @@ def verify_mapping(output_root: Path, deep: bool = False) -> MappingReport:
     keys = sorted({*check.clips, *check.pairs.annotations, *check.pairs.overlays})
     if not keys:
         raise FightposeError(f"nothing to verify in {output_root}: no outputs and no list of inputs are there")
-    failed = {normal(failure.frame_dir) for failure in current_failures(output_root)}
-    findings: list[Finding] = []
-    matched = 0
+    findings = list(check.inputs())
+    matched, unmended = 0, []
     try:
         for key in keys:
-            if key.stem in failed and not key.earlier:
-                continue
-            wrong = list(check.clip(key))
+            wrong = _most_telling(list(check.clip(key)))
+            # A failed clip is accounted for, but not matched.
+            matched += not wrong and not check.failed(key)
+            if wrong and check.noted(key, wrong):
+                unmended.append(key.stem)
+                wrong = [replace(finding, info=_same_again(finding)) for finding in wrong]
             findings += wrong
-            matched += not wrong
     finally:
         # Also where the check was broken off: what is decoded needs not be decoded again.
         check.videos.save()
-    if deep and (output_root / DATASET_NAME).exists():
-        findings += check.dataset(output_root / DATASET_NAME)
-    return MappingReport(output_root, len(check.clips), matched, sorted(failed), findings)
+    findings += check.dataset()
+    return MappingReport(output_root, len(check.clips), matched, sorted(check.failures), findings, unmended)
 
 
 class _Check:
@@ -228,34 +110,90 @@ class _Check:
 
     def __init__(self, output_root: Path, deep: bool) -> None:
         self.root, self.deep = output_root, deep
-        self.clips = {OutputKey(normal(clip.frame_dir)): clip for clip in read_manifests(output_root)}
+        self.lost = lost_inputs(output_root)
+        listed = [*read_manifests(output_root), *self.lost]
+        self.clips = {OutputKey(normal(clip.frame_dir)): clip for clip in listed}
+        self.failures: dict[str, Failure] = {
+            normal(failure.frame_dir): failure for failure in current_failures(output_root)
+        }
         self.pairs: Pairs = check_avi_pkl_mapping(output_root)
         self.videos = DecodedVideos(output_root, afresh=deep)
+        self.record = read_record(output_root)
         self._requests: dict[str, Request] = read_requests(output_root)
-        # Of each annotation that was read: what the merged data set must hold of it.
+        # Of each annotation that belongs into the merged data set: a hash of its content.
         self._digests: dict[str, str] = {}
+
+    def inputs(self) -> Iterator[Finding]:
+        """Yield the clips that were struck from the lists of inputs, or whose list is gone."""
+        for clip in self.lost:
+            info = f"the list of inputs no longer names it; --fix restores the list, or {AGAIN}"
+            yield Finding(FindingKind.INPUT_LIST, normal(clip.frame_dir), info)
+
+    def failed(self, key: OutputKey) -> bool:
+        """Tell whether the failure log accounts for a clip."""
+        return key.stem in self.failures and not key.earlier
+
+    def noted(self, key: OutputKey, wrong: list[Finding]) -> bool:
+        """Mark a clip for its next run; tell whether it was annotated again for these findings and gave them again."""
+        clip = self.clips.get(key)
+        kinds = {finding.kind.name for finding in wrong if finding.kind in REPAIRABLE}
+        if clip is None or not kinds:
+            return False
+        recorded = recorded_outputs(clip, self.root)
+        if recorded and kinds <= recorded.redone_for and outputs_as_recorded(clip, self.root):
+            return True
+        try:
+            distrust(clip, self.root, kinds)
+        except OSError as error:
+            logger.warning("%s: cannot be marked for its next run (%s)", clip.relative, error)
+        return False
 
     def clip(self, key: OutputKey) -> Iterator[Finding]:
         """Yield what is wrong with the outputs of one clip."""
         annotations, overlays = self.pairs.annotations.get(key, []), self.pairs.overlays.get(key, [])
+        clip = self.clips.get(key)
+        if self.failed(key):
+            contradicted = clip is not None and self._is_finished(clip)
+            if not contradicted:
+                yield from self._failed_outputs(key, clip)
+                return
+            yield Finding(FindingKind.FAILURE_LOG, key.stem, f"its outputs are complete; {AGAIN}")
         # Earlier scripts left no list of inputs, so nothing can be said about theirs.
-        if self.clips and key not in self.clips and not key.earlier:
-            yield Finding(FindingKind.ORPHAN, key.stem, files=(*annotations, *overlays))
+        if self.clips and clip is None and not key.earlier:
+            info = "no input has this name any more; --quarantine moves it away"
+            yield Finding(FindingKind.ORPHAN, key.stem, info, (*annotations, *overlays))
+            return
         if not annotations and not overlays:
             yield Finding(FindingKind.UNACCOUNTED, key.stem)
             return
-        for files in (annotations, overlays):
-            if len(files) > 1:
-                names = ", ".join(path.name for path in files)
-                yield Finding(FindingKind.DUPLICATE, key.stem, names, tuple(files))
+        yield from _duplicates(key, annotations, overlays)
         if not annotations:
             yield Finding(FindingKind.MISSING_ANNOTATION, key.stem, overlays[0].name)
         elif not key.earlier:
-            clip = self.clips.get(key)
             yield from self._annotation(key, clip, _preferred(annotations, clip.annotation_path if clip else None))
         elif not overlays:
             # The content of earlier annotations is not ours to judge.
             yield Finding(FindingKind.MISSING_OVERLAY, key.stem)
+
+    def _is_finished(self, clip: Clip) -> bool:
+        """Tell whether a receipt vouches for a clip's outputs under what the last run asked for."""
+        made, asked = made_under(clip, self.root), self._requests.get(clip.frame_dir)
+        recorded = recorded_outputs(clip, self.root)
+        return (
+            made is not None
+            and asked is not None
+            and made.key == asked.key
+            and recorded is not None
+            and not recorded.doubted
+            and not input_changed(clip, self.root)
+            and receipt_fits(clip, self.root)
+        )
+
+    def _failed_outputs(self, key: OutputKey, clip: Clip | None) -> Iterator[Finding]:
+        """Yield outputs of a failed clip that changed: those of an earlier run stay as they were when it fails."""
+        recorded = recorded_outputs(clip, self.root) if clip and self.deep else None
+        if clip is not None and recorded is not None:
+            yield from self._against_receipt(key, clip, recorded)
 
     def _annotation(self, key: OutputKey, clip: Clip | None, path: Path) -> Iterator[Finding]:
         """Yield what opening an annotation and its overlay brings to light."""
@@ -272,22 +210,56 @@ class _Check:
             yield Finding(FindingKind.INVALID, key.stem, f"{problem.rule}: {problem.text}", (path,))
         if clip is not None:
             yield from self._against_input(key, clip, annotation, path)
+            yield from self._receipt(key, clip)
         overlays = self.pairs.overlays.get(key, [])
         if overlays:
             yield from self._overlay(key, annotation, path, _preferred(overlays, clip.overlay_path if clip else None))
         elif _wants_overlay(annotation):
             yield Finding(FindingKind.MISSING_OVERLAY, key.stem)
-        if self.deep and not is_excluded(annotation):
-            self._digests[key.stem] = _digest(annotation)
+        if not is_excluded(annotation) and not self.failed(key):
+            yield from self._membership(key)
+            if self.deep:
+                self._digests[key.stem] = _digest(annotation)
+
+    def _receipt(self, key: OutputKey, clip: Clip) -> Iterator[Finding]:
+        """Yield a receipt that is gone, and outputs that are not as it has them."""
+        recorded = recorded_outputs(clip, self.root)
+        if recorded is None:
+            # Only where it is known that there was one: what merged the clip had it.
+            if clip.frame_dir in self.record.members:
+                yield Finding(FindingKind.NO_RECEIPT, key.stem, f"its receipt is gone; {AGAIN}")
+        elif self.deep:
+            yield from self._against_receipt(key, clip, recorded)
+
+    def _against_receipt(self, key: OutputKey, clip: Clip, recorded: Recorded) -> Iterator[Finding]:
+        """Yield outputs whose content is not what it was when the receipt was written."""
+        for path, sha256, what in (
+            (clip.annotation_path, recorded.annotation, "annotation"),
+            (clip.overlay_path, recorded.overlay, "overlay"),
+        ):
+            try:
+                if sha256 and file_sha256(path) != sha256:
+                    info = f"the {what} is not as it was written; {AGAIN}"
+                    yield Finding(FindingKind.CHANGED, key.stem, info, (path,))
+            except OSError:
+                # Missing or unreadable files are findings of their own.
+                continue
+
+    def _membership(self, key: OutputKey) -> Iterator[Finding]:
+        """Yield an annotation that the last merge should have taken and did not."""
+        record, clip = self.record, self.clips.get(key)
+        if record.files and clip and clip.frame_dir not in record.members | record.left_out:
+            info = f"{key.stem} has an annotation, but is not in it; {AGAIN}"
+            yield Finding(FindingKind.DATASET, DATASET_NAME, info)
 
     def _against_input(self, key: OutputKey, clip: Clip, annotation: Annotation, path: Path) -> Iterator[Finding]:
-        """Yield what makes an annotation stale: a newer or another input, or settings that changed since."""
-        if _newer(clip.path, path):
-            yield Finding(FindingKind.STALE, key.stem, "the input is newer; run annotate again", (path,))
+        """Yield what makes an annotation stale: another input, or settings that changed since."""
+        if input_changed(clip, self.root):
+            yield Finding(FindingKind.STALE, key.stem, f"the input changed; {AGAIN}", (path,))
             return
         made, asked = made_under(clip, self.root), self._requests.get(clip.frame_dir)
         if made and asked and asked.key and made.key != asked.key and made.time < asked.time:
-            info = "it was made under other settings than the last run asked for; run annotate again"
+            info = f"it was made under other settings than the last run asked for; {AGAIN}"
             yield Finding(FindingKind.STALE, key.stem, info, (path,))
         if self.deep:
             provenance = annotation.get("provenance")
@@ -316,39 +288,97 @@ class _Check:
             info = f"overlay {fps:.3f}, annotation {expected:.3f} frames per second"
             yield Finding(FindingKind.FRAME_RATE, key.stem, info, (path, overlay))
 
-    def dataset(self, path: Path) -> Iterator[Finding]:
-        """Yield what is wrong with the merged data set: of itself, and against the annotations it was made of."""
-        try:
-            data = read_annotation(path)
-        except AnnotationError as error:
-            yield Finding(FindingKind.DATASET, path.name, str(error), (path,))
-            return
-        groups, wrong = None, []
-        try:
-            groups = group_rule(recorded_settings(self.root).dataset)
-        except FightposeError as error:
-            wrong.append(f"whether its splits part groups cannot be told: {error}")
-        wrong += [f"{problem.rule}: {problem.text}" for problem in validate_dataset(data, groups)]
-        merged = {normal(str(annotation.get("frame_dir"))): _digest(annotation) for annotation in data["annotations"]}
-        for stem in sorted(merged.keys() ^ self._digests.keys()):
-            side = "is in it, but has no annotation" if stem in merged else "has an annotation, but is not in it"
-            wrong.append(f"{stem} {side}; run annotate again")
-        wrong += [
-            f"{stem} is not in it as its own file has it; run annotate again"
-            for stem in sorted(merged.keys() & self._digests.keys())
-            if merged[stem] != self._digests[stem]
-        ]
+    def dataset(self) -> Iterator[Finding]:
+        """Yield what is wrong with the merged data set."""
+        wrong = [*self._dataset_files()]
+        path = self.root / DATASET_NAME
+        if self.deep and path.exists():
+            wrong += self._dataset_content(path)
         for info in wrong:
             yield Finding(FindingKind.DATASET, path.name, info, (path,))
 
+    def _dataset_files(self) -> Iterator[str]:
+        """Yield how the files of the data set differ from what the last merge wrote."""
+        for name, (size, sha256) in self.record.files.items():
+            path = self.root / name
+            try:
+                same = path.stat().st_size == size and (not self.deep or file_sha256(path) == sha256)
+            except OSError:
+                yield f"{name} is gone; {AGAIN}"
+                continue
+            if not same:
+                yield f"{name} is not as it was written; {AGAIN}"
+
+    def _dataset_content(self, path: Path) -> Iterator[str]:
+        """Yield what is wrong with the data set of itself, and against the annotations that it was made of."""
+        try:
+            data = read_annotation(path)
+        except AnnotationError as error:
+            yield str(error)
+            return
+        groups = None
+        try:
+            groups = group_rule(recorded_settings(self.root).dataset)
+        except FightposeError as error:
+            yield f"whether its splits part groups cannot be known: {error}"
+        yield from (f"{problem.rule}: {problem.text}" for problem in validate_dataset(data, groups))
+        if split_path(path).exists() and read_split(path) != data["split"]:
+            yield f"{split_path(path).name} holds other splits; {AGAIN}"
+        merged = {normal(str(annotation.get("frame_dir"))): _digest(annotation) for annotation in data["annotations"]}
+        left_out = {normal(name) for name in self.record.left_out}
+        for stem in sorted(merged.keys() ^ (self._digests.keys() - left_out)):
+            side = "is in it, but has no annotation" if stem in merged else "has an annotation, but is not in it"
+            yield f"{stem} {side}; {AGAIN}"
+        for stem in sorted(merged.keys() & self._digests.keys()):
+            if merged[stem] != self._digests[stem]:
+                yield f"{stem} is not in it as its own file has it; {AGAIN}"
+
+
+def _most_telling(findings: list[Finding]) -> list[Finding]:
+    """Leave out that a file changed where another finding says what is wrong with it."""
+    explained = {path for finding in findings if finding.kind != FindingKind.CHANGED for path in finding.files}
+    return [
+        finding for finding in findings if finding.kind != FindingKind.CHANGED or not explained & set(finding.files)
+    ]
+
+
+def _same_again(finding: Finding) -> str:
+    """Return the details of a finding that a mend does not take away."""
+    again = "annotating it again gave the same result, so it is not tried another time"
+    return f"{finding.info}; {again}" if finding.info else again
+
+
+def _duplicates(key: OutputKey, annotations: list[Path], overlays: list[Path]) -> Iterator[Finding]:
+    """Yield outputs of one kind of which a clip has several."""
+    for files in (annotations, overlays):
+        if len(files) > 1:
+            names = ", ".join(path.name for path in files)
+            yield Finding(FindingKind.DUPLICATE, key.stem, f"{names}; keep one of them", tuple(files))
+
 
 def _digest(annotation: Annotation) -> str:
-    """Return a hash of what consumers read: label, sizes, keypoints and scores."""
+    """Return a hash of everything in an annotation, whatever the order of its keys."""
     digest = hashlib.sha256()
-    for key in CONTRACT_KEYS:
-        value = annotation.get(key)
-        digest.update(np.ascontiguousarray(value).tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
+    _update(digest, annotation)
     return digest.hexdigest()
+
+
+def _update(digest: Any, value: Any) -> None:
+    """Add a value of an annotation to a hash: type, shape and content, so that nothing runs into its neighbour."""
+    if isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype}{value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, dict):
+        digest.update(f"dict{len(value)}".encode())
+        for name in sorted(value, key=repr):
+            _update(digest, name)
+            _update(digest, value[name])
+    elif isinstance(value, list | tuple):
+        digest.update(f"list{len(value)}".encode())
+        for part in value:
+            _update(digest, part)
+    else:
+        digest.update(json.dumps(value, default=repr).encode())
 
 
 def _only_annotation(path: Path) -> Annotation:
@@ -360,7 +390,7 @@ def _only_annotation(path: Path) -> Annotation:
 
 
 def _preferred(files: list[Path], expected: Path | None) -> Path:
-    """Return the file that stands where the clip's output belongs, else the first."""
+    """Return the file that is where the clip's output belongs, else the first."""
     return expected if expected in files and expected is not None else files[0]
 
 
@@ -369,11 +399,3 @@ def _wants_overlay(annotation: Annotation) -> bool:
     settings = annotation.get("settings")
     overlay = settings.get("overlay") if isinstance(settings, dict) else None
     return not (isinstance(overlay, dict) and overlay.get("save_overlayfile") is False)
-
-
-def _newer(path: Path, other: Path) -> bool:
-    """Tell whether a file changed after another; one that is gone did not."""
-    try:
-        return path.stat().st_mtime_ns > other.stat().st_mtime_ns
-    except OSError:
-        return False

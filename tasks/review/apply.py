@@ -17,24 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.annotations.format import (
-    Annotation,
-    AnnotationError,
-    merge_dataset,
-    read_annotation,
-    read_split,
-    write_annotation,
-)
+from tasks.annotations.format import Annotation, AnnotationError, read_annotation, write_annotation
 from tasks.clips.discovery import Clip
 from tasks.clips.failures import current_failures, keep_failure
-from tasks.clips.labels import group_rule
-from tasks.clips.manifest import clips_to_merge, read_manifests
+from tasks.clips.manifest import read_manifests
 from tasks.core.errors import FightposeError
 from tasks.core.storage import atomic_path
+from tasks.mapping.merged import merge_outputs
 from tasks.mapping.receipts import WORK_FOLDER, overlay_shows, receipt_fits, recorded_settings, renew_receipt
-from tasks.mapping.verify import DATASET_NAME
 from tasks.review.corrections import apply_changes
-from tasks.review.log import Change, SetExcluded, read_review, standing_changes
+from tasks.review.log import Change, SetExcluded, read_review, standing_changes, standing_exclusions
 
 
 @dataclass(slots=True)
@@ -161,9 +153,7 @@ def apply_review(output_root: Path) -> ReviewReport:
                 keep_failure(output_root, failed[clip.frame_dir])
         known = {clip.frame_dir for clip in clips}
         report.problems += [(name, "there is no such clip here") for name in sorted(standing.keys() - known)]
-        dataset = output_root / DATASET_NAME
-        groups = group_rule(recorded_settings(output_root).dataset)
-        merged = merge_dataset(clips_to_merge(output_root), dataset, groups, read_split(dataset))
+        merged = merge_outputs(output_root, recorded_settings(output_root).dataset, standing_exclusions(output_root))
         report.counts = merged.counts
         report.problems += [(str(path), reason) for path, reason in merged.skipped]
     return report

@@ -30,13 +30,14 @@ from typing import Any
 
 import numpy as np
 
-from tasks.annotations.format import Annotation, AnnotationError, read_annotation, read_split
+from tasks.annotations.dataset import read_split
+from tasks.annotations.format import Annotation, AnnotationError, read_annotation
 from tasks.clips.discovery import Clip
 from tasks.clips.failures import current_failures, escaped
 from tasks.clips.manifest import read_manifests
 from tasks.core.storage import atomic_path, key_of
+from tasks.mapping.merged import DATASET_NAME
 from tasks.mapping.receipts import WORK_FOLDER
-from tasks.mapping.verify import DATASET_NAME
 from tasks.report.tables import clip_row
 from tasks.review.id_switches import find_suspects
 

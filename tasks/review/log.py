@@ -204,6 +204,22 @@ def standing_changes(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     return _standing(entries)[0]
 
 
+def standing_exclusions(output_root: Path) -> set[str]:
+    """Return the identifiers of the clips that the log keeps out of the data set, applied or not.
+
+    Raises
+    ------
+    FightposeError
+        See `read_review`.
+    """
+    changes = standing_changes(read_review(output_root))
+    last = {
+        clip: [entry.change.excluded for entry in entries if isinstance(entry.change, SetExcluded)][-1:]
+        for clip, entries in changes.items()
+    }
+    return {clip for clip, said in last.items() if said == [True]}
+
+
 def standing_undos(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     """Return the undos that still stand by clip, oldest first: taking one of them back is a redo."""
     return _standing(entries)[1]

@@ -20,8 +20,8 @@ from tasks.clips.failures import current_failures
 from tasks.core.choices import Mode
 from tasks.core.errors import FailureReason, FightposeError
 from tasks.core.settings import Settings
+from tasks.mapping.merged import DATASET_NAME
 from tasks.mapping.run_lock import sole_run
-from tasks.mapping.verify import DATASET_NAME
 from tests.video_factory import plain_frames, write_video
 
 

@@ -14,8 +14,9 @@ from flows.cli import main as cli
 from flows.verify_mapping import verify_mapping_flow
 from tasks.clips.discovery import discover_clips
 from tasks.core.settings import SelectionSettings, Settings
+from tasks.mapping.findings import FindingKind
 from tasks.mapping.receipts import finished, recorded_settings, settings_key
-from tasks.mapping.verify import FindingKind, verify_mapping
+from tasks.mapping.verify import verify_mapping
 from tests.video_factory import plain_frames, write_video
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect_server")]

@@ -8,8 +8,11 @@ from __future__ import annotations
 import os
 import resource
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from unittest import mock
 
 from flows import annotate_video as flow
 from flows.runs.local import ClipJob
@@ -27,10 +30,14 @@ PEAKS = "peaks"
 """Folder below the output root where each process notes its peak memory, MB."""
 
 
+STEPS = ("probe", "extract", "track", "regions", "region_weights", "rank", "select", "annotate", "overlay")
+"""The tasks of `tasks.steps` that a clip walks through."""
+
+
 @cache
 def _without_prefect() -> None:
     """Replace the tasks of this process by their functions, and the model by the stand-in unless the real one runs."""
-    for name in ("probe", "extract", "track", "regions", "region_weights", "rank", "select", "annotate", "overlay"):
+    for name in STEPS:
         setattr(steps, name, getattr(steps, name).fn)
     flow.show_card = lambda card: None
     if not os.environ.get(REAL_MODEL):
@@ -41,6 +48,11 @@ def _without_prefect() -> None:
 def annotate_plain(job: ClipJob) -> ClipResult:
     """Annotate one clip and return what became of it, as `flows.runs.local.run_clip` does."""
     _without_prefect()
+    return _annotated(job)
+
+
+def _annotated(job: ClipJob) -> ClipResult:
+    """Walk one clip through the steps, whatever these are in this process."""
     start = time.perf_counter()
     entry = entry_of(job.settings.poses)
     settings = job.settings.resolve(entry.thresholds)
@@ -59,6 +71,43 @@ def annotate_measured(job: ClipJob) -> ClipResult:
     result = annotate_plain(job)
     _note_peak(job.output_root)
     return result
+
+
+@contextmanager
+def flows_without_prefect() -> Iterator[None]:
+    """Let the flows of this process run without Prefect for the length of the block: `flow.fn(...)` then does the job.
+
+    Clips run one after the other in this process, through `annotate_plain`; artifacts, progress and the analysis, which
+    would take most of the time, are left out.
+    """
+    from flows import annotate_dataset, retry_failed, verify_mapping
+    from flows.runs import local
+
+    model = StandInModel()
+
+    class NoBar:
+        """Stands in for the progress artifact."""
+
+        def __init__(self, total: int, done: int) -> None:
+            """Take what the real one takes."""
+
+        def advance(self) -> None:
+            """Show nothing."""
+
+    with ExitStack() as stack:
+        swap = lambda target, name, value: stack.enter_context(mock.patch.object(target, name, value))  # noqa: E731
+        for name in (*STEPS, "verify"):
+            swap(steps, name, getattr(steps, name).fn)
+        swap(steps, "model_of", lambda settings: model)
+        swap(annotate_dataset, "model_of", lambda settings: model)
+        swap(flow, "show_card", lambda card: None)
+        swap(annotate_dataset, "show_table", lambda summary: None)
+        swap(annotate_dataset, "ProgressBar", NoBar)
+        swap(annotate_dataset, "analyze", lambda output_root: "")
+        swap(local, "run_clip", _annotated)
+        swap(verify_mapping, "show_findings", lambda report: None)
+        swap(verify_mapping, "retry_failed", retry_failed.retry_failed.fn)
+        yield
 
 
 def _note_peak(output_root: Path) -> None:

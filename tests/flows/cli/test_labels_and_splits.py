@@ -12,7 +12,8 @@ from flows.cli import main as cli
 from flows.cli.options import numbers_of
 from flows.retry_failed import retry_failed
 from flows.runs.results import Outcome
-from tasks.annotations.format import read_annotation, read_split
+from tasks.annotations.dataset import read_split
+from tasks.annotations.format import read_annotation
 from tasks.core.errors import FightposeError
 from tasks.core.settings import DatasetSettings, SelectionSettings, Settings
 from tasks.mapping.receipts import recorded_settings

@@ -6,14 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from tasks.annotations.format import (
-    AnnotationError,
-    build_annotation,
-    merge_dataset,
-    read_annotation,
-    read_split,
-    write_annotation,
-)
+from tasks.annotations.dataset import merge_dataset, read_split
+from tasks.annotations.format import AnnotationError, build_annotation, read_annotation, write_annotation
 from tasks.annotations.validate import validate_annotation
 from tasks.core.errors import ClipError, FailureReason
 from tests.tasks.people import person, tracks_of

@@ -1,8 +1,9 @@
 """Repair of what the mapping check found."""
 
 from tasks.clips.manifest import read_manifests
+from tasks.mapping.findings import FindingKind
 from tasks.mapping.quarantine import clips_to_repair, quarantine
-from tasks.mapping.verify import FindingKind, verify_mapping
+from tasks.mapping.verify import verify_mapping
 from tests.tasks.mapping.test_verify import run
 from tests.video_factory import plain_frames, write_video
 

@@ -8,23 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from tasks.annotations.format import merge_dataset, read_annotation, write_annotation
+from tasks.annotations.dataset import merge_dataset
+from tasks.annotations.format import read_annotation, write_annotation
 from tasks.clips.discovery import Clip, discover_clips
 from tasks.clips.failures import log_failure
 from tasks.clips.manifest import write_manifest
 from tasks.core.errors import FailureReason, FightposeError
 from tasks.core.settings import DatasetSettings, Settings
 from tasks.core.storage import file_sha256
+from tasks.mapping.findings import FindingKind
 from tasks.mapping.frame_counts import decode
+from tasks.mapping.pairs import check_avi_pkl_mapping, find_missing_files, get_files_by_extension, remove_postfix
 from tasks.mapping.receipts import ClipSummary, record_settings, write_receipt
-from tasks.mapping.verify import (
-    FindingKind,
-    check_avi_pkl_mapping,
-    find_missing_files,
-    get_files_by_extension,
-    remove_postfix,
-    verify_mapping,
-)
+from tasks.mapping.verify import verify_mapping
 from tests.tasks.samples import sample_annotation
 from tests.video_factory import plain_frames, write_video
 
@@ -94,6 +90,9 @@ def test_a_recorded_failure_accounts_for_a_clip(tmp_path):
     clips = run(tmp_path)
     clips["Fight/a.mp4"].annotation_path.unlink()
     clips["Fight/a.mp4"].overlay_path.unlink()
+    write_manifest(tmp_path / "out", tmp_path / "set", list(clips.values()), "other settings")
+    # Made again under the new settings: the one that fits is not among the failed.
+    write_receipt(clips["NonFight/a.mov"], tmp_path / "out", "hash", "other settings", True, SUMMARY)
     for name in ("Fight/a.mp4", "Fight/b.avi"):
         log_failure(tmp_path / "out", clips[name].path, clips[name].frame_dir, FailureReason.NO_TRACKS)
     report = verify_mapping(tmp_path / "out")
@@ -354,6 +353,7 @@ def test_the_deep_check_counts_the_input_s_frames(tmp_path):
     """An annotation and its overlay that were cut alike agree with each other."""
     clip = run(tmp_path)["Fight/a.mp4"]
     annotated(clip, FRAMES - 2)
+    write_receipt(clip, tmp_path / "out", "hash", "key", True, SUMMARY)
     assert verify_mapping(tmp_path / "out").ok
     assert deep(tmp_path) == [(FindingKind.FRAME_COUNT, f"input {FRAMES}, annotation {FRAMES - 2}")]
 
@@ -364,6 +364,7 @@ def test_the_deep_check_finds_an_input_of_other_content(tmp_path):
     clip, gone = clips["Fight/a.mp4"], clips["Fight/b.avi"]
     for one in (clip, gone):
         annotated(one, provenance={"video_sha256": file_sha256(one.path)})
+        write_receipt(one, tmp_path / "out", file_sha256(one.path), "key", True, SUMMARY)
     assert deep(tmp_path) == []
     gone.path.unlink()
     write_video(clip.path, plain_frames(FRAMES, width=96))
@@ -394,6 +395,9 @@ def test_the_deep_check_finds_a_merged_data_set_that_is_older_than_an_annotation
     moved = sample_annotation(1, FRAMES)["keypoint"]
     moved[moved > 0] += 1
     annotated(clips["Fight/b.avi"], keypoint=moved)
+    for clip in clips.values():
+        # A run wrote them, and did not come to merging.
+        write_receipt(clip, tmp_path / "out", "hash", "key", True, SUMMARY)
     found = deep(tmp_path)
     assert [info.split(" ")[0] for kind, info in found if kind is FindingKind.DATASET] == ["set/Fight/a", "set/Fight/b"]
     assert len(found) == 2
@@ -418,7 +422,7 @@ def test_a_failed_clip_s_earlier_annotation_is_not_missed_in_the_data_set(tmp_pa
     """It is left out of it on purpose."""
     clips = run(tmp_path)
     failed = clips.pop("Fight/a.mp4")
-    os.utime(failed.annotation_path, (1, 1))
+    write_manifest(tmp_path / "out", tmp_path / "set", [failed], "other settings")
     log_failure(tmp_path / "out", failed.path, failed.frame_dir, FailureReason.NO_TRACKS)
     merge_dataset(clips.values(), tmp_path / "out/dataset.pkl")
     assert deep(tmp_path) == []

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.annotations.format import read_annotation, read_split
+from tasks.annotations.dataset import read_split
+from tasks.annotations.format import read_annotation
 from tasks.clips.failures import current_failures, log_failure
 from tasks.core.errors import FailureReason, FightposeError
 from tasks.mapping.receipts import finished
@@ -78,7 +79,7 @@ def test_a_corrected_clip_is_not_annotated_again(outputs):
     """Its receipt speaks of the corrected file; that of a clip which was outdated before still does not."""
     say(outputs, 0, SetLabel(label=0))
     say(outputs, 1, SetLabel(label=0))
-    outputs.clips[1].annotation_path.touch()
+    outputs.annotate(1, frames=21)
     apply_review(outputs.root)
     assert finished(outputs.clips[0], outputs.root, KEY) is not None
     assert finished(outputs.clips[1], outputs.root, KEY) is None

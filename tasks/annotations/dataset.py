@@ -1,0 +1,176 @@
+"""The merged data set: the annotations of many clips in one file, each clip in one split.
+
+Beside `<name>.pkl` there is `<name>_split.json`, so that the splits can be read without the poses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks.annotations.format import Annotation, AnnotationError, is_excluded, read_annotation, write_annotation
+from tasks.clips.discovery import Clip
+from tasks.clips.labels import class_warnings
+from tasks.clips.splits import make_splits
+from tasks.core.storage import write_text
+
+
+@dataclass(slots=True)
+class Gathered:
+    """The annotations that go into a merged data set.
+
+    Attributes
+    ----------
+    annotations
+        Identifier to annotation.
+    skipped
+        Files that could not be taken, each with the reason.
+    left_out
+        Identifiers of clips that a review excludes.
+    """
+
+    annotations: dict[str, Annotation] = field(default_factory=dict)
+    skipped: list[tuple[Path, str]] = field(default_factory=list)
+    left_out: set[str] = field(default_factory=set)
+
+    def labels(self) -> dict[str, int]:
+        """Return identifier to label."""
+        return {name: annotation["label"] for name, annotation in self.annotations.items()}
+
+    def contents(self) -> dict[str, str]:
+        """Return identifier to the hash of the clip's content, of the clips whose annotations name it."""
+        hashes = ((name, _content_of(annotation)) for name, annotation in self.annotations.items())
+        return {name: sha256 for name, sha256 in hashes if sha256}
+
+
+@dataclass(frozen=True, slots=True)
+class MergeReport:
+    """What went into a merged data set.
+
+    Attributes
+    ----------
+    path
+        The file.
+    counts
+        Split name to number of clips.
+    skipped
+        Files that could not be taken, each with the reason.
+    warnings
+        Classes that have too few clips, in words.
+    """
+
+    path: Path
+    counts: dict[str, int]
+    skipped: list[tuple[Path, str]]
+    warnings: list[str]
+
+
+def gather_annotations(clips: Iterable[Clip], leave_out: Collection[str] = ()) -> Gathered:
+    """Read the annotations of clips that go into one data set.
+
+    The list is in memory once, as a pickle of one object demands: about 230 bytes for each person and frame. A clip
+    without annotation is skipped; a file that cannot be read, and a second one of the same identifier, cost only
+    themselves.
+
+    Parameters
+    ----------
+    clips
+        The clips, for example `tasks.clips.manifest.read_manifests`.
+    leave_out
+        Identifiers of clips that stay out, beside those whose annotation says so.
+    """
+    gathered = Gathered()
+    for clip in clips:
+        path = clip.annotation_path
+        try:
+            if path.exists():
+                _take(read_annotation(path)["annotations"], path, gathered, leave_out)
+        except AnnotationError as error:
+            gathered.skipped.append((path, str(error)))
+    return gathered
+
+
+def write_dataset(gathered: Gathered, destination: Path, split: dict[str, list[str]]) -> MergeReport:
+    """Write a merged data set and its splits, also if there is nothing in it, so that no earlier one seems to be this.
+
+    Parameters
+    ----------
+    gathered
+        What goes into it.
+    destination
+        The merged file.
+    split
+        Split name to identifiers; each is in exactly one.
+    """
+    annotations = gathered.annotations
+    write_annotation(destination, [annotations[name] for name in sorted(annotations)], split)
+    # ASCII, because a file name may hold bytes that are no UTF-8.
+    write_text(split_path(destination), json.dumps(split, indent=1) + "\n")
+    counts = {name: len(members) for name, members in split.items()}
+    return MergeReport(destination, counts, gathered.skipped, class_warnings(gathered.labels(), split))
+
+
+def merge_dataset(
+    clips: Iterable[Clip],
+    destination: Path,
+    group_of: Callable[[str], str] | None = None,
+    keep: Mapping[str, Sequence[str]] | None = None,
+) -> MergeReport:
+    """Merge the annotations of clips into one data set with train, val and test splits.
+
+    For the data set of an output root see `tasks.mapping.merged.merge_outputs`, which remembers the splits.
+
+    Parameters
+    ----------
+    clips, destination
+        See `gather_annotations` and `write_dataset`.
+    group_of, keep
+        See `tasks.clips.splits.make_splits`; `keep` is what `read_split` gives.
+    """
+    gathered = gather_annotations(clips)
+    return write_dataset(gathered, destination, make_splits(gathered.labels(), group_of, keep=keep))
+
+
+def read_split(dataset: Path) -> dict[str, list[str]]:
+    """Return the splits of a merged data set without reading its poses; empty where they are not known."""
+    try:
+        value = json.loads(split_path(dataset).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    sound = isinstance(value, dict) and all(
+        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in value.values()
+    )
+    return value if sound else {}
+
+
+def split_path(dataset: Path) -> Path:
+    """Return where the splits of a merged data set are."""
+    return dataset.with_name(f"{dataset.stem}_split.json")
+
+
+def _content_of(annotation: Annotation) -> str:
+    """Return the hash of the clip that an annotation was made of, empty where it does not say."""
+    provenance: Any = annotation.get("provenance")
+    sha256 = provenance.get("video_sha256") if isinstance(provenance, dict) else None
+    return sha256 if isinstance(sha256, str) else ""
+
+
+def _take(annotations: list[Annotation], path: Path, gathered: Gathered, leave_out: Collection[str]) -> None:
+    """Add the annotations of one file, all of them or none; those that a review excluded stay out."""
+    names = [annotation.get("frame_dir") for annotation in annotations]
+    if len(set(map(str, names))) != len(names):
+        raise AnnotationError(f"{path}: holds an identifier twice")
+    for name, annotation in zip(names, annotations, strict=True):
+        if type(name) is not str or type(annotation.get("label")) is not int:
+            raise AnnotationError(f"{path}: an annotation lacks its frame_dir or label")
+        if name in gathered.annotations:
+            raise AnnotationError(f"{path}: the identifier {name} is already taken by another file")
+    for annotation in annotations:
+        name = annotation["frame_dir"]
+        if is_excluded(annotation) or name in leave_out:
+            gathered.left_out.add(name)
+        else:
+            gathered.annotations[name] = annotation
