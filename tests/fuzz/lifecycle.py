@@ -264,6 +264,10 @@ class Lifecycle(RuleBasedStateMachine):
 
     # What must hold.
 
+    def nothing_is_left_to_find(self) -> None:
+        """Not even outputs of clips that are not there any more."""
+        assert verify_mapping(self.out, deep=True).lines() == []
+
     def named(self, name: str) -> Clip:
         """Return the record of a clip."""
         return next(clip for clip in discover_clips(self.clips, self.out).clips if clip.relative == name)

@@ -413,12 +413,12 @@ def test_the_deep_check_finds_a_source_on_both_sides_of_a_split(tmp_path):
     assert deep(tmp_path) == []
     record_settings(tmp_path / "out", Settings(dataset=DatasetSettings(group_pattern="cam[0-9]+")))
     ((kind, info),) = deep(tmp_path)
-    assert kind is FindingKind.STALE
-    assert info == "the input changed; run annotate again"
+    assert kind is FindingKind.DATASET
+    assert info == "group-leak: the group cam1 stands in the splits test, train, val"
     record_settings(tmp_path / "out", Settings(dataset=DatasetSettings(groups=tmp_path / "gone.csv")))
     ((kind, info),) = deep(tmp_path)
-    assert kind is FindingKind.STALE
-    assert info == "the input changed; run annotate again"
+    assert kind is FindingKind.DATASET
+    assert "gone.csv" in info
 
 
 def test_a_failed_clip_s_earlier_annotation_is_not_missed_in_the_data_set(tmp_path):
