@@ -14,7 +14,7 @@ LAYERS = (
     ("tasks.regions",),
     ("tasks.involvement",),
     ("tasks.annotations",),
-    ("tasks.overlay", "tasks.poses"),
+    ("tasks.overlay", "tasks.poses", "tasks.training"),
     ("tasks.mapping",),
     ("tasks.report",),
     ("tasks.steps",),

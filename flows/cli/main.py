@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from flows.cli import annotate, files, models, outputs, review
+from flows.cli import annotate, exchange, files, models, outputs, review
 from flows.cli.options import SettingsCommand
 from flows.cli.output import AsJson, Output, Quiet
 from tasks.core.errors import FightposeError
@@ -84,6 +84,7 @@ app.command("analyze", short_help="Write tables, charts and a report")(outputs.a
 app.command("explain", short_help="Show why people are ranked as they are")(files.explain)
 app.command("convert", short_help="Convert annotations to another layout")(files.convert)
 app.command("windows", short_help="Cut long clips into labelled windows")(files.windows)
+app.command("training", short_help="Write training configs and a data card")(exchange.training)
 app.command("settings", short_help="List every setting, or an example file")(annotate.settings)
 app.command("doctor", short_help="Check that this machine can do the job")(outputs.doctor)
 app.command("learn-region-weights", short_help="Learn region weights for each camera")(files.learn_region_weights)

@@ -69,7 +69,10 @@ def conclude(
     summary.mapping_ok, summary.mapping_lines = report.ok, report.lines()
     (analyse or _analyse)(output_root)
     if report.ok:
-        write_json(output_root / WORK_FOLDER / CONCLUDED_NAME, {"seen": seen(output_root), "warnings": merged.warnings})
+        write_json(
+            output_root / WORK_FOLDER / CONCLUDED_NAME,
+            {"seen": seen(output_root, splitting), "warnings": merged.warnings},
+        )
     return summary
 
 
@@ -84,7 +87,7 @@ def end_without_work(plan: Plan, output_root: Path, settings: Settings) -> Datas
     with sole_run(output_root):
         results = begin(plan, output_root, settings)
         concluded = _concluded(output_root)
-        if concluded is not None and concluded.get("seen") == seen(output_root):
+        if concluded is not None and concluded.get("seen") == seen(output_root, settings.dataset):
             summary = DatasetSummary(sorted(results, key=lambda result: result.clip))
             summary.warnings = [str(line) for line in concluded.get("warnings", [])]
         else:
@@ -94,12 +97,14 @@ def end_without_work(plan: Plan, output_root: Path, settings: Settings) -> Datas
     return summary
 
 
-def seen(output_root: Path) -> str:
-    """Return a key of all that a conclusion depends on: which clips there are, and size and time of each file of them.
+def seen(output_root: Path, splitting: DatasetSettings) -> str:
+    """Return a key of all that a conclusion depends on: settings, clips, and size and time of each of their files.
 
     Contents are not read: that is what `fightpose verify` is for.
     """
-    return key_of(list(_stats(output_root)))
+    tables = [path for path in (splitting.labels, splitting.groups) if path is not None and path.is_file()]
+    changed = [(path.stat().st_size, path.stat().st_mtime_ns) for path in tables]
+    return key_of(splitting.model_dump(mode="json"), changed, list(_stats(output_root)))
 
 
 def _stats(output_root: Path) -> Iterator[tuple[str, int, int]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from flows.runs.results import ClipResult, Outcome
 from tasks.clips.choosing import across_folders, chosen_clips
 from tasks.clips.discovery import Clip, discover_clips
+from tasks.clips.given_splits import check_given
 from tasks.clips.labels import check_sources, label_clips, unnamed_warning
 from tasks.core.choices import Mode
 from tasks.core.settings import Settings
@@ -103,6 +104,7 @@ def plan_run(
     found = discover_clips(input, output_root)
     # Tables and patterns that cannot be read or match nothing are reported now, too.
     warnings = check_sources(found.clips, settings.dataset)
+    warnings += check_given([clip.frame_dir for clip in found.clips], settings.dataset)
     chosen = chosen_clips(found.clips, settings.dataset)
     labelled, unnamed = label_clips(
         across_folders(chosen, demo_count) if mode == Mode.DEMO else chosen, settings.dataset

@@ -42,8 +42,7 @@ class Gathered:
 
     def contents(self) -> dict[str, str]:
         """Return identifier to the hash of the clip's content, of the clips whose annotations name it."""
-        hashes = ((name, _content_of(annotation)) for name, annotation in self.annotations.items())
-        return {name: sha256 for name, sha256 in hashes if sha256}
+        return contents_of(self.annotations.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,15 @@ def gather_annotations(clips: Iterable[Clip], leave_out: Collection[str] = ()) -
     return gathered
 
 
-def write_dataset(gathered: Gathered, destination: Path, split: dict[str, list[str]]) -> MergeReport:
+def contents_of(annotations: Iterable[Annotation]) -> dict[str, str]:
+    """Return identifier to the hash of the clip's content, of the annotations that name it."""
+    hashes = ((str(annotation.get("frame_dir")), _content_of(annotation)) for annotation in annotations)
+    return {name: sha256 for name, sha256 in hashes if sha256}
+
+
+def write_dataset(
+    gathered: Gathered, destination: Path, split: dict[str, list[str]], classes: Mapping[str, int] | None = None
+) -> MergeReport:
     """Write a merged data set and its splits, also if there is nothing in it, so that no earlier one seems to be this.
 
     Parameters
@@ -104,13 +111,50 @@ def write_dataset(gathered: Gathered, destination: Path, split: dict[str, list[s
         The merged file.
     split
         Split name to identifiers; each is in exactly one.
+    classes
+        See `tasks.annotations.format.write_annotation`.
     """
     annotations = gathered.annotations
-    write_annotation(destination, [annotations[name] for name in sorted(annotations)], split)
+    write_annotation(destination, [annotations[name] for name in sorted(annotations)], split, classes)
     # ASCII, because a file name may hold bytes that are no UTF-8.
     write_text(split_path(destination), json.dumps(split, indent=1) + "\n")
     counts = {name: len(members) for name, members in split.items()}
     return MergeReport(destination, counts, gathered.skipped, class_warnings(gathered.labels(), split))
+
+
+def write_folds(
+    gathered: Gathered,
+    destination: Path,
+    folds: Mapping[str, Sequence[str]],
+    held_out: Sequence[str] = (),
+    classes: Mapping[str, int] | None = None,
+) -> list[Path]:
+    """Write a data set for each fold of a cross-validation, `<stem>.<fold>.pkl`, and return their paths.
+
+    Parameters
+    ----------
+    gathered
+        What goes into each.
+    destination
+        The merged file beside which they go.
+    folds
+        Fold to identifiers: in its own file they are the split `val`, and those of all others `train`.
+    held_out
+        Identifiers of a test split, which is in no fold and the same in every file.
+    classes
+        See `tasks.annotations.format.write_annotation`.
+    """
+    written = []
+    for fold, members in folds.items():
+        others = sorted(name for other, names in folds.items() if other != fold for name in names)
+        split = {"train": others, "val": sorted(members)}
+        if held_out:
+            split["test"] = sorted(held_out)
+        path = destination.with_name(f"{destination.stem}.{fold}.pkl")
+        names = sorted(name for names in split.values() for name in names)
+        write_annotation(path, [gathered.annotations[name] for name in names], split, classes)
+        written.append(path)
+    return written
 
 
 def merge_dataset(
@@ -136,8 +180,13 @@ def merge_dataset(
 
 def read_split(dataset: Path) -> dict[str, list[str]]:
     """Return the splits of a merged data set without reading its poses; empty where they are not known."""
+    return read_split_file(split_path(dataset))
+
+
+def read_split_file(path: Path) -> dict[str, list[str]]:
+    """Return the splits that a JSON file holds; empty where it cannot be read or holds something else."""
     try:
-        value = json.loads(split_path(dataset).read_bytes())
+        value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
     sound = isinstance(value, dict) and all(

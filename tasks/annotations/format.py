@@ -37,7 +37,7 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,12 @@ def build_annotation(
     return annotation
 
 
-def write_annotation(path: Path, annotations: Sequence[Annotation], split: dict[str, list[str]] | None = None) -> None:
+def write_annotation(
+    path: Path,
+    annotations: Sequence[Annotation],
+    split: dict[str, list[str]] | None = None,
+    classes: Mapping[str, int] | None = None,
+) -> None:
     """Write annotations as one file, atomically.
 
     Parameters
@@ -155,6 +160,8 @@ def write_annotation(path: Path, annotations: Sequence[Annotation], split: dict[
         What `build_annotation` made.
     split
         Split name to identifiers; by default all of them are in one split called "all".
+    classes
+        Class number by name, kept under a key `classes` of the file, which consumers ignore; none by default.
 
     Raises
     ------
@@ -165,7 +172,9 @@ def write_annotation(path: Path, annotations: Sequence[Annotation], split: dict[
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})[0]
         raise AnnotationError(f"{path}: the identifier {twice} stands twice; nothing was written")
-    value = {"split": {ALL_SPLIT: names} if split is None else split, "annotations": list(annotations)}
+    value: dict[str, Any] = {"split": {ALL_SPLIT: names} if split is None else split, "annotations": list(annotations)}
+    if classes:
+        value["classes"] = dict(classes)
     with atomic_path(path) as partial, partial.open("wb") as stream:
         _Pickler(stream, protocol=4).dump(value)
 

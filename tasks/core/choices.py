@@ -35,6 +35,13 @@ class RetryMode(StrEnum):
     POOL = "pool"
 
 
+class SplitBy(StrEnum):
+    """Where the split of a clip comes from, unless a table or a pattern says it."""
+
+    RANDOM = "random"
+    FOLDER = "folder"
+
+
 class FailOn(StrEnum):
     """Which failed clips make a whole run a failed one."""
 

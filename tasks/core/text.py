@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+SPLITS = ("train", "val", "test")
+"""The usual splits of a data set, in the order in which shares are written."""
+
 
 def printable(text: str) -> str:
     r"""Return text in one line that a terminal cannot be fooled by: what is not printable is written as an escape.
@@ -10,3 +13,21 @@ def printable(text: str) -> str:
     'clip\\x1b[2J.mp4'
     """
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def shares_of(text: str) -> dict[str, int]:
+    """Return the shares that a text like `70/15/15` states: of train, val and, if there is a third number, test.
+
+    >>> shares_of("80/20")
+    {'train': 80, 'val': 20}
+
+    Raises
+    ------
+    ValueError
+        If it is not two or three whole numbers of which the first is above 0.
+    """
+    parts = [part.strip() for part in text.replace(":", "/").split("/")]
+    if len(parts) not in (2, 3) or not all(part.isdecimal() for part in parts) or not int(parts[0]):
+        raise ValueError(f"the split {text!r} is not of the form 70/15/15 (train/val/test) or 80/20 (train/val)")
+    # A share of 0 means that there is no such split.
+    return {name: int(part) for name, part in zip(SPLITS, parts, strict=False) if int(part)}

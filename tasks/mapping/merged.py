@@ -10,7 +10,11 @@ review keeps out. `.fightpose/dataset.json` records, for later runs and checks,
 - `members`: the clips of the last merge;
 - `left_out`: clips that have an annotation and are not in the data set, because a review excludes them.
 
-To deal all clips to the splits again, delete `.fightpose/dataset.json` and `dataset_split.json`.
+- `asked`: the shares and the seed of the last merge.
+
+A given split (`tasks.clips.given_splits`) goes before what is recorded, and copies of one clip are on one side. To deal
+all clips to the splits again, delete `.fightpose/dataset.json` and `dataset_split.json`. With folds there is
+`dataset.fold1.pkl` and so on, and `dataset_folds.json`, by which clips stay in their folds.
 """
 
 from __future__ import annotations
@@ -22,12 +26,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tasks.annotations.dataset import MergeReport, gather_annotations, read_split, split_path, write_dataset
+from tasks.annotations.dataset import (
+    Gathered,
+    MergeReport,
+    gather_annotations,
+    read_split,
+    read_split_file,
+    split_path,
+    write_dataset,
+    write_folds,
+)
+from tasks.clips.discovery import FIGHT_FOLDER
+from tasks.clips.given_splits import divided_groups, given_splits
 from tasks.clips.labels import GroupRule, group_rule
 from tasks.clips.manifest import clips_to_merge
-from tasks.clips.splits import make_splits
+from tasks.clips.same_content import copy_warnings, joined_groups
+from tasks.clips.splits import fold_shares, make_splits
 from tasks.core.settings import DatasetSettings
 from tasks.core.storage import file_sha256, write_text
+from tasks.core.text import shares_of
 from tasks.mapping.receipts import WORK_FOLDER
 
 logger = logging.getLogger(__name__)
@@ -55,6 +72,8 @@ class MergeRecord:
         Identifiers of the clips of the last merge.
     left_out
         Identifiers of the clips that a review kept out of it.
+    asked
+        The shares and the seed by which its new clips were dealt; empty in records of earlier versions.
     """
 
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -62,6 +81,7 @@ class MergeRecord:
     contents: dict[str, str] = field(default_factory=dict)
     members: frozenset[str] = frozenset()
     left_out: frozenset[str] = frozenset()
+    asked: str = ""
 
 
 def merge_outputs(output_root: Path, splitting: DatasetSettings, leave_out: Collection[str] = ()) -> MergeReport:
@@ -83,21 +103,68 @@ def merge_outputs(output_root: Path, splitting: DatasetSettings, leave_out: Coll
     FightposeError
         If the file of groups or a list of inputs cannot be read.
     """
-    dataset, before, group_of = output_root / DATASET_NAME, read_record(output_root), group_rule(splitting)
+    dataset, before = output_root / DATASET_NAME, read_record(output_root)
     # A record counts before the file beside the data set, which people edit and delete.
     known = _side_of(read_split(dataset)) | before.sides
     gathered = gather_annotations(clips_to_merge(output_root), leave_out)
-    contents = gathered.contents()
-    keep = _remembered(gathered.annotations, known, contents, before.contents, group_of)
-    split = make_splits(gathered.labels(), group_of, keep=_by_side(keep))
+    contents, labels, names = gathered.contents(), gathered.labels(), list(gathered.annotations)
+    # Copies of one clip belong together, like those of one group.
+    group_of = joined_groups(names, group_rule(splitting), contents)
+    keep = _remembered(names, known, contents, before.contents, group_of)
+    given = given_splits(names, splitting)
+    shares = shares_of(splitting.split)
+    split = make_splits(labels, group_of, splitting.split_seed, _by_side(keep), shares, given)
     record = _renewed(MergeRecord(before.files, known, before.contents), _side_of(split), contents, group_of)
-    record = replace(record, members=frozenset(gathered.annotations), left_out=frozenset(gathered.left_out))
+    asked = f"{splitting.split} {splitting.split_seed}"
+    record = replace(record, members=frozenset(names), left_out=frozenset(gathered.left_out), asked=asked)
     # Before the data set: were it written first and the run killed, a later run could deal its new clips otherwise.
     _write_record(output_root, record)
-    report = write_dataset(gathered, dataset, split)
+    classes = named_classes(splitting, labels.values())
+    report = write_dataset(gathered, dataset, split, classes)
+    if splitting.folds:
+        _write_folds(gathered, dataset, splitting, group_of, given, classes)
+    report.warnings[:0] = [*copy_warnings(contents, labels), *divided_groups(given, group_of)]
+    if before.asked not in ("", asked) and (stay := len(keep.keys() - given.keys())):
+        report.warnings.append(
+            f"{stay} clips keep the split of earlier runs, made by {before.asked.replace(' ', ', seed ')}: delete "
+            f"{WORK_FOLDER}/{RECORD_NAME} and {split_path(dataset).name} to split all of them again"
+        )
     files = {path.name: (path.stat().st_size, file_sha256(path)) for path in (dataset, split_path(dataset))}
     _write_record(output_root, replace(record, files=files))
     return report
+
+
+def named_classes(splitting: DatasetSettings, labels: Iterable[int]) -> dict[str, int]:
+    """Return class number by name of a data set; without names of the user's those of the folder `Fight`, if they fit.
+
+    >>> named_classes(DatasetSettings(), [0, 1])
+    {'NonFight': 0, 'Fight': 1}
+    """
+    if splitting.classes:
+        return dict(splitting.classes)
+    return {"NonFight": 0, FIGHT_FOLDER: 1} if {*labels} <= {0, 1} else {}
+
+
+def _write_folds(
+    gathered: Gathered,
+    dataset: Path,
+    splitting: DatasetSettings,
+    group_of: GroupRule,
+    given: Mapping[str, str],
+    classes: Mapping[str, int],
+) -> None:
+    """Write the files of a cross-validation; clips stay in the folds that they were in."""
+    record = dataset.with_name(f"{dataset.stem}_folds.json")
+    shares = fold_shares(splitting.folds)
+    before = read_split_file(record)
+    # Another number of folds is another cross-validation.
+    keep = before if before.keys() == shares.keys() else {}
+    # A test split that the data set brings along stays out: figures on it are compared with other people's.
+    held_out = [name for name, split in given.items() if split == "test"]
+    labels = {name: label for name, label in gathered.labels().items() if name not in held_out}
+    folds = make_splits(labels, group_of, splitting.split_seed, keep, shares)
+    write_folds(gathered, dataset, folds, held_out, classes)
+    write_text(record, json.dumps(folds, indent=1) + "\n")
 
 
 def _remembered(
@@ -176,6 +243,7 @@ def read_record(output_root: Path) -> MergeRecord:
             {str(content): str(side) for content, side in value["contents"].items()},
             frozenset(map(str, value["members"])),
             frozenset(map(str, value["left_out"])),
+            str(value.get("asked", "")),
         )
     except FileNotFoundError:
         return MergeRecord()
@@ -193,6 +261,7 @@ def _write_record(output_root: Path, record: MergeRecord) -> None:
         "contents": dict(sorted(record.contents.items())),
         "members": sorted(record.members),
         "left_out": sorted(record.left_out),
+        "asked": record.asked,
     }
     # ASCII, because a file name may hold bytes that are no UTF-8.
     write_text(output_root / WORK_FOLDER / RECORD_NAME, json.dumps(value, indent=1) + "\n")

@@ -20,13 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from tasks.annotations.dataset import read_split, split_path
+from tasks.annotations.dataset import contents_of, read_split, split_path
 from tasks.annotations.format import Annotation, AnnotationError, is_excluded, read_annotation
 from tasks.annotations.validate import validate_annotation, validate_dataset
 from tasks.clips.discovery import Clip, normal
 from tasks.clips.failures import Failure, current_failures
 from tasks.clips.labels import group_rule
 from tasks.clips.manifest import Request, lost_inputs, read_manifests, read_requests
+from tasks.clips.same_content import contradictions, joined_groups
 from tasks.core.errors import FightposeError
 from tasks.core.storage import file_sha256
 from tasks.mapping.findings import REPAIRABLE, Finding, FindingKind, MappingReport
@@ -321,6 +322,10 @@ class _Check:
             groups = group_rule(recorded_settings(self.root).dataset)
         except FightposeError as error:
             yield f"whether its splits part groups cannot be known: {error}"
+        contents = contents_of(data["annotations"])
+        labels = {str(one.get("frame_dir")): one.get("label", 0) for one in data["annotations"]}
+        groups = joined_groups(labels, groups, contents)
+        yield from contradictions(contents, labels)
         yield from (f"{problem.rule}: {problem.text}" for problem in validate_dataset(data, groups))
         if split_path(path).exists() and read_split(path) != data["split"]:
             yield f"{split_path(path).name} holds other splits; {AGAIN}"

@@ -13,9 +13,10 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from tasks.core.choices import InputShape, Precision, Runtime, Scorer, SecondLook, Tracker
+from tasks.core.choices import InputShape, Precision, Runtime, Scorer, SecondLook, SplitBy, Tracker
 from tasks.core.settings.camera_weights import CameraWeights
 from tasks.core.settings.fields import Setting
+from tasks.core.text import shares_of
 
 OWN = "the model's own"
 """What an open threshold follows."""
@@ -298,6 +299,37 @@ class DatasetSettings(_Group):
         description="Regular expression on a clip's path that finds its camera or source video, which is in one split "
         "only.",
     )
+
+    split_by: SplitBy = Field(
+        SplitBy.RANDOM,
+        description="folder: folders called train, val (valid, validation) or test decide, as in published sets. A "
+        "column split in the table of labels or groups decides in any case.",
+    )
+    split_pattern: Annotated[str | None, Setting(empty="none")] = Field(
+        None, description="Regular expression on a clip's path whose first group, or whole match, names its split."
+    )
+    split: str = Field("70/20/10", description="Shares of train, val and test of clips whose split is not given.")
+    split_seed: Annotated[int, Setting(unit="seed")] = Field(
+        0, ge=0, le=1_000_000, description="Another number puts clips into other splits."
+    )
+    folds: Annotated[int, Setting(unit="folds")] = Field(
+        0, ge=0, le=100, description="Write dataset.fold1.pkl and so on for cross-validation, whole groups to a fold."
+    )
+
+    @field_validator("split")
+    @classmethod
+    def _shares(cls, split: str) -> str:
+        """Refuse text that states no shares."""
+        shares_of(split)
+        return split
+
+    @field_validator("folds")
+    @classmethod
+    def _two_folds(cls, folds: int) -> int:
+        """Refuse a single fold, which leaves nothing to train on."""
+        if folds == 1:
+            raise ValueError("one fold leaves nothing to train on; take 2 or more, or 0 for none")
+        return folds
 
     @field_validator("labels", "groups", "clip_list")
     @classmethod

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tasks.clips.splits import make_splits
+from tasks.clips.splits import fold_shares, make_splits
+from tasks.core.text import shares_of
 
 
 def members(splits):
@@ -80,11 +81,58 @@ def test_new_clips_of_a_known_group_follow_it():
     assert sum(map(len, sides)) == len(set.union(*sides)) == 11
 
 
-def test_an_earlier_split_that_parts_a_group_is_not_kept():
-    """The rule for groups came later: to keep sides would keep the leak."""
+def test_a_group_that_an_earlier_split_divides_goes_where_most_of_it_is():
+    """The rule for groups came later: to keep both sides would keep the leak. All other clips stay."""
     labels = {f"{group}/{i}": 1 for group in "abcdefghij" for i in range(3)}
-    second = make_splits(labels, lambda name: name.split("/")[0], keep=make_splits(labels))
-    assert second == make_splits(labels, lambda name: name.split("/")[0])
+    first = {"train": [name for name in labels if name not in ("a/2", "b/1", "b/2", "j/0", "j/1", "j/2")]}
+    first |= {"val": ["a/2", "j/0", "j/1", "j/2"], "test": ["b/1", "b/2"]}
+    second = make_splits(labels, lambda name: name.split("/")[0], keep=first)
+    assert {"a/0", "a/1", "a/2"} <= set(second["train"])
+    assert second["val"] == ["j/0", "j/1", "j/2"]
+    assert second["test"] == ["b/0", "b/1", "b/2"]
+
+
+def test_a_given_split_goes_before_an_earlier_one_and_the_rest_of_its_group_follows():
+    """Each clip where it was said to be, even if that divides a group."""
+    labels = dict.fromkeys(("a/0", "a/1", "b/0", "c/0", "c/1", "d/0"), 1)
+    keep = {"test": ["a/0", "d/0"]}
+    given = {"a/1": "val", "c/0": "train", "c/1": "holdout"}
+    split = make_splits(labels, lambda name: name.split("/")[0], keep=keep, given=given)
+    side = {name: key for key, names in split.items() for name in names}
+    assert side["a/0"] == side["a/1"] == "val"
+    assert (side["c/0"], side["c/1"], side["d/0"]) == ("train", "holdout", "test")
+    assert members(split) == sorted(labels)
+
+
+@pytest.mark.parametrize("text", ["70/15/15", "80/20", "1/1/1", "60/0/40"])
+def test_shares_are_what_was_asked_for(text):
+    """Within one clip of each label."""
+    labels = {f"clip {i}": i % 2 for i in range(200)}
+    shares = shares_of(text)
+    split = make_splits(labels, shares=shares)
+    assert split.keys() == shares.keys()
+    for name, share in shares.items():
+        for label in (0, 1):
+            found = sum(labels[member] == label for member in split[name])
+            assert abs(found - 100 * share / sum(shares.values())) <= 1
+
+
+@pytest.mark.parametrize("text", ["", "70", "0/50/50", "a/b", "1/2/3/4", "-1/2", "70/-15/45", "0.7/0.3"])
+def test_what_is_not_shares_is_refused(text):
+    """With an example."""
+    with pytest.raises(ValueError, match="70/15/15"):
+        shares_of(text)
+
+
+def test_folds_have_equal_shares_by_group():
+    """Each group in one fold, each label about as often in each."""
+    labels = {f"{group}/{i}": i % 2 for group in range(40) for i in range(4)}
+    folds = make_splits(labels, lambda name: name.split("/")[0], shares=fold_shares(5))
+    assert list(folds) == ["fold1", "fold2", "fold3", "fold4", "fold5"]
+    assert members(folds) == sorted(labels)
+    assert {len(names) for names in folds.values()} == {32}
+    groups = [name.split("/")[0] for names in folds.values() for name in {name.split("/")[0] + "/" for name in names}]
+    assert len(groups) == 40
 
 
 def test_splits_of_other_names_are_kept():

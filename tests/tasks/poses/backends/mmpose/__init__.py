@@ -1,1 +1,0 @@
-"""Tests of models in mmpose's form."""
