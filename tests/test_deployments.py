@@ -191,8 +191,20 @@ def test_prefects_command_is_not_passed_to_the_image_s_own_entrypoint(kind, cont
     made = resolved(kind, content["deployments"][0]["work_pool"]["job_variables"])
     if kind == "docker":
         assert made.container_create_kwargs["entrypoint"] == ["/usr/bin/env"]
+        assert made.command is None
     else:
-        assert made.job_manifest["spec"]["template"]["spec"]["containers"][0]["command"] == ["/usr/bin/env"]
+        container = made.job_manifest["spec"]["template"]["spec"]["containers"][0]
+        assert container["command"] == ["/usr/bin/env"]
+        # Filled in by the worker, for each run.
+        assert "args" not in container
+
+
+@pytest.mark.parametrize("kind", POOL_TYPES)
+def test_no_run_can_name_the_command_of_its_process_or_container(kind):
+    """A job variable that the template does not have is refused by the server, as it is told here."""
+    variables = json.loads((ROOT / f"deployments/pool-{kind}.json").read_text(encoding="utf-8"))["variables"]
+    assert variables["additionalProperties"] is False
+    assert not {"command", "args", "entrypoint"} & set(variables["properties"])
 
 
 @needs_server

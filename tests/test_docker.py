@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from flows.prefect_server.serve import COMMAND, HOSTS
+
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"
 
@@ -39,10 +41,19 @@ def compose() -> dict[str, Any]:
 def test_a_build_without_a_target_makes_the_cpu_image(stages):
     """The last stage is what is built by default."""
     assert list(stages)[-1] == "cpu"
-    assert "cuda" in stages
+    assert {"cuda", "mmpose"} <= set(stages)
 
 
-@pytest.mark.parametrize("target", ["cpu", "cuda"])
+def test_the_mmpose_image_has_what_the_makefile_installs(stages):
+    """Torch with CUDA, and mmpose of the same version without the packages that it does not need here."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (version,) = set(re.findall(r"--no-deps (mmpose==[\d.]+)", makefile))
+    lines = "\n".join(stages["build-mmpose"])
+    assert "'.[mmpose]'" in lines
+    assert f"--no-deps {version}" in lines
+
+
+@pytest.mark.parametrize("target", ["cpu", "cuda", "mmpose"])
 def test_a_final_stage_is_lean_pinned_and_not_root(stages, target):
     """No compiler, no pip run; the base image has a full version; a user and a health check are set."""
     lines = stages[target]
@@ -84,11 +95,28 @@ def test_compose_services_wait_for_each_other_and_stay_on_this_machine(compose):
     """The database before the server before the workers; only 127.0.0.1 listens."""
     services = compose["services"]
     assert services["server"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
-    for name in ("worker", "worker-gpu"):
+    for name in ("worker", "worker-gpu", "worker-mmpose"):
         assert services[name]["depends_on"] == {"server": {"condition": "service_healthy"}}
         assert services[name]["command"] == ["up"]
     assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service.get("ports", []))
     assert services["worker-gpu"]["image"] == "fightpose:cuda"
+    assert services["worker-mmpose"]["image"] == "fightpose:mmpose"
+    devices = [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
+    assert services["worker-mmpose"]["deploy"]["resources"]["reservations"]["devices"] == devices
+
+
+def test_the_compose_server_asks_for_a_secret_that_all_workers_have(compose):
+    """Without one in .env nothing starts; and no argument of a process holds it."""
+    server = compose["services"]["server"]
+    assert server["environment"]["PREFECT_SERVER_API_AUTH_STRING"].startswith("${PREFECT_AUTH:?")
+    assert server["entrypoint"][-1] == COMMAND[-1]
+    for name in ("server", "worker", "worker-gpu", "worker-mmpose"):
+        service = compose["services"][name]
+        assert service["environment"]["PREFECT_API_AUTH_STRING"] == "${PREFECT_AUTH}"
+        assert "PREFECT_AUTH" not in " ".join(service["command"])
+    # The workers ask by the service's name, which the check of the host has to know.
+    assert compose["services"]["worker"]["environment"]["PREFECT_API_URL"] == "http://server:4200/api"
+    assert server["environment"][HOSTS] == "server"
 
 
 def test_every_variable_of_the_compose_file_is_in_the_example(compose):

@@ -62,15 +62,29 @@ def _main(
     """Turn folders of surveillance clips into ranked skeleton annotations for STGCN++."""
 
 
-def up(as_json: AsJson = False, quiet: Quiet = False) -> None:
+def up(
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Database of the server, as postgresql://user:password@host:port/name; if not given, a PostgreSQL of "
+            "its own. PREFECT_SERVER_DATABASE_CONNECTION_URL keeps the password out of the list of processes."
+        ),
+    ] = None,
+    keep_days: Annotated[
+        float | None,
+        typer.Option(min=1, max=36_500, help="Days that ended runs stay on the server; 30 if not given."),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
     """Start a Prefect server with pools, deployments, automations and workers; ends with Ctrl-C."""
     from flows.prefect_server.server import prepare_environment
 
     # Before Prefect is imported; the server's and the workers' own lines stay out of this terminal.
     prepare_environment(console_level="ERROR")
-    from flows.cli.up import run_until_stopped
+    from flows.cli.up import ServerOptions, run_until_stopped
 
-    raise typer.Exit(run_until_stopped(Output(as_json, quiet)))
+    raise typer.Exit(run_until_stopped(Output(as_json, quiet), ServerOptions(database_url, keep_days)))
 
 
 # The list that `--help` shows: at most 45 characters each, or 80 columns cut them off.

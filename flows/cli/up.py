@@ -12,65 +12,72 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import typer
 
 from flows.cli.output import Output
-from flows.prefect_server.server import require_reachable
+from flows.prefect_server.access import Access, for_server, kept_secret, write_shell_file
+from flows.prefect_server.database import embedded_database
+from flows.prefect_server.processes import MARK, Worker, is_running, no_survivors, running
+from flows.prefect_server.serve import COMMAND, KEEP_DAYS
+from flows.prefect_server.server import clients_use, require_reachable
 from flows.prefect_server.shutdown import GRACE_SECONDS
 from tasks.core.errors import FightposeError
 
-MARK = "FIGHTPOSE_UP"
-"""Environment variable by which every process is known that descends from one `up`, adopted orphans too."""
-
-SERVER = [
-    sys.executable,
-    "-c",
-    "from flows.prefect_server.temporary_server import collect_garbage_between_queries; "
-    "collect_garbage_between_queries(); "
-    "from prefect.cli import app; app()",
-    "server",
-    "start",
-]
-"""Prefect's own command, in a process that looks for garbage when the database is not in use."""
-
-START_SECONDS = 180
-"""How long a server may take to answer: on a small or busy machine most of a minute."""
-
-END_SECONDS = 20
-"""How long a process may take to end before it is killed; a worker passes the end on to its runs."""
+START_SECONDS = 300
+"""How long a server may take to answer: seconds on an idle machine, three minutes with five programs per core."""
 
 RESTART_SECONDS = 5
 """Pause before a worker that died is started again."""
+
+
+DATABASE_URL = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+"""Prefect's setting for the database of its server."""
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """What a user can choose about a server that is started here.
+
+    Attributes
+    ----------
+    database_url
+        Address of a database to use in place of the embedded one.
+    keep_days
+        How long ended runs are kept, in days.
+    """
+
+    database_url: str | None = None
+    keep_days: float | None = None
 
 
 class _StoppedError(Exception):
     """The user ended `up` while it was still starting."""
 
 
-def run_until_stopped(output: Output) -> int:
+def run_until_stopped(output: Output, options: ServerOptions | None = None) -> int:
     """Start everything, wait for Ctrl-C or SIGTERM, end everything; return the exit code."""
     stop, hurry = threading.Event(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: (hurry if stop.is_set() else stop).set())
     mark = uuid.uuid4().hex
     try:
-        with _no_survivors(mark):
-            return _run(stop, hurry, {**os.environ, MARK: mark}, output)
+        with no_survivors(mark):
+            return _run(stop, hurry, options or ServerOptions(), {**os.environ, MARK: mark}, output)
     except _StoppedError:
         return 0
     except (FightposeError, httpx.HTTPError) as error:
@@ -82,37 +89,29 @@ def run_until_stopped(output: Output) -> int:
         raise FightposeError(f"the Prefect server refused a request: {' '.join(str(error).split())}") from error
 
 
-def _run(stop: threading.Event, hurry: threading.Event, environment: dict[str, str], output: Output) -> int:
+def _run(
+    stop: threading.Event,
+    hurry: threading.Event,
+    options: ServerOptions,
+    environment: dict[str, str],
+    output: Output,
+) -> int:
     """Start server, deployments and workers, and watch over them until the end; `hurry` cuts the end short."""
-    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
-
-    logs = PREFECT_HOME.value() / "fightpose-up"
-    logs.mkdir(parents=True, exist_ok=True)
-    address = PREFECT_API_URL.value()
+    state = _state_folder()
     with ExitStack() as stack:
-        server = None
-        if address:
-            require_reachable(address)
-        else:
-            address, command = _server_command()
-            output.progress(f"Starting a Prefect server (log: {logs / 'server.log'})")
-            server = stack.enter_context(_process(command, logs / "server.log", environment))
-            _wait_until_ready(address, server, stop)
-        # Deploying and the workers find the server by their environment.
-        environment["PREFECT_API_URL"] = os.environ["PREFECT_API_URL"] = address
-        stack.enter_context(temporary_settings({PREFECT_API_URL: address}))
+        access, server = _server(state, options, environment, output, stack)
+        # Deploying and the workers find the server, and its secret, by their environment.
+        stack.enter_context(clients_use(access))
+        environment = {**environment, **access.for_clients()}
+        if server is not None:
+            _wait_until_ready(access.address, server, stop)
         pools = _provision(stop, output)
         with ExitStack() as inner:
             workers = {
-                pool: inner.enter_context(_Worker(pool, logs / f"worker-{pool}.log", environment)) for pool in pools
+                pool: inner.enter_context(Worker(pool, state / f"worker-{pool}.log", environment)) for pool in pools
             }
-            output.progress(f"Workers of the pools {' and '.join(pools)} run on {socket.gethostname()} (logs: {logs})")
-            page = address.removesuffix("/api")
-            # If quiet, too: it is what the user needs to go on.
-            Output(output.as_json).tell(
-                {"ui": page, "api": address, "pools": pools, "logs": logs},
-                [f"Prefect: {page}   (export PREFECT_API_URL={address})"],
-            )
+            output.progress(f"Workers of the pools {' and '.join(pools)} run on {socket.gethostname()} (logs: {state})")
+            _tell_address(access, pools, state if server is not None else None, output)
             output.progress("Ready. Ctrl-C ends everything; runs under way go on at the next start.")
             code = _watch(server, workers, stop, output)
             ended = datetime.now(UTC)
@@ -121,6 +120,83 @@ def _run(stop: threading.Event, hurry: threading.Event, environment: dict[str, s
         if server is not None and not code:
             _put_back(ended, output)
         return code
+
+
+def _state_folder() -> Path:
+    """Return the folder of logs and secrets, which is closed to other users."""
+    from prefect.settings import PREFECT_HOME
+
+    folder = PREFECT_HOME.value() / "fightpose-up"
+    folder.mkdir(parents=True, exist_ok=True)
+    # Also where an earlier version has made it open.
+    folder.chmod(0o700)
+    return folder
+
+
+def _server(
+    state: Path, options: ServerOptions, environment: dict[str, str], output: Output, stack: ExitStack
+) -> tuple[Access, subprocess.Popen[bytes] | None]:
+    """Return the way to the user's server, or start one and return its process as well."""
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
+
+    if address := PREFECT_API_URL.value():
+        if options.database_url or options.keep_days is not None:
+            raise FightposeError(
+                f"--database-url and --keep-days are for a server that is started here, but PREFECT_API_URL names "
+                f"{address}: leave the options out, or unset PREFECT_API_URL"
+            )
+        require_reachable(address)
+        return Access(address, PREFECT_API_AUTH_STRING.value()), None
+    access, command = _server_command(state)
+    variables = {**environment, **for_server(access.secret or "")}
+    if options.keep_days is not None:
+        variables[KEEP_DAYS] = str(options.keep_days)
+    if options.database_url:
+        variables[DATABASE_URL] = _for_prefect(options.database_url)
+    elif not _names_a_database():
+        output.progress(f"Starting the database (log: {state / 'postgres.log'})")
+        # Ended after the server, which still writes to it.
+        variables[DATABASE_URL] = stack.enter_context(embedded_database(state, state / "postgres.log", environment))
+    output.progress(f"Starting a Prefect server (log: {state / 'server.log'})")
+    return access, stack.enter_context(running(command, state / "server.log", variables))
+
+
+def _for_prefect(url: str) -> str:
+    """Return the address of a database with the driver that Prefect uses for it.
+
+    >>> _for_prefect("postgresql://me@db/prefect")
+    'postgresql+asyncpg://me@db/prefect'
+    """
+    kind, separator, rest = url.partition("://")
+    driver = {"postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
+    kind = driver.get(kind, kind)
+    # The address itself is not repeated: it may hold a password.
+    if not separator or kind not in driver.values():
+        raise FightposeError("--database-url takes postgresql://user:password@host:port/name or sqlite:///file")
+    return f"{kind}://{rest}"
+
+
+def _names_a_database() -> bool:
+    """Tell whether the user has set a database for Prefect servers, in the environment or a profile."""
+    from prefect.settings import get_current_settings
+
+    chosen = get_current_settings().to_environment_variables(exclude_unset=True)
+    # The parts are Prefect's other way to name one; settings of the pool and the like name none.
+    return not chosen.keys().isdisjoint({DATABASE_URL, "PREFECT_SERVER_DATABASE_HOST", "PREFECT_SERVER_DATABASE_NAME"})
+
+
+def _tell_address(access: Access, pools: Sequence[str], state: Path | None, output: Output) -> None:
+    """Print where the UI is; if the server was started here, with what opens it to a browser and to other programs."""
+    page = access.address.removesuffix("/api")
+    value: dict[str, Any] = {"ui": page, "api": access.address, "pools": list(pools)}
+    lines = [f"Prefect: {page}"]
+    if state is not None:
+        file = state / "environment"
+        write_shell_file(file, access.for_clients())
+        value |= {"log_in": access.secret, "environment": file, "logs": state}
+        lines += [f"Log in with: {access.secret}", f"In other terminals first: source {shlex.quote(str(file))}"]
+    # If quiet, too: it is what the user needs to go on.
+    Output(output.as_json).tell(value, lines)
 
 
 def _put_back(moment: datetime, output: Output) -> None:
@@ -150,24 +226,25 @@ def _provision(stop: threading.Event, output: Output) -> list[str]:
     return list(POOLS)
 
 
-def _server_command() -> tuple[str, list[str]]:
-    """Return the address of the server to start, and the command that starts it.
+def _server_command(state: Path) -> tuple[Access, list[str]]:
+    """Return how the server that is to be started will be reached, and the command that starts it.
 
     Raises
     ------
     FightposeError
         If something listens there already.
     """
-    from prefect.settings import PREFECT_SERVER_API_HOST, PREFECT_SERVER_API_PORT
+    from prefect.settings import PREFECT_SERVER_API_AUTH_STRING, PREFECT_SERVER_API_HOST, PREFECT_SERVER_API_PORT
 
     host, port = PREFECT_SERVER_API_HOST.value(), PREFECT_SERVER_API_PORT.value()
     with socket.socket() as probe:
         if probe.connect_ex((host, port)) == 0:
             raise FightposeError(
-                f"something listens on {host}:{port} already; if it is a Prefect server, set "
-                f"PREFECT_API_URL=http://{host}:{port}/api to use it, else set PREFECT_SERVER_API_PORT to a free port"
+                f"something listens on {host}:{port} already; if it is a server that `fightpose up` started, "
+                f"`source {state / 'environment'}` to use it, else set PREFECT_SERVER_API_PORT to a free port"
             )
-    return f"http://{host}:{port}/api", [*SERVER, "--host", host, "--port", str(port)]
+    secret = PREFECT_SERVER_API_AUTH_STRING.value() or kept_secret(state / "secret")
+    return Access(f"http://{host}:{port}/api", secret), [*COMMAND, "--host", host, "--port", str(port)]
 
 
 def _wait_until_ready(address: str, server: subprocess.Popen[bytes], stop: threading.Event) -> None:
@@ -187,7 +264,7 @@ def _wait_until_ready(address: str, server: subprocess.Popen[bytes], stop: threa
 
 
 def _watch(
-    server: subprocess.Popen[bytes] | None, workers: Mapping[str, _Worker], stop: threading.Event, output: Output
+    server: subprocess.Popen[bytes] | None, workers: Mapping[str, Worker], stop: threading.Event, output: Output
 ) -> int:
     """Wait for the end; start workers again that die, give up if the server does."""
     while not stop.wait(1):
@@ -202,7 +279,7 @@ def _watch(
     return 0
 
 
-def _end_runs(workers: Sequence[_Worker], hurry: threading.Event, output: Output) -> None:
+def _end_runs(workers: Sequence[Worker], hurry: threading.Event, output: Output) -> None:
     """Let the runs end the step under way.
 
     Workers are frozen meanwhile: one that ends kills its runs at once, and one that goes on takes those back that have
@@ -217,120 +294,5 @@ def _end_runs(workers: Sequence[_Worker], hurry: threading.Event, output: Output
         for process in runs:
             process.terminate()
         deadline = time.monotonic() + GRACE_SECONDS
-        while any(_lives(process) for process in runs) and time.monotonic() < deadline and not hurry.wait(0.2):
+        while any(is_running(process) for process in runs) and time.monotonic() < deadline and not hurry.wait(0.2):
             pass
-
-
-class _Worker:
-    """A Prefect worker of one pool.
-
-    Parameters
-    ----------
-    pool
-        The pool whose runs it takes.
-    log
-        Where its output goes.
-    environment
-        Its environment.
-    """
-
-    def __init__(self, pool: str, log: Path, environment: dict[str, str]) -> None:
-        name = f"{socket.gethostname()}-{pool}"
-        self._command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", name]
-        self._log = log
-        # Runs are imported from here, installed or not; asked for every 5 s instead of 15.
-        path = os.pathsep.join([str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")])
-        self._environment = {"PREFECT_WORKER_QUERY_SECONDS": "5", **environment, "PYTHONPATH": path}
-        # The pool's command is `python`: this one, whether its environment is activated or not.
-        here = str(Path(sys.executable).parent)
-        self._environment["PATH"] = os.pathsep.join([here, environment.get("PATH", os.defpath)])
-        self._stack = ExitStack()
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> _Worker:
-        self.start()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._stack.close()
-
-    def start(self) -> None:
-        """Start the process."""
-        self._process = self._stack.enter_context(_process(self._command, self._log, self._environment))
-
-    def died(self) -> bool:
-        """Tell whether the process has ended."""
-        return self._process is not None and self._process.poll() is not None
-
-    def runs(self) -> list[psutil.Process]:
-        """Return the processes of its runs."""
-        try:
-            return psutil.Process(self._process.pid).children() if self._process is not None else []
-        except psutil.NoSuchProcess:
-            return []
-
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Stop the process for the length of the block, and tell it to end before it goes on."""
-        if self._process is None or self.died():
-            yield
-            return
-        self._process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self._process.terminate()
-            self._process.send_signal(signal.SIGCONT)
-
-
-@contextmanager
-def _process(command: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program for the length of the block, its output in a file."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-@contextmanager
-def _no_survivors(mark: str) -> Iterator[None]:
-    """End after the block every process that carries the mark: runs whose worker was killed are adopted by init."""
-    try:
-        yield
-    finally:
-        left = [process for process in psutil.process_iter() if _carries(process, mark)]
-        for process in left:
-            process.terminate()
-        for process in psutil.wait_procs(left, timeout=END_SECONDS)[1]:
-            process.kill()
-
-
-def _lives(process: psutil.Process) -> bool:
-    """Tell whether a process still does something: one that ended stays until its frozen worker hears of it."""
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _carries(process: psutil.Process, mark: str) -> bool:
-    """Tell whether another process descends from this `up`."""
-    try:
-        return process.pid != os.getpid() and process.environ().get(MARK) == mark
-    except (psutil.Error, OSError):
-        # Another user's, or gone.
-        return False

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
@@ -62,7 +62,8 @@ def clip_runs() -> int:
 async def create_pools() -> list[str]:
     """Create the work pools that are not there yet as process pools, and return the names of those created.
 
-    A pool that is there is left alone, whatever its type: it may be a cluster's.
+    A pool that is there is left alone, whatever its type: it may be a cluster's. Only the template that earlier
+    versions gave to process pools is replaced, because it let a run name the command that its worker executes.
     """
     template = json.loads((DEPLOYMENTS / "pool-process.json").read_text(encoding="utf-8"))
     limits = {"gpu": clip_runs(), "cpu": FOLDER_RUNS}
@@ -70,11 +71,13 @@ async def create_pools() -> list[str]:
     async with get_client() as client:
         for name, description in POOLS.items():
             try:
-                await client.read_work_pool(name)
+                pool = await client.read_work_pool(name)
+                if _lets_runs_name_the_command(pool.base_job_template):
+                    await client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
                 continue
             except ObjectNotFound:
                 pass
-            pool = WorkPoolCreate(
+            wanted = WorkPoolCreate(
                 name=name,
                 description=description,
                 type="process",
@@ -82,12 +85,18 @@ async def create_pools() -> list[str]:
                 concurrency_limit=limits[name],
             )
             try:
-                await client.create_work_pool(pool)
+                await client.create_work_pool(wanted)
             except ObjectAlreadyExists:
                 # Another machine's `up` was quicker.
                 continue
             created.append(name)
     return created
+
+
+def _lets_runs_name_the_command(template: dict[str, Any]) -> bool:
+    """Tell whether a pool has the template for process pools of an earlier version of this program."""
+    command = template.get("variables", {}).get("properties", {}).get("command", {})
+    return bool(command.get("default") == "python -m prefect.engine")
 
 
 def deploy() -> None:

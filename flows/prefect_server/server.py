@@ -1,39 +1,23 @@
 """The Prefect API that a run on this machine talks to.
 
 If the user has a server (`PREFECT_API_URL` or a profile names it) it is used. Otherwise a temporary one is started
-for the length of the run; its records go to the user's own Prefect database, where a later server shows them.
+for the length of the run, with a database that ends with it: outputs and their receipts are what stays of a run.
 """
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from flows.prefect_server.access import ADDRESS, CLIENT_SECRET, Access
+from flows.prefect_server.environment import ENVIRONMENT, LOOPBACK, ask_loopback_directly
 from flows.prefect_server.temporary_server import temporary_server
 from tasks.core.errors import FightposeError
 
 logger = logging.getLogger(__name__)
-
-ENVIRONMENT = {
-    # Quiet and offline: nothing is sent anywhere.
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # By default every task event is its own transaction; on SQLite they queue up until a clip waits seconds for them.
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
-    # The service looks at every unfinished child run of every parent, one by one: at every 20 s (the default) that is
-    # half of the server's work with 50 clips in flight. `flows.runs.pool.cancel_children` cancels them at once anyway.
-    "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "300",
-    # The logs of the pure steps belong to the run that called them.
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks",
-    # The same loggers speak outside runs too (the self-check, worker start-up).
-    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-}
-"""Settings of Prefect for this program; what the user has set wins."""
 
 DRAIN_SECONDS = 10
 
@@ -46,6 +30,7 @@ def prepare_environment(console_level: str = "INFO") -> None:
     console_level
         Least level of Prefect's log lines on the console. All lines go to the API whatever it is.
     """
+    ask_loopback_directly()
     for name, value in {**ENVIRONMENT, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": console_level}.items():
         os.environ.setdefault(name, value)
 
@@ -63,31 +48,43 @@ def prefect_api() -> Iterator[str]:
 
     # A run in this process ends with it: heartbeats would only make each clip wait a second for their thread.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        address = PREFECT_API_URL.value()
-        if address:
+        if address := PREFECT_API_URL.value():
             require_reachable(address)
             yield address
             return
-        with temporary_server() as address, temporary_settings({PREFECT_API_URL: address}):
-            # Worker processes find the server by their environment.
-            os.environ["PREFECT_API_URL"] = address
+        with temporary_server() as access, clients_use(access):
             try:
-                yield address
+                yield access.address
             finally:
                 # Also after Ctrl-C: Prefect would go on for a minute to tell a server that is gone.
                 _drain()
-                del os.environ["PREFECT_API_URL"]
+
+
+@contextmanager
+def clients_use(access: Access) -> Iterator[None]:
+    """Make Prefect's clients in this process, and in the processes that it starts, ask a server."""
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    earlier = {name: os.environ.get(name) for name in (ADDRESS, CLIENT_SECRET)}
+    # Worker processes find the server by their environment.
+    os.environ.update(access.for_clients())
+    try:
+        with temporary_settings({PREFECT_API_URL: access.address, PREFECT_API_AUTH_STRING: access.secret}):
+            yield
+    finally:
+        for name, value in earlier.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _drain() -> None:
-    """Let the server write what this process still has to tell: logs, and the states of the last tasks."""
+    """Let the server take what this process still has to tell; later nobody would be there to hear it."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
     APILogWorker.drain_all(timeout=DRAIN_SECONDS)
     EventsWorker.drain_all(timeout=DRAIN_SECONDS)
-    # The server's recorder writes once a second; there is no call that waits for it.
-    time.sleep(1.5)
 
 
 def require_named_server() -> None:
@@ -102,13 +99,13 @@ def require_named_server() -> None:
 
     if not PREFECT_API_URL.value():
         raise FightposeError(
-            "mode pool needs a Prefect server with workers: start `fightpose up`, set PREFECT_API_URL to the address "
-            "that it prints, and run this again"
+            "mode pool needs a Prefect server with workers: start `fightpose up`, source the file that it names "
+            "(it sets PREFECT_API_URL and PREFECT_API_AUTH_STRING), and run this again"
         )
 
 
 def require_reachable(address: str) -> None:
-    """Make sure that the user's Prefect server answers, and that it is of this program's version.
+    """Make sure that the user's Prefect server answers, lets us in, and is of this program's version.
 
     Raises
     ------
@@ -117,15 +114,25 @@ def require_reachable(address: str) -> None:
     """
     import httpx
     import prefect
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY
 
+    headers = _credentials(PREFECT_API_AUTH_STRING.value(), PREFECT_API_KEY.value())
+    # The environment's proxies are for other machines; a server on this one is asked directly.
+    is_local = httpx.URL(address).host in LOOPBACK
     try:
-        answer = httpx.get(f"{address.rstrip('/')}/admin/version", timeout=10)
+        with httpx.Client(trust_env=not is_local, timeout=10, headers=headers) as client:
+            answer = client.get(f"{address.rstrip('/')}/admin/version")
+        if answer.status_code in (401, 403):
+            raise FightposeError(
+                f"the Prefect server at {address} asks for a log-in: set PREFECT_API_AUTH_STRING to its user:password "
+                "(`fightpose up` names a file that sets it)"
+            )
         answer.raise_for_status()
         version = str(answer.json())
     except (httpx.HTTPError, ValueError) as error:
         raise FightposeError(
             f"the Prefect server at {address} does not answer ({type(error).__name__}); start it with "
-            "`prefect server start`, or unset PREFECT_API_URL to use a temporary one"
+            "`fightpose up`, or unset PREFECT_API_URL to use a temporary one"
         ) from error
     # Prefect's server reads older clients of its own minor version and no newer ones.
     if version.split(".")[:2] != prefect.__version__.split(".")[:2]:
@@ -133,3 +140,10 @@ def require_reachable(address: str) -> None:
             f"the Prefect server at {address} is version {version}, this program uses {prefect.__version__}; start a "
             f"server of that version (`pip install prefect=={prefect.__version__}`), or unset PREFECT_API_URL"
         )
+
+
+def _credentials(secret: str | None, key: str | None) -> dict[str, str]:
+    """Return the header that lets a client in, as Prefect's own clients send it."""
+    if secret:
+        return {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"}
+    return {"Authorization": f"Bearer {key}"} if key else {}

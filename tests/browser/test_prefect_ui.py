@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextvars
 import os
 from collections.abc import Callable, Iterator
@@ -46,9 +47,12 @@ def cluster(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture
-def page(chromium: Any) -> Iterator[Any]:
-    """Give a page of a browser; whatever a name makes run in it fails the test."""
+def page(chromium: Any, cluster: Cluster) -> Iterator[Any]:
+    """Give a page of a browser that is logged in; whatever a name makes run in it fails the test."""
     context = chromium.new_context(viewport={"width": 1280, "height": 1000})
+    # Where Prefect's UIs keep what was entered in their log-in form.
+    stored = base64.b64encode((cluster.access.secret or "").encode()).decode()
+    context.add_init_script(f"localStorage.setItem('prefect-password', '{stored}')")
     opened = context.new_page()
     # A machine that is busy with other tests takes its time to draw.
     opened.set_default_timeout(120_000)
@@ -96,6 +100,29 @@ def picture(page: Any, name: str) -> None:
     """Keep a picture for the docs where a folder for them is named."""
     if folder := os.environ.get("FIGHTPOSE_TEST_PICTURES"):
         page.screenshot(path=str(Path(folder) / f"{name}.png"))
+
+
+@pytest.mark.parametrize("ui", UIS)
+def test_the_ui_asks_for_the_string_that_up_prints_and_works_with_it(chromium, cluster, ui):
+    """Before that it shows nothing; a wrong string is refused; afterwards it stays logged in."""
+    context = chromium.new_context()
+    page = context.new_page()
+    page.set_default_timeout(120_000)
+    page.goto(f"{root(cluster)}{ui}/deployments")
+    field = page.locator("input").first
+    for entered in ("fightpose:wrong", cluster.access.secret):
+        field.wait_for()
+        assert page.locator("text=annotate-dataset").count() == 0
+        field.fill(entered)
+        field.press("Enter")
+        # The form stays where the string was wrong, and goes where it was right.
+        page.wait_for_timeout(3000)
+    page.goto(f"{root(cluster)}{ui}/deployments")
+    page.wait_for_selector("text=annotate-dataset")
+    page.reload()
+    page.wait_for_selector("text=annotate-dataset")
+    picture(page, f"logged-in{ui.replace('/', '-')}")
+    context.close()
 
 
 @pytest.mark.parametrize("ui", UIS)

@@ -20,10 +20,11 @@ import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from flows.cli.up import SERVER
 from flows.prefect_server import provision
+from flows.prefect_server.access import Access, for_server, new_secret
+from flows.prefect_server.serve import COMMAND
 from tests.integration.counted import COUNT_FILE
 
 PREFECT = (sys.executable, "-m", "prefect")
@@ -57,10 +58,12 @@ class Cluster:
         folder.mkdir(parents=True, exist_ok=True)
         self.count_file = folder / "extractions.txt"
         self.api = f"http://127.0.0.1:{free_port()}/api"
+        self.access = Access(self.api, new_secret())
         self.environment = {
             **os.environ,
             "PREFECT_HOME": str(folder / "prefect"),
-            "PREFECT_API_URL": self.api,
+            **self.access.for_clients(),
+            **for_server(self.access.secret),
             "PREFECT_WORKER_QUERY_SECONDS": "3",
             "PYTHONPATH": str(provision.ROOT),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
@@ -74,9 +77,10 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         self._stack.callback(self._end)
-        self._stack.enter_context(temporary_settings({PREFECT_API_URL: self.api}))
+        reached = {PREFECT_API_URL: self.api, PREFECT_API_AUTH_STRING: self.access.secret}
+        self._stack.enter_context(temporary_settings(reached))
         port = self.api.split(":")[-1].removesuffix("/api")
-        self.start("server", ["--host", "127.0.0.1", "--port", port], SERVER)
+        self.start("server", ["--host", "127.0.0.1", "--port", port], COMMAND)
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
             assert time.monotonic() < deadline, "the server does not answer"

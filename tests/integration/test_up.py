@@ -11,9 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from flows.prefect_server import provision
+from flows.prefect_server.access import ADDRESS, CLIENT_SECRET, SERVER_SECRET, kept_secret
 from tests.command_line import COMMAND_LINE
 from tests.integration.clips import make_clips
 from tests.integration.cluster import Cluster, client, free_port
@@ -44,7 +45,8 @@ class Up:
             **environment,
         }
         if not environment:
-            variables.pop("PREFECT_API_URL", None)
+            for name in (ADDRESS, CLIENT_SECRET, SERVER_SECRET):
+                variables.pop(name, None)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*COMMAND_LINE, "up"],
@@ -92,7 +94,8 @@ def test_up_comes_up_restarts_a_worker_and_ends_without_orphans(tmp_path):
     try:
         up.wait_for("Ready.")
         assert f"http://127.0.0.1:{up.port}" in up.said()
-        api = temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{up.port}/api"})
+        secret = kept_secret(Path(up.home) / "fightpose-up/secret")
+        api = temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{up.port}/api", PREFECT_API_AUTH_STRING: secret})
         with api, get_client(sync_client=True) as client:
             assert len(client.read_deployments()) == 5
         (worker,) = [process for process in up.family() if "--pool gpu" in " ".join(process.cmdline())]
@@ -109,6 +112,8 @@ def test_up_comes_up_restarts_a_worker_and_ends_without_orphans(tmp_path):
         again = Up(tmp_path)
         again.wait_for("Ready.")
         assert "Created" not in again.said()
+        # Browsers and other machines stay logged in.
+        assert secret in again.said()
         print(f"Ctrl-C: ended after {again.end(signal.SIGINT):.1f} s")
         assert again.process.returncode == 0
         assert again.family() == []
@@ -141,7 +146,7 @@ def test_up_joins_a_server_that_is_named_and_leaves_it_running(tmp_path):
     assert "error: the Prefect server at" in gone.said()
     assert "Traceback" not in gone.said()
     with Cluster(tmp_path / "server-side") as cluster:
-        up = Up(tmp_path, PREFECT_API_URL=cluster.api)
+        up = Up(tmp_path, **cluster.access.for_clients())
         try:
             up.wait_for("Ready.")
             assert "Starting a Prefect server" not in up.said()
@@ -160,7 +165,7 @@ def test_up_that_is_ended_lets_a_run_finish_its_step_and_keeps_what_it_made(tmp_
     (clip,) = make_clips(tmp_path / "data", 1, frames=600)
     out = tmp_path / "out"
     with Cluster(tmp_path / "server-side") as cluster:
-        up = Up(tmp_path, PREFECT_API_URL=cluster.api, FIGHTPOSE_GRACE_SECONDS="300")
+        up = Up(tmp_path, **cluster.access.for_clients(), FIGHTPOSE_GRACE_SECONDS="300")
         try:
             up.wait_for("Ready.")
             run = cluster.run("annotate-video", video=str(clip), output_root=str(out))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,7 +11,6 @@ from pathlib import Path
 import prefect
 import pytest
 
-from flows.cli.up import SERVER
 from flows.prefect_server.server import require_reachable
 from tasks.core.errors import FightposeError
 from tests.command_line import run_alone
@@ -58,7 +54,7 @@ def nobody() -> str:
     [
         ('"2.20.4"', "is version 2.20.4, this program uses"),
         ('"3.7.1"', "start a server of that version"),
-        ("<html>", "does not answer .JSONDecodeError.; start it with `prefect server start`"),
+        ("<html>", "does not answer .JSONDecodeError.; start it with `fightpose up`"),
     ],
 )
 def test_a_server_of_another_version_or_kind_is_told(server, monkeypatch, text, line):
@@ -85,7 +81,7 @@ def test_a_server_that_is_away_is_one_line_and_nothing_is_half_done(tmp_path: Pa
     assert done.returncode == 2
     line = done.stderr.strip().splitlines()[-1]
     assert line.startswith("error: the Prefect server at http://127.0.0.1:")
-    assert "start it with `prefect server start`" in line
+    assert "start it with `fightpose up`" in line
     assert "Traceback" not in done.stderr
     assert list(out.rglob("*")) == []
 
@@ -98,62 +94,3 @@ def test_mode_pool_without_a_server_says_what_to_start(tmp_path: Path):
     assert done.returncode == 2
     assert "start `fightpose up`" in done.stderr
     assert list((tmp_path / "out").rglob("*")) == []
-
-
-def test_up_starts_prefects_own_server_in_a_process_that_looks_for_garbage_between_queries():
-    """A search for garbage at the wrong moment freezes a server on SQLite for a minute."""
-    # With nothing but the help asked for, the process ends by itself and says what it would have understood.
-    code = SERVER[2].replace("app()", "import gc; print('by itself', gc.isenabled()); app()")
-    command = [*SERVER[:2], code, *SERVER[3:], "--help"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    assert "--port" in shown.stdout
-    assert "by itself False" in shown.stdout
-
-
-GARBAGE = """
-import gc
-from pathlib import Path
-
-from flows.prefect_server.temporary_server import ALLOCATIONS, MOST_ALLOCATIONS, collect_garbage_between_queries
-
-collect_garbage_between_queries()
-from sqlalchemy import create_engine
-
-searches = []
-gc.callbacks.append(lambda phase, _: searches.append(phase) if phase == "stop" else None)
-engine = create_engine(f"sqlite:///{Path('garbage.db').resolve()}")
-
-
-class Knot:
-    def __init__(self):
-        self.me = self
-
-
-def litter(count):
-    for _ in range(count):
-        Knot()
-
-
-with engine.connect():
-    with engine.connect():
-        litter(ALLOCATIONS)
-    # Given back, but the other one is in use.
-    print("in use", len(searches))
-print("at rest", len(searches), gc.get_count()[0] < ALLOCATIONS)
-engine.connect().close()
-print("nothing new", len(searches))
-held = engine.connect()
-with engine.connect():
-    litter(MOST_ALLOCATIONS)
-print("too much", len(searches))
-"""
-"""Prints how often garbage was looked for; in a process of its own, which it alters for good."""
-
-
-def test_garbage_is_looked_for_when_no_connection_is_in_use(tmp_path: Path):
-    """Also in a server that never rests, before its memory is gone."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    shown = subprocess.run(
-        [sys.executable, "-c", GARBAGE], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-    )
-    assert shown.stdout.splitlines() == ["in use 0", "at rest 1 True", "nothing new 1", "too much 2"]
