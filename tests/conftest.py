@@ -27,6 +27,12 @@ the process that it was used in, which Prefect's tests cannot have.
 """
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _models_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what tests compile and quantise out of the user's model folder; child processes inherit it."""
+    os.environ["FIGHTPOSE_MODEL_DIR"] = str(tmp_path_factory.mktemp("models"))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the tests out that are set apart."""
     unasked = [marker for marker in SET_APART if marker not in (config.option.markexpr or "")]

@@ -57,6 +57,12 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fightpose"
 
 
+def model_folder() -> Path:
+    """Return the folder in which published, quantised and compiled models are kept."""
+    own = os.environ.get("FIGHTPOSE_MODEL_DIR")
+    return Path(own) if own else cache_folder() / "models"
+
+
 def cached_path(file: WheelMember) -> Path:
     """Return where a fetched file is kept; the hash in the path keeps versions apart."""
     return cache_folder() / file.sha256[:16] / file.file_name

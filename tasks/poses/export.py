@@ -16,14 +16,14 @@ import numpy as np
 from tasks.core.errors import FightposeError
 from tasks.core.settings import Thresholds
 from tasks.core.storage import atomic_path, file_sha256, require_writable, write_text
-from tasks.poses.backends.mmpose_compat import importable_mmpose, require_installed, require_mmpose
-from tasks.poses.backends.mmpose_files import require_rtmo_config
+from tasks.poses.backends.mmpose.compat import importable_mmpose, require_installed, require_mmpose
+from tasks.poses.backends.mmpose.files import require_rtmo_config
 from tasks.poses.backends.rtmo import Rtmo, Sidecar, sidecar_path
 from tasks.poses.detections import Detections, suppress_duplicates
 from tasks.video.reading import Image, decode_frames, probe_video
 
 if TYPE_CHECKING:
-    from tasks.poses.backends.rtmo_network import RtmoNetwork
+    from tasks.poses.backends.mmpose.network import RtmoNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def export_model(config: Path, checkpoint: Path, out: Path, frames: Sequence[Ima
     require_rtmo_config(config)
     require_writable(out.parent)
     require_mmpose()
-    from tasks.poses.backends.mmpose_backend import load_network
+    from tasks.poses.backends.mmpose.model import load_network
 
     network = load_network(config, checkpoint)
     with tempfile.TemporaryDirectory(prefix="fightpose-") as folder:

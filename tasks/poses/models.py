@@ -19,8 +19,8 @@ from tasks.core.errors import FightposeError
 from tasks.core.settings import PoseSettings, Thresholds
 from tasks.core.storage import file_sha256, key_of
 from tasks.core.wheel_files import WheelMember, cached_path, fetch
-from tasks.poses.backends.mmpose_compat import require_installed
-from tasks.poses.backends.mmpose_files import hash_of_mmpose_model, require_rtmo_config, shipped_config
+from tasks.poses.backends.mmpose.compat import require_installed
+from tasks.poses.backends.mmpose.files import hash_of_mmpose_model, require_rtmo_config, shipped_config
 from tasks.poses.backends.movenet import MoveNet
 from tasks.poses.backends.openvino_cpu import require_bf16
 from tasks.poses.backends.rtmo import OnnxRuntimeRtmo, Rtmo, read_sidecar
@@ -370,7 +370,7 @@ def load_model(
     plan = _plan(entry, device, runtime, precision, input_shape)
     if entry.config is not None:
         # Imported here: torch takes seconds, and no other kind of model needs it. Asked first: it says how to get it.
-        from tasks.poses.backends.mmpose_compat import require_mmpose
+        from tasks.poses.backends.mmpose.compat import require_mmpose
 
         require_mmpose()
     chosen, why = chosen_runtime(plan, entry.name)
@@ -379,7 +379,7 @@ def load_model(
     if entry.config is not None:
         if device_kind(device) == "cpu":
             logger.info("on a CPU it runs faster through OpenVINO: export it once with `fightpose export-model`")
-        from tasks.poses.backends.mmpose_backend import MmposeRtmo
+        from tasks.poses.backends.mmpose.model import MmposeRtmo
 
         return MmposeRtmo(entry.config, path, device, half=plan.precision is Precision.FP16)
     if entry.kind is ModelKind.TOP_DOWN:

@@ -12,7 +12,6 @@ the published zip, or the .onnx file by its short name, into that folder.
 from __future__ import annotations
 
 import logging
-import os
 import stat
 import sys
 import zipfile
@@ -24,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from tasks.core.download import download
 from tasks.core.errors import FightposeError
 from tasks.core.storage import atomic_path, file_sha256, require_writable, write_text
-from tasks.core.wheel_files import cache_folder
+from tasks.core.wheel_files import model_folder
 from tasks.poses.backends.rtmo import Sidecar, sidecar_path
 
 logger = logging.getLogger(__name__)
@@ -78,12 +77,6 @@ PUBLISHED = {
     "rtmo-l": _pair("rtmo-l", "rtmo-l_16xb16-600e_body7-640x640-b37118ce_20231211"),
 }
 """Short name to .onnx file and checkpoint; URLs as in mmpose's project page of RTMO."""
-
-
-def model_folder() -> Path:
-    """Return the folder in which published models are kept."""
-    own = os.environ.get("FIGHTPOSE_MODEL_DIR")
-    return Path(own) if own else cache_folder() / "models"
 
 
 def quantized_path(sha256: str) -> Path:

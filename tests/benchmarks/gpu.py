@@ -210,8 +210,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run all parts, printing each as it is done."""
     import torch
 
-    from tasks.poses.backends.mmpose_backend import MmposeRtmo, usable_device
-    from tasks.poses.backends.mmpose_files import shipped_config
+    from tasks.poses.backends.mmpose.files import shipped_config
+    from tasks.poses.backends.mmpose.model import MmposeRtmo, usable_device
     from tests.tasks.poses.random_rtmo import save_random_checkpoint
 
     deadline = time.monotonic() + BUDGET_S

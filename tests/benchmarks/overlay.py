@@ -99,7 +99,7 @@ def mmpose_draw(tracks: Tracks, size: tuple[int, int]) -> Draw | None:
 
     Lines and joints are as thick as ours: mmpose's default of one pixel is not a picture to look at.
     """
-    from tasks.poses.backends.mmpose_compat import importable_mmpose
+    from tasks.poses.backends.mmpose.compat import importable_mmpose
 
     try:
         with importable_mmpose():

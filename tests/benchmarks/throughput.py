@@ -173,7 +173,7 @@ def earlier_loop(job: Job) -> Run:
     """Prepare what the earlier scripts did: one frame at a time, all kept, mmpose's visualizer for the overlay."""
     import torch
 
-    from tasks.poses.backends.mmpose_compat import importable_mmpose
+    from tasks.poses.backends.mmpose.compat import importable_mmpose
 
     with importable_mmpose():
         from mmpose.apis import inference_bottomup, init_model
@@ -332,7 +332,7 @@ def exported(config: str, checkpoint: str, folder: Path, lenient: bool) -> str:
 
 def _export(config: Path, checkpoint: Path, path: Path) -> None:
     """Write the .onnx file, unchecked: random weights see nobody in a real clip."""
-    from tasks.poses.backends.mmpose_backend import load_network
+    from tasks.poses.backends.mmpose.model import load_network
     from tasks.poses.export import write_onnx
 
     write_onnx(load_network(config, checkpoint), path)
@@ -347,14 +347,14 @@ def random_checkpoint(name: str, video: Path, folder: Path) -> tuple[str, str]:
     process.join()
     if process.exitcode:
         sys.exit("the checkpoint could not be made: it needs mmpose (make install-mmpose)")
-    from tasks.poses.backends.mmpose_files import shipped_config
+    from tasks.poses.backends.mmpose.files import shipped_config
 
     return str(shipped_config(name)), str(path)
 
 
 def _calibrate(name: str, video: Path, path: Path) -> None:
     """Make the random checkpoint."""
-    from tasks.poses.backends.mmpose_files import shipped_config
+    from tasks.poses.backends.mmpose.files import shipped_config
     from tasks.poses.export import check_frames
     from tests.tasks.poses.random_rtmo import save_random_checkpoint
 

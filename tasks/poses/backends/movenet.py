@@ -14,8 +14,9 @@ import numpy.typing as npt
 from tasks.core.choices import Precision
 from tasks.core.errors import FightposeError
 from tasks.core.records import NUM_KEYPOINTS, FloatArray
+from tasks.poses.backends.compiled_models import CompiledModels
 from tasks.poses.backends.letterbox import letterbox, letterbox_size
-from tasks.poses.backends.openvino_cpu import Requests, compile_on_cpu
+from tasks.poses.backends.openvino_cpu import Requests, last_line
 from tasks.poses.detections import Detections
 from tasks.video.reading import Image
 
@@ -62,15 +63,14 @@ class MoveNet:
 
         self._path = path
         self.long_side = long_side
-        self._precision = precision
         self._core = openvino.Core()
         self._requests: dict[tuple[int, int], Requests] = {}
-        try:
-            model = self._core.read_model(path)
-        except RuntimeError as error:
-            raise FightposeError(f"{path} cannot be read as a model: {str(error).splitlines()[-1]}") from error
-        if model.inputs[0].get_partial_shape().rank.get_length() != 4 or len(model.outputs) != 1:
-            raise FightposeError(f"{path} is not a MoveNet MultiPose model; see `fightpose models list`")
+        self._compiled = CompiledModels(self._core, path, precision)
+        self._read: Any = None
+        # A wrong file is refused here and not at the first frame. Reading the right one takes half a second, which
+        # is saved where all shapes that a run meets were compiled before.
+        if not self._compiled.known:
+            self._source()
 
     def cost(self, width: int, height: int, long_side: int | None = None) -> float:
         """Return the number of input pixels: inference time grows with nothing else."""
@@ -113,11 +113,33 @@ class MoveNet:
         if shape not in self._requests:
             while len(self._requests) >= MAX_SHAPES:
                 self._requests.pop(next(iter(self._requests)))
-            model = self._core.read_model(self._path)
-            model.reshape([1, rows, columns, 3])
-            compiled = compile_on_cpu(self._core, self._taking_bgr(model), self._precision)
+            compiled = self._compiled.get(f"{rows}x{columns}", lambda: self._of_size(rows, columns))
             self._requests[shape] = Requests(compiled, [0])
         return self._requests[shape]
+
+    def _source(self) -> Any:
+        """Return OpenVINO's model of the file, read once for all shapes.
+
+        Raises
+        ------
+        FightposeError
+            If the file cannot be read or is no MoveNet.
+        """
+        if self._read is None:
+            try:
+                model = self._core.read_model(self._path)
+            except RuntimeError as error:
+                raise FightposeError(f"{self._path} cannot be read as a model: {last_line(error)}") from error
+            if model.inputs[0].get_partial_shape().rank.get_length() != 4 or len(model.outputs) != 1:
+                raise FightposeError(f"{self._path} is not a MoveNet MultiPose model; see `fightpose models list`")
+            self._read = model
+        return self._read
+
+    def _of_size(self, rows: int, columns: int) -> Any:
+        """Return OpenVINO's model for one input size; a clone shares the weights with the file's."""
+        model = self._source().clone()
+        model.reshape([1, rows, columns, 3])
+        return self._taking_bgr(model)
 
     def _taking_bgr(self, model: Any) -> Any:
         """Return the model with the change of colour order inside its graph: no pass over the pixels here."""

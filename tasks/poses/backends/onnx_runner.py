@@ -12,7 +12,8 @@ import numpy.typing as npt
 from tasks.core.choices import Precision
 from tasks.core.errors import FightposeError
 from tasks.core.wheel_files import cache_folder
-from tasks.poses.backends.openvino_cpu import Requests, compile_on_cpu
+from tasks.poses.backends.compiled_models import CompiledModels
+from tasks.poses.backends.openvino_cpu import Requests, last_line
 from tasks.poses.backends.runtimes import device_kind
 
 Array = npt.NDArray[Any]
@@ -48,16 +49,22 @@ class OpenVinoRunner:
         import openvino
 
         core = openvino.Core()
-        try:
+
+        def build() -> Any:
+            """Read the file, for one image at a time."""
             model = core.read_model(path)
             require_one_input(len(model.inputs), path)
             shape = model.inputs[0].get_partial_shape()
             if shape.rank.is_static and len(shape) and shape[0].is_dynamic:
                 shape[0] = 1
                 model.reshape({model.inputs[0]: shape})
-            compiled = compile_on_cpu(core, model, Precision.FP32)
+            return model
+
+        try:
+            compiled = CompiledModels(core, path, Precision.FP32).get("as-it-is", build)
         except RuntimeError as error:
             raise FightposeError(f"{path} cannot be read as a model: {last_line(error)}") from error
+        shape = compiled.inputs[0].get_partial_shape()
         self.input_shape = [] if shape.rank.is_dynamic else [0 if s.is_dynamic else s.get_length() for s in shape]
         self.input_type = np.dtype(compiled.inputs[0].get_element_type().to_dtype())
         self._requests = Requests(compiled, range(len(compiled.outputs)))
@@ -147,8 +154,3 @@ def providers_for(device: str, available: Sequence[str], half: bool = False) -> 
     cache = str(cache_folder() / "tensorrt")
     options = {"device_id": number, "trt_fp16_enable": True, "trt_engine_cache_enable": True}
     return [("TensorrtExecutionProvider", options | {"trt_engine_cache_path": cache}), cuda]
-
-
-def last_line(error: Exception) -> str:
-    """Return the last line of an error's text: the runtimes put their call stack before it."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()

@@ -16,6 +16,12 @@ HINTS = {Precision.FP32: "f32", Precision.BF16: "bf16", Precision.INT8: "f32"}
 """OpenVINO's name of the precision in which layers run; those of an int8 file that are not quantised run in f32."""
 
 
+def options_of(precision: Precision) -> dict[str, str]:
+    """Return OpenVINO's options for a precision; the same for compiling a model and for reading a compiled one."""
+    # Throughput mode runs several requests at once, which uses all cores better than several threads on one frame.
+    return {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
+
+
 def compile_on_cpu(core: Any, model: Any, precision: Precision) -> Any:
     """Compile a model for the CPU in one precision, the same on every machine.
 
@@ -26,10 +32,7 @@ def compile_on_cpu(core: Any, model: Any, precision: Precision) -> Any:
     """
     if precision is Precision.BF16:
         require_bf16(core)
-    # Throughput mode runs several requests at once, which uses all cores better than several threads on one frame.
-    return core.compile_model(
-        model, "CPU", {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
-    )
+    return core.compile_model(model, "CPU", options_of(precision))
 
 
 def require_bf16(core: Any = None) -> None:
@@ -99,3 +102,8 @@ class Requests:
             # After an error, too: no request may be under way when the next call starts.
             self._queue.wait_all()
         return answers
+
+
+def last_line(error: Exception) -> str:
+    """Return the last line of an error's text: the runtimes put their call stack before it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()

@@ -19,7 +19,7 @@ def rtmo_t(tmp_path_factory: pytest.TempPathFactory) -> MmposeModel:
     """Return the model; made once, as importing mmpose and calibrating take about 20 s."""
     torch = pytest.importorskip("torch", reason="make install-mmpose")
     pytest.importorskip("mmengine", reason="make install-mmpose")
-    from tasks.poses.backends.mmpose_compat import importable_mmpose
+    from tasks.poses.backends.mmpose.compat import importable_mmpose
     from tests.tasks.poses.random_rtmo import save_random_checkpoint, shipped_config
 
     torch.set_num_threads(1)

@@ -39,7 +39,7 @@ def save_random_checkpoint(
     from mmengine.config import Config
     from mmengine.registry import DefaultScope
 
-    from tasks.poses.backends.mmpose_compat import importable_mmpose
+    from tasks.poses.backends.mmpose.compat import importable_mmpose
     from tasks.poses.backends.rtmo_input import Fit
 
     torch.manual_seed(0)

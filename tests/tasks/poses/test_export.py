@@ -28,7 +28,7 @@ CLIP = pictures(3, 640, 360, seed=3)
 @pytest.mark.parametrize("name", ["rtmo-t", "rtmo-s"])
 def test_exported_file_shows_the_people_of_mmpose(name: str, rtmo_t: MmposeModel, tmp_path: Path) -> None:
     """The file alone is enough for --model: size, thresholds and hash stand in the JSON beside it."""
-    from tasks.poses.backends.mmpose_backend import MmposeRtmo
+    from tasks.poses.backends.mmpose.model import MmposeRtmo
     from tasks.poses.export import export_model
 
     config, checkpoint = rtmo_t.config, rtmo_t.checkpoint

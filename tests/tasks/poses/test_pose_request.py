@@ -12,7 +12,8 @@ from tasks.core.choices import InputShape, Precision, Runtime
 from tasks.core.errors import FightposeError
 from tasks.core.settings import PoseSettings
 from tasks.poses import models
-from tasks.poses.backends import mmpose_compat, runtimes
+from tasks.poses.backends import runtimes
+from tasks.poses.backends.mmpose import compat
 from tasks.poses.models import require_runnable
 
 
@@ -28,7 +29,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(gpus, "OTHER_DRIVERS", ())
-    monkeypatch.setattr(mmpose_compat, "_is_installed", lambda package: True)
+    monkeypatch.setattr(compat, "_is_installed", lambda package: True)
     monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda package: object())
     # Loading anything is what must not happen.
     monkeypatch.setattr(models, "load_model", None)
@@ -91,7 +92,7 @@ def test_what_can_be_done_is_let_through(files, settings):
 
 def test_another_machines_gpus_and_packages_are_not_judged(files, monkeypatch):
     """Whoever sends clips to a pool may have neither."""
-    monkeypatch.setattr(mmpose_compat, "_is_installed", lambda package: False)
+    monkeypatch.setattr(compat, "_is_installed", lambda package: False)
     settings = asked(config="rtmo.py", checkpoint="weights.pth", device="cuda:7")
     require_runnable(settings, runs_here=False)
     with pytest.raises(FightposeError, match="make install-mmpose"):
@@ -109,7 +110,7 @@ def test_export_without_onnx_says_how_to_get_it(files, monkeypatch):
     """The model is not to blame, and torch is not imported to find it out."""
     from tasks.poses.export import export_model
 
-    monkeypatch.setattr(mmpose_compat, "_is_installed", lambda package: package != "onnx")
+    monkeypatch.setattr(compat, "_is_installed", lambda package: package != "onnx")
     with pytest.raises(FightposeError, match="needs onnx, which is not installed; run `make install-mmpose`"):
         export_model(files / "rtmo.py", files / "weights.pth", files / "out.onnx", [])
     assert not (files / "out.onnx").exists()

@@ -18,7 +18,7 @@ import pytest
 from tasks.core import download
 from tasks.core.errors import FightposeError
 from tasks.poses import published_models as published
-from tasks.poses.backends.mmpose_files import hash_of_mmpose_model
+from tasks.poses.backends.mmpose.files import hash_of_mmpose_model
 from tasks.poses.backends.rtmo import sidecar_path
 from tasks.poses.models import MODELS, ModelKind, load_model, model_file, resolve_model
 from tasks.poses.published_models import PUBLISHED, Published, checkpoint_file, fetch_published, published_path
@@ -139,7 +139,7 @@ def test_checkpoint_by_name_is_fetched_with_the_hash_in_the_key(
 
 def test_published_checkpoint_needs_mmposes_config(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where mmpose is not installed, the error says how to get it."""
-    monkeypatch.setattr("tasks.poses.backends.mmpose_files.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("tasks.poses.backends.mmpose.files.importlib.util.find_spec", lambda name: None)
     with pytest.raises(FightposeError, match="make install-mmpose"):
         resolve_model("", None, "rtmo-s")
     with pytest.raises(FightposeError, match=r"belong together.*rtmo-t, rtmo-s"):

@@ -107,8 +107,8 @@ def test_part_of_an_exported_file_answers_as_mmpose_on_that_part(rtmo_t: MmposeM
     """The same picture in torch, with the position codes and the centres of the cells where they were."""
     import torch
 
-    from tasks.poses.backends.mmpose_backend import load_network
-    from tasks.poses.backends.rtmo_network import RtmoNetwork
+    from tasks.poses.backends.mmpose.model import load_network
+    from tasks.poses.backends.mmpose.network import RtmoNetwork
     from tasks.poses.export import write_onnx
 
     path = tmp_path / "rtmo.onnx"

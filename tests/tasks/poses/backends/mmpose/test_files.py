@@ -7,7 +7,7 @@ import pytest
 
 from tasks.core.errors import FightposeError
 from tasks.core.settings import Thresholds
-from tasks.poses.backends.mmpose_files import config_files
+from tasks.poses.backends.mmpose.files import config_files
 from tasks.poses.models import ModelKind, load_model, resolve_model
 
 
@@ -46,7 +46,7 @@ def test_a_file_that_is_missing_is_named(model_files: tuple[Path, Path]) -> None
 
 def test_key_follows_the_content_of_every_file(tmp_path: Path, model_files: tuple[Path, Path]) -> None:
     """An edit of a base config, of the config or of the checkpoint makes old poses stale; a new path does not."""
-    from tasks.poses.backends.mmpose_files import hash_of_mmpose_model
+    from tasks.poses.backends.mmpose.files import hash_of_mmpose_model
 
     config, checkpoint = model_files
     keys = [hash_of_mmpose_model(config, checkpoint)]

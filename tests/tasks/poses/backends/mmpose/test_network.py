@@ -31,7 +31,7 @@ def crowds(images: int, boxes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def test_the_same_boxes_stay_as_with_the_loop_over_boxes(overlap: float) -> None:
     """In chains of overlaps, too, where a box stays because what would drop it is itself dropped."""
     torch = pytest.importorskip("torch", reason="make install-mmpose")
-    from tasks.poses.backends.rtmo_network import _Nms
+    from tasks.poses.backends.mmpose.network import _Nms
 
     boxes, scores = crowds(3, 90, seed=1)
     stays = _Nms.apply(torch.from_numpy(boxes), torch.from_numpy(scores), overlap).numpy()
@@ -46,7 +46,7 @@ def test_a_person_is_one_row_in_torch_and_in_the_file(rtmo_t: MmposeModel, tmp_p
     """Fewer rows than anchors fire, and those that NMS afterwards would leave."""
     import torch
 
-    from tasks.poses.backends.mmpose_backend import load_network
+    from tasks.poses.backends.mmpose.model import load_network
     from tasks.poses.export import write_onnx
 
     network = load_network(rtmo_t.config, rtmo_t.checkpoint)

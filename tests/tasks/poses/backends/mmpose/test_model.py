@@ -27,7 +27,7 @@ CLIP = pictures(6, 640, 360, seed=3)
 @pytest.fixture
 def backend(rtmo_t: MmposeModel) -> Any:
     """Return the backend under test."""
-    from tasks.poses.backends.mmpose_backend import MmposeRtmo
+    from tasks.poses.backends.mmpose.model import MmposeRtmo
 
     return MmposeRtmo(rtmo_t.config, rtmo_t.checkpoint, "cpu")
 
@@ -84,7 +84,7 @@ def test_model_runs_when_named_by_config_and_checkpoint(rtmo_t: MmposeModel) -> 
 
 def test_stand_ins_leave_nothing_behind(rtmo_t: MmposeModel) -> None:
     """Other libraries ask whether torchvision is there, and must not find an empty one."""
-    from tasks.poses.backends.mmpose_compat import importable_mmpose
+    from tasks.poses.backends.mmpose.compat import importable_mmpose
 
     with importable_mmpose() as names:
         during = set(sys.modules)
@@ -97,7 +97,7 @@ def test_a_package_that_works_is_left_alone(
     rtmo_t: MmposeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, works: bool
 ) -> None:
     """One that cannot be imported, for whatever reason, gets a stand-in."""
-    from tasks.poses.backends.mmpose_compat import importable_mmpose
+    from tasks.poses.backends.mmpose.compat import importable_mmpose
 
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text("")
@@ -115,7 +115,7 @@ def test_a_package_that_works_is_left_alone(
 
 def test_checkpoint_of_another_model_is_refused(rtmo_t: MmposeModel) -> None:
     """Where mmengine only warns and runs with weights that were never loaded."""
-    from tasks.poses.backends.mmpose_backend import load_network
+    from tasks.poses.backends.mmpose.model import load_network
 
     with pytest.raises(
         FightposeError, match=r"does not fit rtmo-s.*another shape, first backbone.*\[48\] instead of \[64\]"
@@ -128,7 +128,7 @@ def test_checkpoint_that_lacks_weights_is_refused(rtmo_t: MmposeModel, tmp_path:
     """A backbone alone, as it is published for training."""
     import torch
 
-    from tasks.poses.backends.mmpose_backend import load_network
+    from tasks.poses.backends.mmpose.model import load_network
 
     state = torch.load(rtmo_t.checkpoint, weights_only=False)["state_dict"]
     path = tmp_path / "backbone.pth"
@@ -142,7 +142,7 @@ def test_file_that_is_no_checkpoint_is_refused(rtmo_t: MmposeModel, tmp_path: Pa
     """A download page saved as .pth, and files of other tools."""
     import torch
 
-    from tasks.poses.backends.mmpose_backend import load_network
+    from tasks.poses.backends.mmpose.model import load_network
 
     path = tmp_path / "wrong.pth"
     if content == "text":
@@ -159,7 +159,7 @@ def test_plain_weights_load_without_running_code(
     """Python objects beside the weights are passed over, and the log says so."""
     import torch
 
-    from tasks.poses.backends.mmpose_backend import load_network
+    from tasks.poses.backends.mmpose.model import load_network
 
     path = tmp_path / "plain.pth"
     torch.save(torch.load(rtmo_t.checkpoint, weights_only=False)["state_dict"], path)
@@ -175,7 +175,7 @@ def test_checkpoint_runs_nothing(rtmo_t: MmposeModel, tmp_path: Path, zipped: bo
     """A file from a stranger's page that carries a command beside good weights, in torch's new and old form."""
     import torch
 
-    from tasks.poses.backends.mmpose_backend import load_network
+    from tasks.poses.backends.mmpose.model import load_network
 
     class Hostile:
         """Runs a command when a plain unpickler makes it."""
@@ -203,7 +203,7 @@ def test_checkpoint_runs_nothing(rtmo_t: MmposeModel, tmp_path: Path, zipped: bo
 )
 def test_config_that_does_not_work_is_refused(rtmo_t: MmposeModel, tmp_path: Path, text: str, reason: str) -> None:
     """Whatever the user's Python does, one line comes out."""
-    from tasks.poses.backends.mmpose_backend import load_network
+    from tasks.poses.backends.mmpose.model import load_network
 
     path = tmp_path / "wrong.py"
     path.write_text(text)
@@ -214,7 +214,7 @@ def test_config_that_does_not_work_is_refused(rtmo_t: MmposeModel, tmp_path: Pat
 
 def test_config_of_another_kind_of_model_is_refused(rtmo_t: MmposeModel) -> None:
     """Of mmpose's hundreds of configs, four are RTMO."""
-    from tasks.poses.backends.mmpose_backend import load_network
+    from tasks.poses.backends.mmpose.model import load_network
 
     folder = rtmo_t.config.parents[2]
     config = next(folder.glob("yoloxpose/coco/yoloxpose_tiny*.py"))
@@ -228,7 +228,7 @@ def test_config_of_another_kind_of_model_is_refused(rtmo_t: MmposeModel) -> None
 )
 def test_device_that_is_not_there_is_refused(rtmo_t: MmposeModel, device: str, reason: str) -> None:
     """Told before the model is built."""
-    from tasks.poses.backends.mmpose_backend import MmposeRtmo
+    from tasks.poses.backends.mmpose.model import MmposeRtmo
 
     with pytest.raises(FightposeError, match=reason):
         MmposeRtmo(rtmo_t.config, rtmo_t.checkpoint, device)

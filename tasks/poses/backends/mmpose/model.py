@@ -20,10 +20,10 @@ import torch
 
 from tasks.core.errors import FightposeError
 from tasks.core.records import NUM_KEYPOINTS
-from tasks.poses.backends.mmpose_compat import importable_mmpose
-from tasks.poses.backends.mmpose_files import require_rtmo_config
+from tasks.poses.backends.mmpose.compat import importable_mmpose
+from tasks.poses.backends.mmpose.files import require_rtmo_config
+from tasks.poses.backends.mmpose.network import RtmoNetwork
 from tasks.poses.backends.rtmo_input import Fit, decode_people
-from tasks.poses.backends.rtmo_network import RtmoNetwork
 from tasks.poses.detections import Detections
 from tasks.video.reading import Image
 

@@ -1,0 +1,1 @@
+"""Tests of models in mmpose's form."""
