@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from tasks.core.choices import SecondLook
 from tasks.core.geometry import box_area, iou, overlap
@@ -298,6 +297,9 @@ class Looker:
 
     def _link(self, frames: list[Detections]) -> list[_Sighted]:
         """Link what was found in the frames of a batch into people, going on from those known before it."""
+        # Imported here: a run that has nothing to do would spend most of its two seconds on scipy.
+        from scipy.optimize import linear_sum_assignment
+
         people = [_Sighted(one.frames[:], one.boxes[:], one.scores[:], one.evidence) for one in self._known]
         for frame, found in enumerate(frames):
             for one in people:
