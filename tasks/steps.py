@@ -24,7 +24,7 @@ from prefect.tasks import Task, exponential_backoff
 from tasks.annotations.format import build_annotation, write_annotation
 from tasks.clips.discovery import Clip
 from tasks.core.errors import FightposeError
-from tasks.core.progress import Progress, report
+from tasks.core.progress import OVERLAY, POSES, Progress, report
 from tasks.core.records import Involvement, Poses, RegionScores, RegionWeights, Tracks, VideoInfo
 from tasks.core.settings import OverlaySettings, ScoringSettings, SelectionSettings, Settings, TrackingSettings
 from tasks.involvement import rank_involvement, select_people
@@ -40,6 +40,7 @@ from tasks.regions.scores import score_regions
 from tasks.tracking import track_people
 from tasks.video.decoder import decode_guarded, probe_guarded
 from tasks.video.limits import ClipLimits
+from tasks.video.reading import Frame
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,9 @@ def may_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     permanent = (FightposeError, FileNotFoundError, IsADirectoryError, NotImplementedError, RecursionError)
     return isinstance(error, OSError | RuntimeError) and not isinstance(error, permanent)
 
+
+OVERLAY_BATCH = 8
+"""Frames of an overlay from one report of progress to the next."""
 
 # The arrays that walk between the steps are neither hashed nor stored by Prefect: they come from the poses in
 # milliseconds.
@@ -129,7 +133,7 @@ def extract(clip: Clip, video: VideoInfo, output_root: Path, settings: Settings,
     def on_frames(done: int) -> None:
         """Pass the number of frames on to whoever shows progress, and see what they took."""
         limits.check_memory()
-        report(Progress(clip.relative, "poses", done, video.header_frames))
+        report(Progress(clip.relative, POSES, done, video.header_frames))
 
     model = model_of(settings.poses)
     with measured(settings.poses.device) as meter:
@@ -188,9 +192,18 @@ def overlay(
     limits: ClipLimits,
 ) -> Path:
     """Write the clip's overlay video in a second pass over its frames."""
-    frames = limits.within(decode_guarded(video, limits))
+    frames = _counted(limits.within(decode_guarded(video, limits)), clip, tracks.poses.frame_count)
     write_overlay(frames, video, tracks, people, clip.overlay_path, settings)
     return clip.overlay_path
+
+
+def _counted(frames: Iterator[Frame], clip: Clip, total: int) -> Iterator[Frame]:
+    """Pass frames on, and tell who shows progress how many those were."""
+    for done, frame in enumerate(frames, start=1):
+        yield frame
+        # A few times a second is all that a display shows.
+        if done % OVERLAY_BATCH == 0 or done == total:
+            report(Progress(clip.relative, OVERLAY, done, total))
 
 
 @task(name="verify-mapping", **_quick)

@@ -142,6 +142,8 @@ def _refused(message: str, as_json: bool) -> int:
 
 def _mistyped(error: typer.TyperException, as_json: bool) -> int:
     """Say what was typed wrongly, in typer's own words and with its hint, and return the exit code."""
+    # typer passes on what pydantic says, with its prefix.
+    error.message = error.message.replace("Value error, ", "")
     if as_json:
         typer.echo(json.dumps({"ok": False, "error": error.format_message()}, indent=1))
     # `show` belongs to the class below, which typer does not export.

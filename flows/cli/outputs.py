@@ -48,11 +48,16 @@ def retry_failed(
     The settings are those of the last run, except for the options below that are typed.
     """
     from flows.cli.running import exit_code, run_again, tell_outcome
+    from tasks.clips.failures import read_failures
     from tasks.core.settings import Settings
     from tasks.mapping.receipts import recorded_settings
 
     if not output_root.is_dir():
         raise FightposeError(f"there is no output folder {output_root}; name the --output-root of an earlier run")
+    if not read_failures(output_root):
+        # Without a server, which would take longer to start than there is anything to do.
+        Output(as_json, quiet).tell({"ok": True, "clips": []}, ["No clip of this folder has failed: nothing to do."])
+        return
     base = Settings() if default_settings else recorded_settings(output_root)
     settings = chosen_settings(context, settings_file, base)
     output = Output(as_json, quiet)

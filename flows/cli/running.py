@@ -199,18 +199,19 @@ def _planned(work: Work) -> Plan:
     from tasks.poses.models import require_runnable
 
     require_input(work.input)
+    # Of a pool, the machines that run the clips have to be able to, and not this one.
+    require_runnable(work.settings.poses, runs_here=work.mode != Mode.POOL)
     if work.mode == Mode.POOL:
-        from flows.prefect_server.server import require_named_server
+        from flows.prefect_server.server import prepare_environment, require_named_server
 
+        # Before Prefect is imported, which reading its profiles does.
+        prepare_environment(console_level="CRITICAL")
         require_named_server()
-    else:
-        # Of a pool, the machines that run the clips have to be able to, and not this one.
-        require_runnable(work.settings.poses)
-        if work.settings.tracking.tracker != Tracker.FIGHTPOSE:
-            # Imported only then: the trackers take scipy along, which needs a second.
-            from tasks.tracking.baselines import require_tracker
+    elif work.settings.tracking.tracker != Tracker.FIGHTPOSE:
+        # Imported only then: the trackers take scipy along, which needs a second.
+        from tasks.tracking.baselines import require_tracker
 
-            require_tracker(work.settings.tracking.tracker)
+        require_tracker(work.settings.tracking.tracker)
     return plan_run(work.input, work.output_root, work.settings, work.mode, work.demo_count)
 
 

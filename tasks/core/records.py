@@ -50,8 +50,8 @@ class VideoInfo:
     fps
         Mean frame rate, frames per second; 25 where the container states none.
     header_frames
-        Frame count that the container claims, 0 where it claims none. Headers lie: the true count is that of the
-        decoded frames, `Poses.frame_count`.
+        Frame count that the container claims, or that its duration makes likely; 0 where it claims neither. Headers
+        lie: the true count is that of the decoded frames, `Poses.frame_count`.
     container, codec
         Names as FFmpeg gives them.
     sample_aspect_ratio

@@ -98,13 +98,19 @@ def read_header(path: Path, allow_truncated: bool = False) -> VideoInfo:
             width=width,
             height=height,
             fps=timing.fps,
-            header_frames=max(stream.frames, 0),
+            header_frames=max(stream.frames, 0) or _frames_of(container.duration, timing.fps),
             container=container.format.name,
             codec=stream.codec_context.name,
             sample_aspect_ratio=ratio,
             interlaced=is_interlaced(start.marks),
             timed=timing.timed,
         )
+
+
+def _frames_of(duration: int | None, fps: float) -> int:
+    """Return about how many frames a duration (microseconds) holds; 0 where the container states none."""
+    # A day: longer ones are damaged headers more often than films.
+    return round(duration / 1e6 * fps) if duration and 0 < duration < 86_400_000_000 else 0
 
 
 @dataclass(slots=True)
