@@ -129,7 +129,7 @@ def _annotate(
             "video_sha256": video.sha256,
         }
         begin_outputs(clip, output_root)
-        steps.annotate(clip, tracks, people, settings, provenance)
+        steps.annotate(clip, output_root, tracks, ranking, people, settings, provenance)
     wanted = settings.overlay.save_overlayfile
     if wanted and not overlay_is_current(clip, output_root, video.sha256, key):
         with step("overlay"):

@@ -22,6 +22,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
 from tasks.annotations.format import build_annotation, write_annotation
+from tasks.annotations.other_tracks import other_tracks, save_other_tracks
 from tasks.clips.discovery import Clip
 from tasks.core.errors import FightposeError
 from tasks.core.progress import OVERLAY, POSES, Progress, report
@@ -29,7 +30,7 @@ from tasks.core.records import Involvement, Poses, RegionScores, RegionWeights, 
 from tasks.core.settings import OverlaySettings, ScoringSettings, SelectionSettings, Settings, TrackingSettings
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.findings import MappingReport
-from tasks.mapping.receipts import poses_path
+from tasks.mapping.receipts import poses_path, tracks_path
 from tasks.mapping.verify import verify_mapping
 from tasks.overlay.painter import write_overlay
 from tasks.poses import extract_poses, model_key, model_of
@@ -176,9 +177,21 @@ def select(clip: Clip, ranking: Involvement, settings: SelectionSettings) -> Inv
 
 
 @task(name="write-annotation", **_retried, persist_result=True, result_serializer="json")
-def annotate(clip: Clip, tracks: Tracks, people: Involvement, settings: Settings, provenance: dict[str, Any]) -> Path:
-    """Write the clip's annotation PKL."""
-    write_annotation(clip.annotation_path, [build_annotation(clip, tracks, people, settings, provenance)])
+def annotate(
+    clip: Clip,
+    output_root: Path,
+    tracks: Tracks,
+    ranking: Involvement,
+    people: Involvement,
+    settings: Settings,
+    provenance: dict[str, Any],
+) -> Path:
+    """Write the clip's annotation PKL, and before it the people that it leaves out."""
+    annotation = build_annotation(clip, tracks, people, settings, provenance)
+    # First, so that an annotation that is complete never has the other people of an earlier one beside it.
+    others = other_tracks(tracks, ranking, people.track_ids)
+    save_other_tracks(tracks_path(clip, output_root), others, annotation)
+    write_annotation(clip.annotation_path, [annotation])
     return clip.annotation_path
 
 

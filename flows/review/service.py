@@ -12,14 +12,26 @@ from pydantic import ValidationError
 
 from tasks.annotations.format import Annotation, AnnotationError
 from tasks.clips.discovery import Clip
+from tasks.clips.labels import class_names
 from tasks.core.errors import FightposeError
 from tasks.core.text import printable
-from tasks.review.apply import apply_review, automatic_annotation
+from tasks.mapping.receipts import recorded_settings
+from tasks.review.apply import apply_review, automatic_annotation, other_people
 from tasks.review.clip_view import clip_view, empty_view
 from tasks.review.corrections import apply_changes
 from tasks.review.gallery import NO_VERDICT, Verdict, card, find_clips, is_waiting, verdict_of
 from tasks.review.index import open_index, read_rows, unread
-from tasks.review.log import LOG_NAME, Change, Entry, Undo, append_change, read_review, standing_changes, standing_undos
+from tasks.review.log import (
+    LOG_NAME,
+    Change,
+    Entry,
+    SetLabel,
+    Undo,
+    append_change,
+    read_review,
+    standing_changes,
+    standing_undos,
+)
 from tasks.review.media import playable, thumbnail
 from tasks.review.overlays import outdated_overlays, redraw_overlay
 
@@ -94,6 +106,7 @@ class ReviewDesk:
         return found | {
             "root": printable(self.output_root.name),
             "who": self._who,
+            "classes": self._classes(),
             "clip_count": len(rows),
             "unread": len(unread(rows)),
             "drawing": len(self._drawing),
@@ -107,12 +120,14 @@ class ReviewDesk:
         verdict = verdict_of(entries) if entries else NO_VERDICT
         shown = card((row, verdict)) | {"video": _version(clip.overlay_path)}
         try:
-            shown |= clip_view(automatic_annotation(clip, self.output_root), entries, undos)
+            automatic = automatic_annotation(clip, self.output_root)
+            shown |= clip_view(automatic, entries, undos, other_people(clip, self.output_root, automatic))
         except (AnnotationError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             # A clip that failed, or someone else's file: it can still be judged as a whole.
             shown |= empty_view(clip.label, entries, undos)
             shown["info"] = shown["info"] or printable(str(error))
         shown["waiting"] = is_waiting((row, verdict))
+        shown["classes"] = self._classes()
         return shown
 
     def correct(self, key: str, changes: Sequence[Change]) -> dict[str, Any]:
@@ -180,6 +195,12 @@ class ReviewDesk:
         with self._making_preview:
             return playable(overlay, key, self.output_root)
 
+    def _classes(self) -> dict[int, str]:
+        """Return the classes by number, those that a run or a person gave without naming them included."""
+        named = class_names(recorded_settings(self.output_root).dataset)
+        given = {int(row["label"]) for row in self._rows.values() if row.get("label") is not None}
+        return {**named, **{label: f"class {label}" for label in sorted(given - named.keys())}}
+
     def _clip(self, key: str) -> Clip:
         """Return a clip by its name in addresses."""
         clip = self._clips.get(key)
@@ -195,14 +216,21 @@ class ReviewDesk:
         return path
 
     def _require_fit(self, clip: Clip, changes: Sequence[Change]) -> None:
-        """Refuse corrections that name people who are not there, before they stand in the log for ever."""
+        """Refuse corrections that name people or classes that are not there: the log keeps what it has for ever."""
+        classes = self._classes()
+        for change in changes:
+            if isinstance(change, SetLabel) and change.label not in classes:
+                raise FightposeError(
+                    f"there is no class {change.label}; the classes are {', '.join(map(str, classes))}"
+                )
         try:
             automatic: Annotation = automatic_annotation(clip, self.output_root)
         except AnnotationError:
             return
         standing = [entry.change for entry in self._log.of(clip.frame_dir)[0]]
-        known = apply_changes(automatic, standing).misfits
-        misfits = apply_changes(automatic, [*standing, *changes]).misfits
+        others = other_people(clip, self.output_root, automatic)
+        known = apply_changes(automatic, standing, others).misfits
+        misfits = apply_changes(automatic, [*standing, *changes], others).misfits
         if len(misfits) > len(known):
             raise FightposeError(misfits[-1])
 

@@ -100,12 +100,40 @@ def build_annotation(
     AnnotationError
         If a value is not finite, or `provenance` holds anything but plain values.
     """
-    people = len(involvement.track_ids)
-    if people == 0:
+    if len(involvement.track_ids) == 0:
         raise ClipError(
             FailureReason.NO_TRACKS, clip.path, "nobody in it could be tracked; lower --score-thr to keep more"
         )
     poses = tracks.poses
+    annotation: Annotation = {
+        "frame_dir": clip.frame_dir,
+        "total_frames": int(poses.frame_count),
+        "img_shape": (int(poses.height), int(poses.width)),
+        "original_shape": (int(poses.height), int(poses.width)),
+        "label": int(clip.label),
+        **people_arrays(tracks, involvement),
+        **_of_clip(involvement),
+        "fps": float(poses.fps),
+        "settings": settings.model_dump(mode="json"),
+        "provenance": provenance,
+        "schema_version": SCHEMA_VERSION,
+    }
+    _require_plain_and_finite(annotation, clip.frame_dir)
+    return annotation
+
+
+def people_arrays(tracks: Tracks, involvement: Involvement) -> dict[str, Any]:
+    """Return the keys of an annotation whose arrays have one entry per person.
+
+    Parameters
+    ----------
+    tracks
+        Every track of the clip; those that `involvement` does not rank are left out.
+    involvement
+        The people, in rank order.
+    """
+    poses = tracks.poses
+    people = len(involvement.track_ids)
     person, rows = _places(tracks, involvement)
     # Consumers tell by the joints who is there: where a model gave a box alone, the person is missing.
     seen = (poses.keypoint_scores[rows] > 0).any(axis=1)
@@ -122,26 +150,14 @@ def build_annotation(
     bbox[person, frame] = poses.bbox[rows]
     filled = np.zeros(shape, np.bool_)
     filled[person, frame] = tracks.filled[rows]
-
-    annotation: Annotation = {
-        "frame_dir": clip.frame_dir,
-        "total_frames": int(poses.frame_count),
-        "img_shape": (int(poses.height), int(poses.width)),
-        "original_shape": (int(poses.height), int(poses.width)),
-        "label": int(clip.label),
+    return {
         "keypoint": keypoints,
         "keypoint_score": scores,
         "bbox": bbox,
         "filled": filled,
         **_ranking(involvement),
         "track_length": np.bincount(person, minlength=people).astype(np.int32),
-        "fps": float(poses.fps),
-        "settings": settings.model_dump(mode="json"),
-        "provenance": provenance,
-        "schema_version": SCHEMA_VERSION,
     }
-    _require_plain_and_finite(annotation, clip.frame_dir)
-    return annotation
 
 
 def write_annotation(
@@ -222,27 +238,32 @@ def _places(tracks: Tracks, involvement: Involvement) -> tuple[npt.NDArray[np.in
 
 
 def _ranking(involvement: Involvement) -> dict[str, Any]:
-    """Return the keys that say why the people are ranked as they are."""
-    weights = involvement.region_weights
-
-    def floats(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Return an array of its own, so that the annotation shares no memory with the record."""
-        return np.array(values, np.float32)
-
+    """Return the keys that say why each person is ranked as they are."""
+    regions = zip(REGIONS, involvement.region_scores.T, strict=True)
     return {
         "track_ids": np.array(involvement.track_ids, np.int32),
-        "composite_scores": floats(involvement.score),
-        "score_breakdown": {name: floats(part) for name, part in involvement.components.items()},
-        "region_breakdown": {
-            name: floats(part) for name, part in zip(REGIONS, involvement.region_scores.T, strict=True)
-        },
-        "region_weights": {name: float(weight) for name, weight in zip(REGIONS, weights.weights, strict=True)},
-        "region_weights_path": floats(weights.path),
-        "track_quality": floats(involvement.quality),
+        "composite_scores": _floats(involvement.score),
+        "score_breakdown": {name: _floats(part) for name, part in involvement.components.items()},
+        "region_breakdown": {name: _floats(part) for name, part in regions},
+        "track_quality": _floats(involvement.quality),
         "best_partner": np.array(involvement.best_partner, np.int32),
-        "window_frames": np.array(involvement.window_frames, np.int32),
-        "window_scores": floats(involvement.window_score),
+        "window_scores": _floats(involvement.window_score),
     }
+
+
+def _of_clip(involvement: Involvement) -> dict[str, Any]:
+    """Return the keys of a ranking that belong to the clip as a whole."""
+    weights = involvement.region_weights
+    return {
+        "region_weights": {name: float(weight) for name, weight in zip(REGIONS, weights.weights, strict=True)},
+        "region_weights_path": _floats(weights.path),
+        "window_frames": np.array(involvement.window_frames, np.int32),
+    }
+
+
+def _floats(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return an array of its own, so that the annotation shares no memory with the record."""
+    return np.array(values, np.float32)
 
 
 def _is_list_of(value: Any, kind: type) -> bool:

@@ -306,9 +306,9 @@ def _places(annotation: Annotation) -> Iterator[Problem]:
 
 
 def _rank_order(annotation: Annotation) -> Iterator[Problem]:
-    """Yield a rank order that is not that of the scores."""
+    """Yield an automatic rank order that is not that of the scores; people who review may rank as they see fit."""
     scores = annotation.get("composite_scores")
-    if scores is not None and np.any(np.diff(scores) > 0):
+    if scores is not None and "review" not in annotation and np.any(np.diff(scores) > 0):
         yield Problem("rank-order", "the people do not stand in the order of composite_scores")
 
 

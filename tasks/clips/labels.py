@@ -56,6 +56,21 @@ def label_clips(clips: Iterable[Clip], settings: DatasetSettings) -> tuple[list[
     return labelled, unnamed
 
 
+def class_names(settings: DatasetSettings) -> dict[int, str]:
+    """Return the name of each class number, of a fight and of none where the settings name no classes.
+
+    >>> class_names(DatasetSettings())
+    {1: 'Fight', 0: 'No fight'}
+    """
+    if not settings.classes:
+        return {1: "Fight", 0: "No fight"}
+    names: dict[int, list[str]] = {}
+    for name, number in settings.classes.items():
+        names.setdefault(number, []).append(name)
+    # Several folder names may be one class.
+    return {number: " / ".join(names[number]) for number in sorted(names)}
+
+
 def check_sources(clips: Sequence[Clip], settings: DatasetSettings) -> list[str]:
     """Hold the tables and patterns for labels and groups against all clips of an input, before any work is done.
 

@@ -6,6 +6,7 @@ Below `<output root>/.fightpose/` are
 - `receipts/<frame_dir>.json`: written last, when the annotation and the overlay of a clip are complete. It names the
   input (size, time of change, hash), the key of model and settings, the label, and size, time of change and hash of
   each output; `shows` in it is the key of the corrections from which the overlay was drawn again;
+- `tracks/<frame_dir>.npz`: the tracked people that the annotation leaves out (`tasks.annotations.other_tracks`);
 - `automatic/<frame_dir>.pkl` and `review/`: see `tasks.review.apply`.
 
 A clip whose receipt fits is finished: a rerun skips it after three `stat` calls. Everything is named by content, so it
@@ -108,8 +109,19 @@ class Making:
 
 def poses_path(output_root: Path, video: VideoInfo, model_key: str, settings: PoseSettings) -> Path:
     """Return where the poses of a clip are kept: named by the clip's content, the model's and the settings."""
-    key = key_of(POSES_VERSION, video.sha256, model_key, settings.decisive())
+    return poses_of_content(output_root, video.sha256, model_key, settings)
+
+
+def poses_of_content(output_root: Path, sha256: str, model_key: str, settings: PoseSettings) -> Path:
+    """Return the same for a clip of which only the hash of its bytes is known, as annotations note it."""
+    key = key_of(POSES_VERSION, sha256, model_key, settings.decisive())
     return output_root / WORK_FOLDER / "poses" / key[:2] / f"{key}.npz"
+
+
+def tracks_path(clip: Clip, output_root: Path) -> Path:
+    """Return where the people of a clip are kept that its annotation leaves out (`tasks.annotations.other_tracks`)."""
+    # No ending is added to the stem but this: it may take the file system's whole limit with the usual postfix.
+    return output_root / WORK_FOLDER / "tracks" / f"{clip.frame_dir}.npz"
 
 
 def settings_key(settings: Settings, model_key: str) -> str:

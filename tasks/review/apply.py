@@ -18,13 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from tasks.annotations.format import Annotation, AnnotationError, read_annotation, write_annotation
+from tasks.annotations.other_tracks import OtherTracks, load_other_tracks
 from tasks.clips.discovery import Clip
 from tasks.clips.failures import current_failures, keep_failure
 from tasks.clips.manifest import read_manifests
 from tasks.core.errors import FightposeError
 from tasks.core.storage import atomic_path
 from tasks.mapping.merged import merge_outputs
-from tasks.mapping.receipts import WORK_FOLDER, overlay_shows, receipt_fits, recorded_settings, renew_receipt
+from tasks.mapping.receipts import (
+    WORK_FOLDER,
+    overlay_shows,
+    receipt_fits,
+    recorded_settings,
+    renew_receipt,
+    tracks_path,
+)
 from tasks.review.corrections import apply_changes
 from tasks.review.log import Change, SetExcluded, read_review, standing_changes, standing_exclusions
 
@@ -102,6 +110,11 @@ def automatic_annotation(clip: Clip, output_root: Path) -> Annotation:
         ) from error
 
 
+def other_people(clip: Clip, output_root: Path, automatic: Annotation) -> OtherTracks | None:
+    """Return the people whom the automatic annotation of a clip leaves out; None where a run did not keep them."""
+    return load_other_tracks(tracks_path(clip, output_root), automatic)
+
+
 def waiting_corrections(output_root: Path) -> list[str]:
     """Return the clips whose annotations do not hold the corrections that stand, in the order of their identifiers."""
     standing = standing_changes(read_review(output_root))
@@ -172,7 +185,7 @@ def _apply(clip: Clip, output_root: Path, changes: list[Change], report: ReviewR
     if not changes:
         _restore(clip, output_root, current, fits, report)
         return
-    applied = apply_changes(automatic, changes)
+    applied = apply_changes(automatic, changes, other_people(clip, output_root, automatic))
     if _applied_changes(current) != _dumped(changes) and _outdated(clip, kept if is_reviewed(current) else None):
         # A newer file would hide that the clip is another one by now.
         report.problems.append(

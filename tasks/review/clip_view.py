@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.annotations.format import Annotation
+from tasks.annotations.format import Annotation, people_arrays
+from tasks.annotations.other_tracks import OtherTracks
+from tasks.involvement.selection import take
 from tasks.overlay.canvas import palette_colors
-from tasks.review.corrections import Applied, apply_changes
+from tasks.review.corrections import Applied, apply_changes, named_people
 from tasks.review.id_switches import find_suspects
 from tasks.review.log import (
     Change,
@@ -23,11 +25,17 @@ from tasks.review.log import (
     SetOrder,
     SetRole,
     SplitTrack,
+    SwapTracks,
     WriteNote,
 )
 
+MOST_OTHERS = 40
+"""Most people that the page lists below those of the annotation: the rest of a crowd are fragments of seconds."""
 
-def clip_view(annotation: Annotation, entries: Sequence[Entry], undos: Sequence[Entry]) -> dict[str, Any]:
+
+def clip_view(
+    annotation: Annotation, entries: Sequence[Entry], undos: Sequence[Entry], others: OtherTracks | None = None
+) -> dict[str, Any]:
     """Return what the page shows of an annotated clip, as JSON-able values.
 
     Parameters
@@ -35,12 +43,14 @@ def clip_view(annotation: Annotation, entries: Sequence[Entry], undos: Sequence[
     annotation
         The automatic annotation.
     entries
-        The corrections that stand, oldest first.
+        The corrections that count, oldest first.
     undos
-        The undos that stand, oldest first: the last one can be taken back.
+        The undos that count, oldest first: the last one can be taken back.
+    others
+        The people whom the annotation leaves out, None where they are not known.
     """
     changes = [entry.change for entry in entries]
-    applied = apply_changes(annotation, changes)
+    applied = apply_changes(annotation, changes, others)
     shown = applied.annotation
     height, width = annotation["img_shape"]
     return {
@@ -53,12 +63,12 @@ def clip_view(annotation: Annotation, entries: Sequence[Entry], undos: Sequence[
         "automatic_order": [int(track_id) for track_id in annotation["track_ids"]],
         "window_frames": [int(edge) for edge in annotation["window_frames"]],
         "region_weights": {name: round(float(w), 3) for name, w in annotation["region_weights"].items()},
-        "people": _people(annotation, shown) if shown else [],
+        **_people(annotation, applied, changes, others),
         "suspects": [
             {"kind": suspect.kind, "frame": suspect.frame, "ids": list(suspect.track_ids)}
             for suspect in (find_suspects(shown) if shown else [])
         ],
-        "next_id": _next_id(annotation, changes),
+        "next_id": _next_id(annotation, changes, others),
         **_said(entries, undos, applied),
     }
 
@@ -77,6 +87,7 @@ def empty_view(label: int, entries: Sequence[Entry], undos: Sequence[Entry]) -> 
         "window_frames": [],
         "region_weights": {},
         "people": [],
+        "rest": [],
         "suspects": [],
         "next_id": 1,
         **_said(entries, undos, None),
@@ -111,6 +122,8 @@ def describe(change: Change) -> str:
             return f"ID {change.other} is the same person as ID {change.into}"
         case SplitTrack():
             return f"from frame {change.frame} on, ID {change.track_id} is another person, ID {change.new_id}"
+        case SwapTracks():
+            return f"from frame {change.frame} on, ID {change.track_id} and ID {change.other} change places"
         case DropPerson():
             return f"ID {change.track_id} is dropped"
         case _:
@@ -132,41 +145,57 @@ def _describe_clip(change: Change) -> str:
             return str(change.kind)
 
 
-def _people(annotation: Annotation, shown: Annotation) -> list[dict[str, Any]]:
-    """Return the people in rank order."""
+def _people(
+    annotation: Annotation, applied: Applied, changes: Sequence[Change], others: OtherTracks | None
+) -> dict[str, Any]:
+    """Return the people of the annotation in rank order, and the rest, whom it leaves out, likeliest first."""
+    shown = applied.annotation or annotation
+    rest = [(applied.left_out, place) for place in range(len(applied.left_out.get("track_ids", [])))]
+    named = named_people(changes)
+    unnamed = [i for i, track_id in enumerate(others.ids) if track_id not in named][:MOST_OTHERS] if others else []
+    if others:
+        # One at a time: each takes an array over all frames of the clip.
+        rest += [(people_arrays(others.tracks, take(others.people, np.array([i]))), 0) for i in unnamed]
     automatic = [int(track_id) for track_id in annotation["track_ids"]]
     ids = [int(track_id) for track_id in shown["track_ids"]]
     # New IDs come last, so that those in the overlay video keep the colours that they have there.
-    colors = palette_colors([*automatic, *(i for i in ids if i not in automatic)])
-    scores = {i: float(score) for i, score in zip(automatic, annotation["composite_scores"], strict=True)}
-    roles = shown["review"]["roles"]
-    seen = shown["keypoint_score"].max(axis=2) > 0
-    people = []
-    for rank, track_id in enumerate(ids):
-        blue, green, red = colors[track_id]
-        people.append(
-            {
-                "id": track_id,
-                "color": f"#{red:02x}{green:02x}{blue:02x}",
-                "role": roles.get(str(track_id)),
-                # A person made by a split has no score of its own.
-                "score": round(scores[track_id], 4) if track_id in scores else None,
-                "quality": round(float(shown["track_quality"][rank]), 3),
-                "length": int(shown["track_length"][rank]),
-                "partner": int(shown["best_partner"][rank]),
-                "components": _rounded(shown["score_breakdown"], rank),
-                "regions": _rounded(shown["region_breakdown"], rank),
-                "windows": [round(float(score), 3) for score in shown["window_scores"][rank]],
-                "spans": _spans(seen[rank]),
-                "boxes": _boxes(shown["bbox"][rank], seen[rank]),
-            }
-        )
-    return people
+    left = [int(arrays["track_ids"][place]) for arrays, place in rest]
+    colors = palette_colors(list(dict.fromkeys([*automatic, *ids, *left])))
+    roles = applied.annotation["review"]["roles"] if applied.annotation else {}
+    listed = [_person(shown, place, colors, roles) for place in range(len(ids))] if applied.annotation else []
+    folded = [_person(arrays, place, colors, roles) for arrays, place in rest]
+    folded.sort(key=lambda person: -person["score"])
+    return {"people": listed, "rest": folded}
 
 
-def _rounded(breakdown: dict[str, Any], rank: int) -> dict[str, float]:
+def _person(arrays: Annotation, place: int, colors: dict[int, tuple[int, int, int]], roles: Any) -> dict[str, Any]:
+    """Return one person as the page shows it, from arrays over people."""
+    track_id = int(arrays["track_ids"][place])
+    blue, green, red = colors[track_id]
+    seen = arrays["keypoint_score"][place].max(axis=1) > 0
+    frames = np.flatnonzero(seen)
+    # Boxes are sent from the first to the last frame of the person: most of the rest are there briefly.
+    first, end = (int(frames[0]), int(frames[-1]) + 1) if len(frames) else (0, 0)
+    return {
+        "id": track_id,
+        "color": f"#{red:02x}{green:02x}{blue:02x}",
+        "role": roles.get(str(track_id)),
+        "score": round(float(arrays["composite_scores"][place]), 4),
+        "quality": round(float(arrays["track_quality"][place]), 3),
+        "length": int(arrays["track_length"][place]),
+        "partner": int(arrays["best_partner"][place]),
+        "components": _rounded(arrays["score_breakdown"], place),
+        "regions": _rounded(arrays["region_breakdown"], place),
+        "windows": [round(float(score), 3) for score in arrays["window_scores"][place]],
+        "spans": _spans(seen),
+        "first": first,
+        "boxes": _boxes(arrays["bbox"][place, first:end], seen[first:end]),
+    }
+
+
+def _rounded(breakdown: dict[str, Any], place: int) -> dict[str, float]:
     """Return one person's part of a breakdown."""
-    return {name: round(float(values[rank]), 3) for name, values in breakdown.items()}
+    return {name: round(float(values[place]), 3) for name, values in breakdown.items()}
 
 
 def _spans(seen: npt.NDArray[np.bool_]) -> list[list[int]]:
@@ -181,7 +210,7 @@ def _boxes(bbox: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]) -> list[l
     return [box if there else 0 for box, there in zip(whole, seen.tolist(), strict=True)]
 
 
-def _next_id(annotation: Annotation, changes: Sequence[Change]) -> int:
-    """Return an ID that nobody in the clip has or ever had."""
+def _next_id(annotation: Annotation, changes: Sequence[Change], others: OtherTracks | None) -> int:
+    """Return an ID that nobody in the clip has or ever had, the people whom the annotation leaves out included."""
     given = [change.new_id for change in changes if isinstance(change, SplitTrack)]
-    return max([*map(int, annotation["track_ids"]), *given]) + 1
+    return max([*map(int, annotation["track_ids"]), *given, *(others.ids if others else [])]) + 1

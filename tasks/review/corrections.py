@@ -1,14 +1,17 @@
 """Corrected annotations, made from the automatic ones and what people said.
 
 Each corrected person is a list of pieces: which automatic person, in which frames. Merging joins the pieces of two,
-splitting shares the frames out, so that every correction can be undone without having lost anything. The automatic
-values stay in the corrected annotation under `automatic`, and what was applied under `review`.
+splitting and swapping share the frames out, so that every correction can be undone without having lost anything. The
+automatic values stay in the corrected annotation under `automatic`, and what was applied under `review`.
+
+Corrections may also name people whom the annotation leaves out (`tasks.annotations.other_tracks`). Such a person comes
+into the annotation when it is called a fighter, put into the order, or joined to somebody who is in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.annotations.format import Annotation
+from tasks.annotations.other_tracks import OtherTracks
 from tasks.review.log import (
     Change,
     DropPerson,
@@ -26,12 +30,16 @@ from tasks.review.log import (
     SetOrder,
     SetRole,
     SplitTrack,
+    SwapTracks,
     WriteNote,
 )
 
 Mask = npt.NDArray[np.bool_]
 
-# Fighters come before people of whom nothing was said, and bystanders after them.
+PersonChange = SetRole | DropPerson | MergeTracks | SplitTrack | SwapTracks
+"""The corrections that name people and need them to be there."""
+
+# Fighters come before unmarked people, and bystanders after them.
 _PLACE = {Role.FIGHTER: 0, None: 1, Role.UNSURE: 1, Role.BYSTANDER: 2}
 
 _PER_FRAME = ("keypoint", "keypoint_score", "bbox", "filled")
@@ -52,21 +60,38 @@ class Applied:
         The last remark.
     misfits
         Corrections that do not fit the people there are, in words: they were passed over.
+    left_out
+        People whom corrections name and who are still not in the annotation: the same keys as in an annotation, for
+        those that have an array over people.
     """
 
     annotation: Annotation | None
     excluded: bool
     note: str
     misfits: list[str]
+    left_out: Annotation = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Person:
-    """A person while corrections are applied: ID, pieces (automatic person, frames), and role."""
+    """A person while corrections are applied.
+
+    Attributes
+    ----------
+    track_id
+        The person's ID.
+    pieces
+        Automatic person and the frames (T,) that come from it; where two pieces share a frame, the first one counts.
+    role
+        What was said of the person.
+    listed
+        Whether the person is in the annotation.
+    """
 
     track_id: int
     pieces: list[tuple[int, Mask]]
     role: Role | None = None
+    listed: bool = True
 
     def frames(self) -> Mask:
         """Return the frames (T,) in which the person has a pose."""
@@ -76,15 +101,18 @@ class _Person:
 class _Review:
     """The state that the corrections of one clip change one after the other."""
 
-    def __init__(self, annotation: Annotation) -> None:
+    def __init__(self, annotation: Annotation, listed: int) -> None:
+        """Start from the automatic people, the first `listed` of whom are in the annotation."""
         present = annotation["keypoint_score"].max(axis=2) > 0
         ids = annotation["track_ids"].tolist()
-        self.people = {track_id: _Person(track_id, [(i, present[i])]) for i, track_id in enumerate(ids)}
+        self.people = {
+            track_id: _Person(track_id, [(i, present[i])], listed=i < listed) for i, track_id in enumerate(ids)
+        }
         self.order: tuple[int, ...] = ()
         self.label = int(annotation["label"])
         self.excluded = False
         self.note = ""
-        # Whom a merged track's ID stands for now, for `best_partner`.
+        # The person that a merged track's ID means now, for `best_partner`.
         self.merged: dict[int, int] = {}
 
     def apply(self, change: Change) -> str | None:
@@ -98,33 +126,41 @@ class _Review:
                 self.note = change.text
             case SetOrder():
                 self.order = change.track_ids
-            case SetRole() | DropPerson() | MergeTracks() | SplitTrack():
+                for track_id in change.track_ids:
+                    if track_id in self.people:
+                        self.people[track_id].listed = True
+            case SetRole() | DropPerson() | MergeTracks() | SplitTrack() | SwapTracks():
                 return self._apply_to_person(change)
         return None
 
-    def _apply_to_person(self, change: SetRole | DropPerson | MergeTracks | SplitTrack) -> str | None:
+    def _apply_to_person(self, change: PersonChange) -> str | None:
         """Apply a correction that names people, if they are there."""
-        named = (change.into, change.other) if isinstance(change, MergeTracks) else (change.track_id,)
-        for track_id in named:
+        for track_id in _named_in(change):
             if track_id not in self.people:
                 return f"{change.kind}: there is no person {track_id}"
         match change:
             case SetRole():
-                self.people[change.track_id].role = change.role
+                person = self.people[change.track_id]
+                person.role = change.role
+                # A bystander whom the annotation leaves out is right to be left out.
+                person.listed |= change.role is Role.FIGHTER
             case DropPerson():
                 del self.people[change.track_id]
             case MergeTracks():
                 return self._merge(change)
             case SplitTrack():
                 return self._split(change)
+            case SwapTracks():
+                return self._swap(change)
         return None
 
     def _merge(self, change: MergeTracks) -> str | None:
         """Give one person's pieces to another."""
         if change.into == change.other:
             return f"merge: {change.into} is one person already"
-        other = self.people.pop(change.other)
-        self.people[change.into].pieces += other.pieces
+        other, kept = self.people.pop(change.other), self.people[change.into]
+        kept.pieces += other.pieces
+        kept.listed |= other.listed
         self.merged[change.other] = change.into
         return None
 
@@ -133,25 +169,80 @@ class _Review:
         if change.new_id in self.people:
             return f"split: the ID {change.new_id} is taken"
         person = self.people[change.track_id]
-        late = np.arange(len(person.pieces[0][1])) >= change.frame
-        frames = person.frames()
-        if not (frames & late).any() or not (frames & ~late).any():
+        early, late = _cut(person, change.frame)
+        if not _any_frame(early) or not _any_frame(late):
             return f"split: person {change.track_id} is not on both sides of frame {change.frame}"
-        new = _Person(change.new_id, [(source, mask & late) for source, mask in person.pieces], person.role)
-        person.pieces = [(source, mask & ~late) for source, mask in person.pieces]
+        person.pieces = early
+        new = _Person(change.new_id, late, person.role, person.listed)
         ordered = list(self.people.values())
         ordered.insert(ordered.index(person) + 1, new)
         self.people = {each.track_id: each for each in ordered}
         return None
 
+    def _swap(self, change: SwapTracks) -> str | None:
+        """Exchange what two people have from a frame on; ranks and roles stay with the IDs."""
+        first, second = self.people[change.track_id], self.people[change.other]
+        (early, late), (early_other, late_other) = _cut(first, change.frame), _cut(second, change.frame)
+        if not _any_frame(late) and not _any_frame(late_other):
+            return f"swap: neither {change.track_id} nor {change.other} is there from frame {change.frame} on"
+        if not _any_frame(early) and not _any_frame(early_other):
+            return f"swap: neither {change.track_id} nor {change.other} is there before frame {change.frame}"
+        first.pieces, second.pieces = early + late_other, early_other + late
+        return None
+
     def ranked(self) -> list[_Person]:
-        """Return the people in rank order: as ordered by hand, then by role, then as they were."""
-        by_role = sorted(self.people.values(), key=lambda person: _PLACE[person.role])
-        first = [self.people[track_id] for track_id in self.order if track_id in self.people]
+        """Return the people of the annotation in rank order: as ordered by hand, then by role, then as they were."""
+        # A swap may have left somebody without any frame.
+        there = {
+            track_id: person for track_id, person in self.people.items() if person.listed and _any_frame(person.pieces)
+        }
+        by_role = sorted(there.values(), key=lambda person: _PLACE[person.role])
+        first = [there[track_id] for track_id in self.order if track_id in there]
         return first + [person for person in by_role if person.track_id not in self.order]
 
+    def left_out(self) -> list[_Person]:
+        """Return the people who are not in the annotation, as they were."""
+        return [person for person in self.people.values() if not person.listed and _any_frame(person.pieces)]
 
-def apply_changes(annotation: Annotation, changes: Iterable[Change]) -> Applied:
+
+def _named_in(change: PersonChange) -> tuple[int, ...]:
+    """Return the IDs of the people that a correction needs to be there."""
+    match change:
+        case MergeTracks():
+            return change.into, change.other
+        case SwapTracks():
+            return change.track_id, change.other
+        case _:
+            return (change.track_id,)
+
+
+def _cut(person: _Person, frame: int) -> tuple[list[tuple[int, Mask]], list[tuple[int, Mask]]]:
+    """Return a person's pieces before a frame, and from that frame on; pieces without a frame are left out."""
+    late = np.arange(len(person.pieces[0][1])) >= frame if person.pieces else np.zeros(0, np.bool_)
+    sides = [[(source, mask & side) for source, mask in person.pieces] for side in (~late, late)]
+    # Somebody who has no frame on a side keeps an empty piece there: it says where the person's values come from.
+    before, after = ([piece for piece in side if piece[1].any()] or side[:1] for side in sides)
+    return before, after
+
+
+def _any_frame(pieces: list[tuple[int, Mask]]) -> bool:
+    """Tell whether there is a frame in any of the pieces."""
+    return any(mask.any() for _, mask in pieces)
+
+
+def named_people(changes: Iterable[Change]) -> set[int]:
+    """Return the IDs of all people that corrections name."""
+    named: set[int] = set()
+    for change in changes:
+        match change:
+            case SetOrder():
+                named.update(change.track_ids)
+            case SetRole() | DropPerson() | MergeTracks() | SplitTrack() | SwapTracks():
+                named.update(_named_in(change))
+    return named
+
+
+def apply_changes(annotation: Annotation, changes: Iterable[Change], others: OtherTracks | None = None) -> Applied:
     """Return an annotation with corrections applied, in the order in which they were made.
 
     Parameters
@@ -159,16 +250,19 @@ def apply_changes(annotation: Annotation, changes: Iterable[Change]) -> Applied:
     annotation
         An automatic annotation as `tasks.annotations.format.build_annotation` makes it; left as it is.
     changes
-        The corrections that stand (`tasks.review.log.standing_changes`).
+        The corrections that count (`tasks.review.log.standing_changes`).
+    others
+        The people whom the annotation leaves out, None where they are not known.
 
     Returns
     -------
     Applied
-        The corrected annotation keeps the contract. Its `composite_scores` are the automatic ones of the people in it,
-        sorted, since they have to fall with the rank; which score the ranking gave to whom stands in `automatic`.
+        The corrected annotation keeps the contract, but for one rule: each person keeps the score that the ranking gave
+        them, so that `composite_scores` fall with the rank only as far as people agreed with the ranking.
     """
     changes = list(changes)
-    review = _Review(annotation)
+    automatic, annotation = annotation, _with_named(annotation, changes, others)
+    review = _Review(annotation, len(automatic["track_ids"]))
     misfits = [problem for change in changes if (problem := review.apply(change)) is not None]
     people = review.ranked()
     if not people:
@@ -177,34 +271,46 @@ def apply_changes(annotation: Annotation, changes: Iterable[Change]) -> Applied:
     corrected |= _arrays(annotation, people, review.merged)
     corrected["label"] = review.label
     corrected["automatic"] = {
-        "label": int(annotation["label"]),
-        "track_ids": annotation["track_ids"].copy(),
-        "composite_scores": annotation["composite_scores"].copy(),
+        "label": int(automatic["label"]),
+        "track_ids": automatic["track_ids"].copy(),
+        "composite_scores": automatic["composite_scores"].copy(),
     }
+    sources = {int(annotation["track_ids"][source]) for person in people for source, _ in person.pieces}
     corrected["review"] = {
         "changes": [change.model_dump(mode="json") for change in changes],
-        "roles": {str(person.track_id): str(person.role) for person in people if person.role},
+        # People whom the annotation leaves out may have a role, too.
+        "roles": {str(person.track_id): str(person.role) for person in review.people.values() if person.role},
+        "joined": sorted(sources - set(automatic["track_ids"].tolist())),
         "excluded": review.excluded,
         "note": review.note,
     }
-    return Applied(corrected, review.excluded, review.note, misfits)
+    rest = review.left_out()
+    left_out = _arrays(annotation, rest, review.merged) if rest else {}
+    return Applied(corrected, review.excluded, review.note, misfits, left_out)
 
 
-def automatic_roles(annotation: Annotation, changes: Iterable[Change]) -> list[str]:
-    """Return what corrections say about each automatic person, in rank order.
+def _with_named(annotation: Annotation, changes: Iterable[Change], others: OtherTracks | None) -> Annotation:
+    """Return an annotation with those of the other people that corrections name, after its own."""
+    return annotation if others is None else others.joined_to(annotation, named_people(changes))
 
-    A person who was shared out takes the role of whoever got most of its frames.
+
+def automatic_roles(annotation: Annotation, changes: Iterable[Change], others: OtherTracks | None = None) -> list[str]:
+    """Return what corrections say about each person of the automatic annotation, in rank order.
+
+    A person who was shared out takes the role of the corrected person that got most of its frames.
 
     Returns
     -------
     list of str
         A role of `Role`; "unknown" where nothing was said; "nobody" where the person was dropped.
     """
-    review = _Review(annotation)
+    changes = list(changes)
+    count = len(annotation["track_ids"])
+    review = _Review(_with_named(annotation, changes, others), count)
     for change in changes:
         review.apply(change)
     roles = []
-    for index in range(len(annotation["track_ids"])):
+    for index in range(count):
         shares = [
             (int(mask.sum()), str(person.role or "unknown"))
             for person in review.people.values()
@@ -216,7 +322,7 @@ def automatic_roles(annotation: Annotation, changes: Iterable[Change]) -> list[s
 
 
 def _arrays(annotation: Annotation, people: list[_Person], merged: dict[int, int]) -> dict[str, Any]:
-    """Return the arrays over people, laid out anew."""
+    """Return the arrays over people in their corrected order."""
     # A person's single values are those of the first piece: the one whose ID it keeps.
     first = np.array([person.pieces[0][0] for person in people])
     arrays: dict[str, Any] = {}
@@ -231,7 +337,7 @@ def _arrays(annotation: Annotation, people: list[_Person], merged: dict[int, int
     frames = np.array([person.frames() for person in people])
     ids = [person.track_id for person in people]
     arrays["track_ids"] = np.array(ids, annotation["track_ids"].dtype)
-    arrays["composite_scores"] = -np.sort(-annotation["composite_scores"][first])
+    arrays["composite_scores"] = annotation["composite_scores"][first]
     arrays["track_length"] = frames.sum(axis=1).astype(annotation["track_length"].dtype)
     # What the ranking measured stays as it is for people who are as they were.
     present = annotation["keypoint_score"].max(axis=2) > 0
@@ -239,6 +345,8 @@ def _arrays(annotation: Annotation, people: list[_Person], merged: dict[int, int
     quality = _quality(arrays["keypoint_score"], frames & ~arrays["filled"])
     arrays["track_quality"] = np.where(same, annotation["track_quality"][first], quality)
     partners = [_partner(int(annotation["best_partner"][i]), merged, set(ids)) for i in first]
+    # Somebody who was joined with their best partner has none left.
+    partners = [0 if partner == own else partner for partner, own in zip(partners, ids, strict=True)]
     arrays["best_partner"] = np.array(partners, annotation["best_partner"].dtype)
     windows = _window_scores(annotation, people, frames)
     arrays["window_scores"] = np.where(same[:, None], annotation["window_scores"][first], windows)
@@ -253,7 +361,7 @@ def _quality(scores: npt.NDArray[np.float32], seen: Mask) -> npt.NDArray[np.floa
 
 
 def _partner(track_id: int, merged: dict[int, int], known: set[int]) -> int:
-    """Return whom a partner's ID stands for now, 0 where nobody."""
+    """Return the ID of the person that a partner's ID means now, 0 for nobody."""
     # As often as there were merges: an ID that was freed and given again may lead in a circle.
     for _ in merged:
         if track_id not in known:
@@ -266,7 +374,7 @@ def _window_scores(annotation: Annotation, people: list[_Person], frames: Mask) 
     edges, scores = annotation["window_frames"], annotation["window_scores"]
     result = np.zeros((len(people), scores.shape[1]), np.float32)
     for row, person in enumerate(people):
-        highest = scores[[source for source, _ in person.pieces]].max(axis=0, initial=0.0)
+        highest = scores[[source for source, mask in person.pieces if mask.any()]].max(axis=0, initial=0.0)
         for window, (start, end) in enumerate(pairwise(edges.tolist())):
             if frames[row, start:end].any():
                 result[row, window] = highest[window]

@@ -94,11 +94,13 @@ FLAGS: dict[str, Callable[[Item], bool]] = {
 }
 """What the filter `flag` takes; see `tasks.report.tables.UNCERTAIN`, and `tasks.review.id_switches` for switches."""
 
-LABELS: dict[str, Callable[[Item], bool]] = {
-    "fight": lambda item: label_of(item) == 1,
-    "other": lambda item: label_of(item) not in (None, 1),
-}
-"""What the filter `label` takes."""
+
+def _has_label(item: Item, wanted: str) -> bool:
+    """Tell whether a clip is of a class: its number, or `fight` and `other` as in addresses of earlier versions."""
+    label = label_of(item)
+    if wanted in ("fight", "other"):
+        return label is not None and (label == 1) == (wanted == "fight")
+    return label is not None and str(label) == wanted
 
 
 def _number(item: Item, name: str, absent: float = math.inf) -> float:
@@ -173,10 +175,12 @@ def card(item: Item) -> dict[str, Any]:
 def _fits(item: Item, query: Mapping[str, str]) -> bool:
     """Tell whether a clip is asked for."""
     row = item[0]
-    for name, known in (("state", STATES), ("flag", FLAGS), ("label", LABELS)):
+    for name, known in (("state", STATES), ("flag", FLAGS)):
         value = query.get(name)
         if value and not (value in known and known[value](item)):
             return False
+    if (label := query.get("label")) and not _has_label(item, label):
+        return False
     if (split := query.get("split")) and row.get("split", "") != ("" if split == "none" else split):
         return False
     if (reason := query.get("reason")) and row.get("reason") != reason:
@@ -189,8 +193,10 @@ def _counts(items: Sequence[Item]) -> dict[str, dict[str, int]]:
     """Return how many clips each value of each filter finds on its own."""
     counts = {
         name: {value: sum(map(fits, items)) for value, fits in known.items()}
-        for name, known in (("state", STATES), ("flag", FLAGS), ("label", LABELS))
+        for name, known in (("state", STATES), ("flag", FLAGS))
     }
+    labels = Counter(label for item in items if (label := label_of(item)) is not None)
+    counts["label"] = {str(label): count for label, count in sorted(labels.items())}
     counts["split"] = dict(sorted(Counter(row.get("split", "") or "none" for row, _ in items).items()))
     counts["reason"] = dict(Counter(row["reason"] for row, _ in items if row.get("reason")).most_common())
     return counts

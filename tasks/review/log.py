@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tasks.core.errors import FightposeError
 
@@ -81,6 +81,22 @@ class SplitTrack(_Change):
     new_id: TrackId
 
 
+class SwapTracks(_Change):
+    """From a frame on, two tracks have each other's person: their IDs change places there."""
+
+    kind: Literal["swap"] = "swap"
+    track_id: TrackId
+    other: TrackId
+    frame: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _two_people(self) -> SwapTracks:
+        """Refuse a person that changes places with itself."""
+        if self.track_id == self.other:
+            raise ValueError("a person cannot change places with itself")
+        return self
+
+
 class DropPerson(_Change):
     """What was tracked is nobody, or does not belong into the annotation."""
 
@@ -89,10 +105,10 @@ class DropPerson(_Change):
 
 
 class SetLabel(_Change):
-    """The clip shows a fight (1) or none (0)."""
+    """The clip is of this class: 1 is a fight and 0 none, unless the run named other classes."""
 
     kind: Literal["label"] = "label"
-    label: Literal[0, 1]
+    label: int = Field(ge=0, le=9999)
 
 
 class SetExcluded(_Change):
@@ -124,7 +140,17 @@ class Undo(_Change):
 
 
 Change = (
-    SetRole | SetOrder | MergeTracks | SplitTrack | DropPerson | SetLabel | SetExcluded | WriteNote | SetChecked | Undo
+    SetRole
+    | SetOrder
+    | MergeTracks
+    | SplitTrack
+    | SwapTracks
+    | DropPerson
+    | SetLabel
+    | SetExcluded
+    | WriteNote
+    | SetChecked
+    | Undo
 )
 
 

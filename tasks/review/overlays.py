@@ -34,6 +34,7 @@ from tasks.review.apply import (
     is_reviewed,
     one_at_a_time,
     only_annotation,
+    other_people,
 )
 from tasks.review.log import Role, read_review, standing_changes
 from tasks.tracking import track_people
@@ -201,10 +202,30 @@ def _settings_of(annotation: Annotation) -> Settings | None:
 def _others(
     clip: Clip, output_root: Path, video: VideoInfo, annotation: Annotation, settings: Settings | None
 ) -> Tracks | None:
-    """Return the tracks that the annotation was not made of, None where they cannot be had any more."""
+    """Return the tracks that no person of the annotation is made of, None where they cannot be had any more."""
+    automatic = only_annotation(automatic_path(clip, output_root)) if is_reviewed(annotation) else annotation
+    kept = other_people(clip, output_root, automatic)
+    others = kept.tracks if kept else _tracked_again(clip, output_root, video, automatic, settings)
+    if others is None:
+        return None
+    # People whom a review took into the annotation, or joined to somebody in it, are drawn with it.
+    others = others.select(~np.isin(others.track_id, annotation.get("review", {}).get("joined", [])))
+    # A split may have given an ID that is free in the annotation only: the person in the annotation keeps it.
+    taken = set(annotation["track_ids"].tolist())
+    free = max(taken | set(others.ids.tolist()))
+    renamed = others.track_id.copy()
+    for number, track_id in enumerate(sorted(taken & set(others.ids.tolist())), 1):
+        renamed[others.track_id == track_id] = free + number
+    return Tracks(others.poses, renamed, others.filled)
+
+
+def _tracked_again(
+    clip: Clip, output_root: Path, video: VideoInfo, automatic: Annotation, settings: Settings | None
+) -> Tracks | None:
+    """Return the other tracks of a clip of an earlier version, which kept poses only; None where they differ by now."""
     if settings is None:
         return None
-    made = annotation["provenance"]
+    made = automatic["provenance"]
     # Annotations of earlier versions lack the key; then it was the hash of the model.
     model = made.get("model_key", made.get("model_sha256", ""))
     stored = poses_path(output_root, video, model, settings.poses)
@@ -216,18 +237,10 @@ def _others(
         logger.warning("%s; the overlay shows the annotated people only", error)
         return None
     tracks = end_at_nearer(track_people(poses, settings.tracking))
-    automatic = only_annotation(automatic_path(clip, output_root)) if is_reviewed(annotation) else annotation
     if not _same_people(tracks, automatic):
         logger.warning("%s: is tracked otherwise by now; its overlay shows the annotated people only", clip.relative)
         return None
-    others = tracks.select(~np.isin(tracks.track_id, automatic["track_ids"]))
-    # A split may have given an ID that is free in the annotation only: the person in the annotation keeps it.
-    taken = set(annotation["track_ids"].tolist())
-    free = max(taken | set(tracks.ids.tolist()))
-    renamed = others.track_id.copy()
-    for number, track_id in enumerate(sorted(taken & set(others.ids.tolist())), 1):
-        renamed[others.track_id == track_id] = free + number
-    return Tracks(others.poses, renamed, others.filled)
+    return tracks.select(~np.isin(tracks.track_id, automatic["track_ids"]))
 
 
 def _same_people(tracks: Tracks, annotation: Annotation) -> bool:

@@ -31,12 +31,13 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 
 from tasks.annotations.format import Annotation, AnnotationError
+from tasks.annotations.other_tracks import OtherTracks
 from tasks.clips.manifest import read_manifests
 from tasks.core.errors import FightposeError
 from tasks.core.settings import DEFAULT_WEIGHTS
-from tasks.review.apply import automatic_annotation
+from tasks.review.apply import automatic_annotation, other_people
 from tasks.review.corrections import automatic_roles
-from tasks.review.log import Change, MergeTracks, SetLabel, SplitTrack, read_review, standing_changes
+from tasks.review.log import Change, MergeTracks, SetLabel, SplitTrack, SwapTracks, read_review, standing_changes
 
 SHARPNESS = 1.0
 """S: with the usual weights (sum near 10) a lead of 0.1 in every component is a log odds of 1."""
@@ -96,7 +97,7 @@ class ReviewStats:
     relabelled
         Clips whose label was changed to another than the automatic one.
     identity
-        Clips in which tracks were merged or split: the tracker's errors that someone saw.
+        Clips in which tracks were merged, split or swapped: the tracker's errors that someone saw.
     reviewed
         Clips with roles.
     problems
@@ -124,7 +125,7 @@ class ReviewStats:
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common())
         lines = [
             f"Corrected clips: {self.corrected}" + (f" ({kinds})" if kinds else ""),
-            f"Relabelled: {self.relabelled}; tracks merged or split in {self.identity}",
+            f"Relabelled: {self.relabelled}; tracks merged, split or swapped in {self.identity}",
             f"Clips with roles: {len(self.reviewed)}, of which {len(self.judged)} have two fighters and a bystander",
         ]
         if self.judged:
@@ -152,20 +153,21 @@ def read_stats(output_root: Path) -> ReviewStats:
         stats.corrected += 1
         stats.kinds.update({change.kind for change in changes})
         try:
-            _count(stats, clip.frame_dir, automatic_annotation(clip, output_root), changes)
+            annotation = automatic_annotation(clip, output_root)
+            _count(stats, annotation, changes, other_people(clip, output_root, annotation))
         except (AnnotationError, KeyError) as error:
             stats.problems.append((clip.frame_dir, str(error)))
     return stats
 
 
-def _count(stats: ReviewStats, clip: str, annotation: Annotation, changes: Sequence[Change]) -> None:
+def _count(stats: ReviewStats, annotation: Annotation, changes: Sequence[Change], others: OtherTracks | None) -> None:
     """Add one clip to the statistics."""
     labels = [change.label for change in changes if isinstance(change, SetLabel)]
     stats.relabelled += bool(labels) and labels[-1] != annotation["label"]
-    stats.identity += any(isinstance(change, MergeTracks | SplitTrack) for change in changes)
-    roles = automatic_roles(annotation, changes)
+    stats.identity += any(isinstance(change, MergeTracks | SplitTrack | SwapTracks) for change in changes)
+    roles = automatic_roles(annotation, changes, others)
     if {"fighter", "bystander"} & set(roles):
-        stats.reviewed.append(ReviewedClip(clip, roles, _components(annotation)))
+        stats.reviewed.append(ReviewedClip(annotation["frame_dir"], roles, _components(annotation)))
 
 
 def _components(annotation: Annotation) -> Floats | None:

@@ -21,7 +21,7 @@ from tasks.tracking.repair import drop_ghosts, drop_parts, drop_still, fill_gaps
 from tasks.tracking.smoothing import smooth_boxes
 from tasks.tracking.tracker import Follower
 
-__all__ = ["track_people"]
+__all__ = ["best_first", "follow_people", "repair_tracks", "track_people"]
 
 STRONG_PER_HIT = 3
 """Detections of high score that a track needs, for each of `track_min_hits`: ghosts reach a few, people many."""
@@ -55,26 +55,53 @@ def track_people(poses: Poses, settings: TrackingSettings) -> Tracks:
     FightposeError
         If another tracker is asked for and its package is not installed.
     """
-    high, low = settings.track_high_thresh, settings.track_low_thresh
-    if high is None or low is None:
+    if settings.track_high_thresh is None or settings.track_low_thresh is None:
         raise ValueError("the thresholds are open: call Settings.resolve first")
-    poses = poses.select(_best_first(poses))
+    poses = best_first(poses)
     if settings.tracker is Tracker.FIGHTPOSE:
-        patience = round(settings.track_max_disappeared * poses.fps / 30)
-        track_id = Follower(poses, find_doubles(poses), high, low, patience).run()
-        track_id = link_fragments(poses, merge_doubles(poses, track_id))
-        # Nobody is seen more often than the clip has frames.
-        strong = min(STRONG_PER_HIT * settings.track_min_hits, poses.frame_count)
-        track_id = drop_ghosts(poses, track_id, high, strong)
-        track_id = drop_still(poses, drop_parts(poses, track_id), settings.track_still_thresh or 0)
-        tracks = smooth_boxes(fill_gaps(poses, _without_short(track_id, settings.track_min_hits)))
-    else:
-        track_id = follow_published(poses, settings.tracker, settings.track_max_disappeared)
-        track_id = _without_short(track_id, settings.track_min_hits)
-        rows = np.flatnonzero(track_id)
-        rows = rows[np.lexsort((track_id[rows], poses.frame_index[rows]))]
-        tracks = Tracks(poses.select(rows), track_id[rows], np.zeros(len(rows), bool))
-    return _renumbered(tracks)
+        return repair_tracks(poses, follow_people(poses, settings), settings)
+    track_id = follow_published(poses, settings.tracker, settings.track_max_disappeared)
+    track_id = _without_short(track_id, settings.track_min_hits)
+    rows = np.flatnonzero(track_id)
+    rows = rows[np.lexsort((track_id[rows], poses.frame_index[rows]))]
+    return _renumbered(Tracks(poses.select(rows), track_id[rows], np.zeros(len(rows), bool)))
+
+
+def follow_people(poses: Poses, settings: TrackingSettings) -> IntArray:
+    """Return the track ID of each detection, (N,) with 0 for none, as our tracker gives it frame by frame.
+
+    This is most of the time that tracking takes. `fightpose tune` runs it once for all settings that only
+    `repair_tracks` reads.
+
+    Parameters
+    ----------
+    poses
+        Rows of a frame are sorted best first, see `best_first`.
+    settings
+        With resolved thresholds; `track_high_thresh`, `track_low_thresh`, `track_max_disappeared` and `duplicate_oks`
+        are read.
+    """
+    high, low = settings.track_high_thresh or 0.0, settings.track_low_thresh or 0.0
+    # The setting counts frames of 1/30 s: how long a lost person is waited for must not depend on the frame rate.
+    patience = round(settings.track_max_disappeared * poses.fps / 30)
+    return Follower(poses, find_doubles(poses, settings.duplicate_oks), high, low, patience).run()
+
+
+def repair_tracks(poses: Poses, track_id: IntArray, settings: TrackingSettings) -> Tracks:
+    """Return what is left of the IDs of `follow_people` once the whole clip is known, see `tasks.tracking.repair`."""
+    track_id = merge_doubles(poses, track_id, settings.merge_similarity)
+    track_id = link_fragments(poses, track_id, settings.link_overlap)
+    # Nobody is seen more often than the clip has frames.
+    strong = min(STRONG_PER_HIT * settings.track_min_hits, poses.frame_count)
+    track_id = drop_ghosts(poses, track_id, settings.track_high_thresh or 0.0, strong)
+    track_id = drop_still(poses, drop_parts(poses, track_id), settings.track_still_thresh or 0)
+    tracks = fill_gaps(poses, _without_short(track_id, settings.track_min_hits))
+    return _renumbered(smooth_boxes(tracks, settings.smoothing_seconds))
+
+
+def best_first(poses: Poses) -> Poses:
+    """Return the detections that have an area, by frame, the best of a frame first."""
+    return poses.select(_best_first(poses))
 
 
 def _best_first(poses: Poses) -> npt.NDArray[np.intp]:

@@ -2,8 +2,9 @@
 
 Pose models report a person twice where tiles overlap or where a body is cut off: a whole body and its upper half have
 an IoU of .5 or less, but the same shoulders and hips. Two detections may be the same person where their boxes overlap
-(`SAME_IOU`), where their poses agree (`SAME_OKS`), or where one box lies in the other and the upper bodies agree. So do
-two people in a clinch: a double is not removed here, only marked, and may still continue a track of its own.
+(`SAME_IOU`), where their poses agree (`duplicate_oks` of the settings), or where one box lies in the other and the
+upper bodies agree. So do two people in a clinch: a duplicate is not removed here, only marked, and may still continue a
+track of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from tasks.core.geometry import box_area, inside, iou, oks
 from tasks.core.records import BoolArray, FloatArray, IntArray, Poses
 
 SAME_IOU = 0.5
-SAME_OKS = 0.7
 SAME_TORSO = 0.6
 """OKS of the upper bodies of two boxes of which one lies in the other."""
 
@@ -56,13 +56,15 @@ def pairs_within_frames(frame_index: IntArray) -> Iterator[tuple[Rows, Rows]]:
         start = end
 
 
-def find_doubles(poses: Poses) -> BoolArray:
+def find_doubles(poses: Poses, same_oks: float) -> BoolArray:
     """Mark the detections that show the same person as a better one of their frame.
 
     Parameters
     ----------
     poses
-        Rows of a frame stand best first. The result is that of greedy suppression in that order.
+        Rows of a frame are sorted best first. The result is that of greedy suppression in that order.
+    same_oks
+        OKS above which two poses are one person's.
 
     Returns
     -------
@@ -74,7 +76,7 @@ def find_doubles(poses: Poses) -> BoolArray:
         # Boxes that hardly touch cannot be the same person: only the others are looked at closely.
         near = iou(poses.bbox[i], poses.bbox[j]) > 0.05
         i, j = i[near], j[near]
-        same = _same_person(poses, i, j)
+        same = _same_person(poses, i, j, same_oks)
         better.append(i[same])
         worse.append(j[same])
     a, b = np.concatenate(better), np.concatenate(worse)
@@ -89,14 +91,14 @@ def find_doubles(poses: Poses) -> BoolArray:
         double = now
 
 
-def _same_person(poses: Poses, i: Rows, j: Rows) -> BoolArray:
+def _same_person(poses: Poses, i: Rows, j: Rows, same_oks: float) -> BoolArray:
     """Return which pairs of detections look like the same person."""
     a, b = poses.bbox[i], poses.bbox[j]
     area = np.maximum(box_area(a), box_area(b))
     pose = (poses.keypoints[i], poses.keypoint_scores[i], poses.keypoints[j], poses.keypoint_scores[j])
     upper = (pose[0][:, TORSO], pose[1][:, TORSO], pose[2][:, TORSO], pose[3][:, TORSO])
     by_torso = (inside(a, b) > INSIDE) & (oks(*upper, area, joints=TORSO) > SAME_TORSO)
-    return (iou(a, b) > SAME_IOU) | (oks(*pose, area) > SAME_OKS) | by_torso
+    return (iou(a, b) > SAME_IOU) | (oks(*pose, area) > same_oks) | by_torso
 
 
 def likeness(poses: Poses, i: Rows, j: Rows) -> FloatArray:

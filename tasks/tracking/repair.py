@@ -19,20 +19,15 @@ from tasks.core.records import FloatArray, IntArray, Poses, Tracks
 from tasks.tracking.duplicates import likeness, pairs_within_frames
 from tasks.tracking.kalman import to_centre, to_corners
 
-MERGE_LIKENESS = 0.45
-"""Mean likeness over their common frames of two tracks that follow one person; people who cross are alike briefly."""
-
 MERGE_FRAMES = 3
 """Common frames needed to tell."""
 
 LINK_GAP = 1.0
 """Longest gap between two fragments of one person, seconds."""
 
-LINK_IOU = 0.2
-"""Least overlap of a fragment's end and the next one's start, both carried on through the gap."""
-
 LINK_IOU_BOXES = 0.5
-"""The same in clips without any joints: boxes alone say less about who somebody is."""
+"""Least overlap of a fragment's end and the next one's start, both carried on through the gap, in clips without any
+joints: boxes alone say less about who somebody is. With joints it is a setting, `link_overlap`."""
 
 END_ROWS = 10
 """Rows at the end of a fragment from which its velocity is read."""
@@ -73,15 +68,22 @@ FILLED_SCORE = 0.5
 Rows = npt.NDArray[np.intp]
 
 
-def merge_doubles(poses: Poses, track_id: IntArray) -> IntArray:
+def merge_doubles(poses: Poses, track_id: IntArray, similarity: float) -> IntArray:
     """Give one ID to tracks that follow the same person at the same time.
 
-    Where both have a row in a frame, that of the longer track stays. Repeated until nothing changes, because a merged
+    Where both have a row in a frame, that of the longer track is kept. Repeated until nothing changes, because a merged
     track has more frames to be compared with others.
+
+    Parameters
+    ----------
+    poses, track_id
+        Detections and their tracks, 0 for none.
+    similarity
+        Mean similarity over their common frames of two tracks of one person; people who cross are alike briefly only.
     """
     while True:
         fits, a, b = _common_likeness(poses, track_id)
-        good = fits >= MERGE_LIKENESS
+        good = fits >= similarity
         if not good.any():
             return track_id
         track_id = track_id.copy()
@@ -130,11 +132,18 @@ class _Ends(NamedTuple):
     size: FloatArray
 
 
-def link_fragments(poses: Poses, track_id: IntArray) -> IntArray:
+def link_fragments(poses: Poses, track_id: IntArray, overlap: float) -> IntArray:
     """Join the end of a track and the start of a later one that fits it, at most one to each, at the least total cost.
 
     A pair fits by the mean of two overlaps: of the earlier track carried on to where the later one starts, and of the
     later one carried back to where the earlier one ends.
+
+    Parameters
+    ----------
+    poses, track_id
+        Detections and their tracks, 0 for none.
+    overlap
+        Least mean overlap (IoU) of a pair; without joints it is `LINK_IOU_BOXES`.
     """
     ids = np.unique(track_id[track_id > 0])
     if len(ids) < 2:
@@ -145,7 +154,7 @@ def link_fragments(poses: Poses, track_id: IntArray) -> IntArray:
     ahead = to_corners(np.concatenate([end.position[a] + end.velocity[a] * steps, end.size[a]], axis=1))
     back = to_corners(np.concatenate([start.position[b] - start.velocity[b] * steps, start.size[b]], axis=1))
     fit = (iou(ahead, start.box[b]) + iou(back, end.box[a])) * np.float32(0.5)
-    good = fit > (LINK_IOU if np.any(poses.keypoint_scores) else LINK_IOU_BOXES)
+    good = fit > (overlap if np.any(poses.keypoint_scores) else LINK_IOU_BOXES)
     successor = _best_links(a[good], b[good], fit[good], len(ids))
     # From the first start on, so that a chain of several fragments takes the ID of its first one.
     root = np.arange(len(ids))

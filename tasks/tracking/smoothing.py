@@ -16,7 +16,8 @@ from tasks.core.records import FloatArray, IntArray, Tracks
 from tasks.tracking.kalman import to_centre, to_corners
 
 SPREAD_S = 0.1
-"""Standard deviation of the Gaussian window, seconds; a stride takes five times as long."""
+"""Standard deviation of the Gaussian window, seconds, unless the settings say otherwise; a stride takes five times as
+long."""
 
 PRIOR = 1e-6
 """Weight of a prior for standing still, as a share: it only decides where there is a single box in reach."""
@@ -25,29 +26,32 @@ LEAST_SCORE = 1e-3
 """Score that a box counts with at least, so that a track without any scores is smoothed as well."""
 
 
-def smooth_boxes(tracks: Tracks) -> Tracks:
+def smooth_boxes(tracks: Tracks, spread: float = SPREAD_S) -> Tracks:
     """Return the tracks with boxes that follow those of their track nearby in time, each weighted by its score.
 
-    Centres are put on a line through the centres nearby, so that whoever walks steadily stays where they are, at the
+    Centres are put on a line through the centres nearby, so that people who walk steadily stay where they are, at the
     ends of the track too; sizes are means, which never turn a box inside out. Frames, scores and joints stay as they
-    are; where a track has no other row within reach, so does the box.
+    are; where a track has no other row within reach, so does the box. `spread` is the window's standard deviation in
+    seconds.
     """
-    line, mean = _nearby(tracks, to_centre(tracks.poses.bbox))
+    line, mean = _nearby(tracks, to_centre(tracks.poses.bbox), spread)
     bbox = to_corners(np.concatenate([line[:, :2], mean[:, 2:]], axis=1).astype(np.float32))
     return Tracks(dataclasses.replace(tracks.poses, bbox=bbox), tracks.track_id, tracks.filled)
 
 
 def mean_nearby(tracks: Tracks, values: FloatArray) -> npt.NDArray[np.float64]:
     """Return the mean of values (N, K) over the rows of the same track nearby in time, weighted as boxes are."""
-    return _nearby(tracks, values)[1]
+    return _nearby(tracks, values, SPREAD_S)[1]
 
 
-def _nearby(tracks: Tracks, values: FloatArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _nearby(
+    tracks: Tracks, values: FloatArray, seconds: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return for each row what a line through the values (N, K) nearby says, and their mean, both (N, K)."""
     poses = tracks.poses
     if not len(poses):
         return np.zeros(values.shape), np.zeros(values.shape)
-    spread = SPREAD_S * poses.fps
+    spread = seconds * poses.fps
     reach = max(1, round(2 * spread))
     order = np.lexsort((poses.frame_index, tracks.track_id))
     at = _axis(poses.frame_index[order], tracks.track_id[order], reach)

@@ -87,3 +87,22 @@ export async function attempt(work) {
 export function counted(count, one, many = `${one}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 }
+
+/** Let one of several things be chosen by its number or with the mouse; resolves to its value, null if none was. */
+export function choose(heading, items, current) {
+  const dialog = document.getElementById("dialog");
+  return new Promise((resolve) => {
+    let picked = null;
+    const pick = (value) => { picked = value; dialog.close(); };
+    const byKey = (event) => {
+      const item = items[Number(event.key) - 1];
+      if (/^[1-9]$/.test(event.key) && item) pick(item[0]);
+    };
+    dialog.replaceChildren(el("h2", {}, heading), el("div", { class: "choices" }, items.map(([value, words], place) =>
+      el("button", { type: "button", "aria-pressed": String(value === current), onclick: () => pick(value) },
+        el("kbd", {}, String(place + 1)), ` ${words}`))));
+    dialog.addEventListener("keydown", byKey);
+    dialog.addEventListener("close", () => { dialog.removeEventListener("keydown", byKey); resolve(picked); }, { once: true });
+    dialog.showModal();
+  });
+}

@@ -1,6 +1,7 @@
 // Pictures of one clip: involvement over time, components, regions. Each is an SVG made anew when the clip changes.
 
 import { el, svg } from "./api.js";
+import { boxAt } from "./player.js";
 
 const LEFT = 74; // Room for the names at the left of the time chart, in its own units.
 const WIDTH = 640;
@@ -76,16 +77,17 @@ export function suspectWords({ kind, frame, ids }) {
 /** Return bars of every component for everyone, the chosen person's in full colour. */
 export function componentBars(clip, selected) {
   const names = Object.keys(clip.people[0]?.components || {});
+  const people = [...clip.people, ...clip.rest.filter((person) => person.id === selected)];
   return el("div", { class: "bars" }, names.map((name) => el("div", { class: "component" },
     el("span", { class: "what" }, name.replaceAll("_", " ")),
-    el("span", { class: "lines" }, clip.people.map((person) => {
+    el("span", { class: "lines" }, people.map((person) => {
       const value = person.components[name];
       return el("span", { class: "line", title: `ID ${person.id}: ${value.toFixed(2)}` },
         el("span", { class: "bar", style: {
           width: `${Math.max(value * 100, 0.5)}%`, background: person.color, opacity: person.id === selected ? 1 : 0.45,
         } }));
     })),
-    el("span", { class: "value" }, (clip.people.find((person) => person.id === selected)?.components[name] ?? 0).toFixed(2)))));
+    el("span", { class: "value" }, (people.find((person) => person.id === selected)?.components[name] ?? 0).toFixed(2)))));
 }
 
 /** Return the heat map of the regions for one person, with its path, and a function that moves the dot along it. */
@@ -116,7 +118,7 @@ export function regionMap(clip, person) {
   chart.append(dot);
   /** Put the dot where the person is in a frame. */
   const move = (frame) => {
-    const spot = place(person?.boxes[frame]);
+    const spot = place(boxAt(person, frame));
     dot.setAttribute("visibility", spot ? "visible" : "hidden");
     if (spot) dot.setAttribute("transform", `translate(${spot[0]} ${spot[1]})`);
   };

@@ -1,35 +1,39 @@
 // The view of one clip: player, people, charts, corrections.
 
-import { attempt, counted, el, getClip, post, say } from "./api.js";
+import { attempt, choose, counted, el, getClip, post, say } from "./api.js";
 import { componentBars, regionMap, suspectWords, timeChart } from "./charts.js";
-import { Player } from "./player.js";
+import { boxAt, Player } from "./player.js";
 
 /** Keys of the clip view, for the foot of the page and the help. */
 export const CLIP_KEYS = [
   ["Space", "play"], ["Left Right", "one frame"], ["1-9", "choose a person"], ["f b q", "fighter, bystander, unsure"],
-  ["Shift Up Down", "change rank"], ["o", "first two fight, the rest stand by"], ["m", "merge"], ["s", "split here"],
-  ["d", "drop"], ["l", "label"], ["e", "exclude"], ["t", "note"], ["c", "checked, next clip"], ["u", "undo"],
+  ["Shift Up Down", "change rank"], ["o", "first two fight, the rest stand by"], ["x", "swap from here on"],
+  ["m", "merge"], ["s", "split here"], ["d", "drop"], ["j", "next likely switch"], ["l", "label"], ["e", "exclude"], ["t", "note"],
+  ["c", "checked, next clip"], ["u", "undo"],
   ["n p", "next, previous clip"], ["Esc", "gallery"], ["?", "all keys"],
 ];
 
 /** Further keys that only the help lists. */
 export const MORE_KEYS = [
   ["Up Down", "choose the person above, below"], ["Shift Left Right", "one second"], [", .", "slower, faster"],
-  ["v", "boxes of everyone as corrected"], ["j", "next switch suspect"], ["Shift u", "redo"],
+  ["v", "boxes of everyone as corrected"], ["Shift x", "swap with another person"], ["r", "show the rest"],
+  ["Shift u", "redo"],
 ];
 
 export class ClipView {
   /**
-   * Make the view; `leave` goes back to the gallery, `neighbour` to the clip `step` places on in its list, `changed` is
-   * called after a correction.
+   * Make the view. Of `page`, `leave` goes back to the gallery, `neighbour` to the clip `step` places on in its list,
+   * `nextSuspect` to the next clip with a likely switch, `undo` takes back what was said last in another clip; `said`
+   * and `changed` are called after a correction.
    */
-  constructor(clip, leave, neighbour, changed) {
+  constructor(clip, page) {
     this.clip = clip;
-    this.changed = changed;
-    this.leave = leave;
-    this.neighbour = neighbour;
+    this.page = page;
     this.selected = clip.people[0]?.id ?? null;
-    this.merging = false;
+    // What the next choice of a person means: null, "merge" or "swap".
+    this.pairing = null;
+    this.unfolded = false;
+    this.visited = new Set();
     this.moves = [];
     this.answered = Promise.resolve();
     this.player = new Player(clip, (frame) => this.moves.forEach((move) => move(frame)));
@@ -50,9 +54,14 @@ export class ClipView {
     this.paint();
   }
 
+  /** Return everyone who can be chosen: the people of the annotation, and the rest where it is shown. */
+  get everyone() {
+    return [...this.clip.people, ...(this.unfolded ? this.clip.rest : [])];
+  }
+
   /** Return the chosen person, undefined where nobody is left. */
   get person() {
-    return this.clip.people.find((person) => person.id === this.selected);
+    return [...this.clip.people, ...this.clip.rest].find((person) => person.id === this.selected);
   }
 
   /** Draw everything but the video anew. */
@@ -64,8 +73,10 @@ export class ClipView {
     this.moves = [moveTime, moveMap];
     this.head.replaceChildren(...this.headLine());
     this.time.replaceChildren(el("h2", {}, "Involvement over time"), clip.people.length ? time : this.nobody());
+    // Whoever is chosen in the video is shown in the list.
+    if (clip.rest.some((person) => person.id === this.selected)) this.unfolded = true;
     this.people.replaceChildren(el("h2", {}, "People in rank order"),
-      el("ol", {}, clip.people.map((person, rank) => this.personRow(person, rank))));
+      el("ol", {}, clip.people.map((person, rank) => this.personRow(person, rank))), this.restPanel() ?? "");
     const who = this.person ? `ID ${this.person.id}` : "nobody";
     this.parts.replaceChildren(el("h2", {}, "Components ", el("small", {}, who)), componentBars(clip, this.selected));
     this.regions.replaceChildren(el("h2", {}, "Regions ", el("small", {}, `${who}: score times learned weight`)),
@@ -78,7 +89,16 @@ export class ClipView {
     this.moves.forEach((move) => move(this.player.frame));
   }
 
-  /** Return what stands in place of the charts of a clip without people. */
+  /** Return the folded list of the people who are tracked but not in the annotation, null where there are none. */
+  restPanel() {
+    const { rest, people } = this.clip;
+    if (!rest.length) return null;
+    return el("details", { class: "rest", open: this.unfolded, ontoggle: (event) => { this.unfolded = event.target.open; } },
+      el("summary", { title: "Show the rest (r)" }, `${counted(rest.length, "person", "people")} not in the annotation`),
+      el("ol", {}, rest.map((person, place) => this.personRow(person, people.length + place))));
+  }
+
+  /** Return what is shown instead of the charts of a clip without people. */
   nobody() {
     return el("p", { class: "nothing" }, this.clip.info || "Nobody is left in this clip: it stays out of the data set.");
   }
@@ -86,10 +106,10 @@ export class ClipView {
   /** Return the line with name, label and the whole clip's corrections. */
   headLine() {
     const { clip } = this;
-    const label = clip.label === 1 ? "Fight" : "No fight";
+    const label = this.labelName(clip.label);
     const state = [clip.reason, clip.excluded && "excluded", clip.checked && "checked", clip.waiting && "not applied yet"];
     return [
-      el("button", { type: "button", onclick: this.leave }, "Gallery"),
+      el("button", { type: "button", onclick: this.page.leave }, "Gallery"),
       el("h1", { id: "clip-name" }, clip.name),
       el("span", { class: "tags" }, state.filter(Boolean).map((text) => el("span", { class: "tag" }, text))),
       el("span", { class: "spring" }),
@@ -99,17 +119,23 @@ export class ClipView {
         clip.excluded ? "Excluded" : "Exclude"),
       el("button", { type: "button", id: "checked", "aria-pressed": String(clip.checked), onclick: () => this.check(false) },
         clip.checked ? "Checked" : "Mark as checked"),
-      el("button", { type: "button", title: "Previous clip (p)", onclick: () => this.neighbour(-1) }, "Previous"),
-      el("button", { type: "button", title: "Next clip (n)", onclick: () => this.neighbour(1) }, "Next"),
+      el("button", { type: "button", title: "Previous clip (p)", onclick: () => this.page.neighbour(-1) }, "Previous"),
+      el("button", { type: "button", title: "Next clip (n)", onclick: () => this.page.neighbour(1) }, "Next"),
     ];
   }
 
-  /** Return the row of one person. */
+  /** Return the name of a class. */
+  labelName(label) {
+    return this.clip.classes[label] ?? `class ${label}`;
+  }
+
+  /** Return the row of one person; from the number of people in the annotation on, `rank` counts through the rest. */
   personRow(person, rank) {
+    const listed = rank < this.clip.people.length;
     const before = this.clip.automatic_order.indexOf(person.id);
-    const moved = before >= 0 && before !== rank ? `was ${before + 1}` : "";
+    const moved = listed && before >= 0 && before !== rank ? `was ${before + 1}` : "";
     const figures = [
-      person.score === null ? "no score" : `score ${person.score.toFixed(2)}`, `quality ${person.quality.toFixed(2)}`,
+      `score ${person.score.toFixed(2)}`, `quality ${person.quality.toFixed(2)}`,
       `${counted(person.length, "frame")}`, person.partner ? `with ID ${person.partner}` : "", moved,
     ].filter(Boolean).join("  |  ");
     const button = (words, hint, action, pressed) => el("button", { type: "button", title: hint,
@@ -118,12 +144,14 @@ export class ClipView {
     const role = (name) => button(name, `${name} (${{ fighter: "f", bystander: "b", unsure: "q" }[name]})`,
       () => this.role(name), person.role === name);
     return el("li", { class: person.id === this.selected ? "chosen" : "", "data-person": person.id,
-      onclick: () => (this.merging ? this.mergeWith(person.id) : this.choose(person.id)) },
-    el("span", { class: "rank", style: { background: person.color } }, String(rank + 1)),
+      onclick: () => this.choose(person.id) },
+    el("span", { class: "rank", style: { background: person.color } }, listed ? String(rank + 1) : "-"),
     el("span", { class: "who" }, el("b", {}, `ID ${person.id}`), el("small", {}, figures)),
     el("span", { class: "roles" }, role("fighter"), role("bystander"), role("unsure")),
-    el("span", { class: "acts" }, button("Up", "Higher rank (Shift Up)", () => this.move(-1)),
-      button("Down", "Lower rank (Shift Down)", () => this.move(1)),
+    el("span", { class: "acts" }, button("Up", listed ? "Higher rank (Shift Up)" : "Into the annotation (Shift Up)",
+      () => this.move(-1)),
+      listed && button("Down", "Lower rank (Shift Down)", () => this.move(1)),
+      button("Swap", "Changes places with the nearest person from the frame shown on (x)", () => this.swap()),
       button("Merge", "Same person as another one (m)", () => this.startMerge()),
       button("Split", "Another person from the frame shown on (s)", () => this.split()),
       button("Drop", "Not a person, or not wanted (d)", () => this.drop())));
@@ -147,26 +175,28 @@ export class ClipView {
         el("button", { type: "button", id: "undo", disabled: !clip.history.length, onclick: () => this.undo() }, "Undo"),
         el("button", { type: "button", id: "redo", disabled: !clip.redo, onclick: () => this.redo() }, "Redo")),
       note,
-      suspects.length > 0 && el("h2", {}, "ID-switch suspects ", el("small", {}, "hints, not findings")),
+      suspects.length > 0 && el("h2", {}, "Likely ID switches ", el("small", {}, "hints, most likely first")),
       suspects.length > 0 && el("ul", { class: "suspects" }, suspects.map((suspect) => el("li", {},
-        el("button", { type: "button", onclick: () => this.player.seek(suspect.frame) }, suspectWords(suspect))))),
+        el("button", { type: "button", onclick: () => this.lookAt(suspect) }, suspectWords(suspect))))),
     ].filter(Boolean);
   }
 
-  /** Choose a person. */
+  /** Choose a person, or the other half of a merge or swap. */
   choose(id) {
-    if (this.merging && id !== this.selected) {
-      this.mergeWith(id);
+    const { pairing } = this;
+    this.pairing = null;
+    if (pairing && id !== this.selected) {
+      if (pairing === "merge") this.mergeWith(id);
+      else this.swapWith(id);
       return;
     }
     this.selected = id;
-    this.merging = false;
     this.paint();
   }
 
   /** Choose the person some places further down. */
   chooseBy(step) {
-    const ids = this.clip.people.map((person) => person.id);
+    const ids = this.everyone.map((person) => person.id);
     if (ids.length) this.choose(ids[Math.min(Math.max(ids.indexOf(this.selected) + step, 0), ids.length - 1)]);
   }
 
@@ -195,11 +225,15 @@ export class ClipView {
 
   /** Send what `make` returns when its turn has come, nothing if that is null, and show the clip as it is then. */
   async send(action, make = () => ({})) {
-    const clip = await this.inTurn(() => {
+    const clip = await this.inTurn(async () => {
       const body = make();
-      return body && post(`/api/clips/${this.clip.id}/${action}`, body);
+      if (!body) return null;
+      const answer = await post(`/api/clips/${this.clip.id}/${action}`, body);
+      // Before the next key has its turn: it may be an undo.
+      this.page.said(action, answer.id);
+      return answer;
     });
-    if (clip) this.changed();
+    if (clip) this.page.changed();
     return clip;
   }
 
@@ -229,6 +263,8 @@ export class ClipView {
     this.correct(() => {
       const order = this.clip.people.map((person) => person.id);
       const from = order.indexOf(id);
+      // Somebody of the rest comes in at the last place.
+      if (from < 0 && step < 0 && this.person) return [{ kind: "order", track_ids: [...order, id] }];
       const to = from + step;
       if (from < 0 || to < 0 || to >= order.length) return [];
       [order[from], order[to]] = [order[to], order[from]];
@@ -236,19 +272,50 @@ export class ClipView {
     });
   }
 
+  /** Wait for the other half of a merge or swap. */
+  startPair(kind, words) {
+    if (this.everyone.length < 2 || !this.person) return;
+    this.pairing = kind;
+    this.paint();
+    say(`ID ${this.selected} ${words}: press the other one's rank, or choose it in the list. Esc stops.`);
+  }
+
   /** Wait for the other half of a merge. */
   startMerge() {
-    if (this.clip.people.length < 2) return;
-    this.merging = true;
-    this.paint();
-    say(`ID ${this.selected} is the same person as: press the other one's rank, or choose it in the list. Esc stops.`);
+    this.startPair("merge", "is the same person as");
   }
 
   /** Merge the chosen person with another, who gives up its ID. */
   mergeWith(other) {
     const into = this.selected;
-    this.merging = false;
-    if (other !== into) this.correct(() => [{ kind: "merge", into, other }]);
+    this.correct(() => [{ kind: "merge", into, other }]);
+  }
+
+  /**
+   * Let the chosen person change places with another from the shown frame on: with the one that the switch shown here
+   * names, else with the one whose box is nearest.
+   */
+  swap() {
+    const { clip, selected, person } = this;
+    const { frame } = this.player;
+    if (!person) return;
+    const named = clip.suspects.find((suspect) => suspect.frame === frame && suspect.ids.includes(selected)
+      && suspect.ids.length > 1);
+    const other = named ? named.ids.find((id) => id !== selected) : nearest(person, [...clip.people, ...clip.rest], frame);
+    if (other === undefined) say("Nobody else is near in this frame. Shift x swaps with any person of the list.", "error");
+    else this.swapWith(other);
+  }
+
+  /** Let the chosen person change places with another from the shown frame on. */
+  swapWith(other) {
+    const { selected } = this;
+    const { frame } = this.player;
+    if (frame < 1) {
+      say("Go to the first frame after the switch, then swap.", "error");
+      return;
+    }
+    this.correct(() => [{ kind: "swap", track_id: selected, other, frame }]);
+    say(`From frame ${frame} on, ID ${selected} and ID ${other} change places. u takes it back.`);
   }
 
   /** Make another person of the chosen one from the shown frame on. */
@@ -263,12 +330,18 @@ export class ClipView {
   /** Drop the chosen person. */
   drop() {
     const id = this.selected;
-    this.correct(() => (this.clip.people.some((person) => person.id === id) ? [{ kind: "drop", track_id: id }] : []));
+    this.correct(() => (this.person?.id === id ? [{ kind: "drop", track_id: id }] : []));
   }
 
-  /** Give the clip the other label. */
-  relabel() {
-    this.correct(() => [{ kind: "label", label: this.clip.label === 1 ? 0 : 1 }]);
+  /** Give the clip the other label; of more than two classes one is chosen by its key. */
+  async relabel() {
+    const labels = Object.keys(this.clip.classes).map(Number);
+    if (labels.length <= 2) {
+      this.correct(() => [{ kind: "label", label: labels.find((label) => label !== this.clip.label) ?? 0 }]);
+      return;
+    }
+    const picked = await choose("Label of this clip", labels.map((label) => [label, this.labelName(label)]), this.clip.label);
+    if (picked !== null) this.correct(() => [{ kind: "label", label: picked }]);
   }
 
   /** Take the clip out of the data set, or back into it. */
@@ -280,8 +353,8 @@ export class ClipView {
   async check(onwards) {
     const done = !onwards && this.clip.checked;
     // By key a clip that is checked already is only passed on from.
-    if (onwards && this.clip.checked) this.neighbour(1);
-    else if (await this.correct(() => [{ kind: "checked", checked: !done }]) && onwards) this.neighbour(1);
+    if (onwards && this.clip.checked) this.page.neighbour(1);
+    else if (await this.correct(() => [{ kind: "checked", checked: !done }]) && onwards) this.page.neighbour(1);
   }
 
   /** Write the note. */
@@ -289,11 +362,12 @@ export class ClipView {
     this.correct(() => (text === this.clip.note ? [] : [{ kind: "note", text }]));
   }
 
-  /** Take the last correction back. */
+  /** Take back what was said last, in this clip or in the one that was open before. */
   undo() {
     this.send("undo", () => {
+      if (this.page.undo(this.clip.id)) return null;
       if (this.clip.history.length) return {};
-      say("There is nothing to take back in this clip.");
+      say("There is nothing to take back.");
       return null;
     });
   }
@@ -303,19 +377,32 @@ export class ClipView {
     this.send("redo", () => (this.clip.redo ? {} : null));
   }
 
-  /** Go to the next place where an ID may have gone to another person, from the start again after the last. */
+  /** Go to the most likely switch that was not shown yet; after the last of this clip to that of the next clip. */
   nextSuspect() {
-    const suspects = this.clip.suspects || [];
-    const next = suspects.find((suspect) => suspect.frame > this.player.frame) || suspects[0];
-    if (!next) return say("There is no suspect in this clip.");
-    this.player.step(next.frame - this.player.frame);
-    return say(suspectWords(next));
+    const next = this.clip.suspects.find((suspect) => !this.visited.has(keyOf(suspect)));
+    if (next) this.lookAt(next);
+    else this.page.nextSuspect();
+  }
+
+  /** Show a likely switch: its frame, and the person that it names first. */
+  lookAt(suspect) {
+    this.visited.add(keyOf(suspect));
+    if (suspect.ids.length) this.choose(suspect.ids[0]);
+    this.player.step(suspect.frame - this.player.frame);
+    say(suspectWords(suspect));
+  }
+
+  /** Show or fold the people who are not in the annotation. */
+  unfold() {
+    this.unfolded = !this.unfolded;
+    if (!this.unfolded && !this.clip.people.some((person) => person.id === this.selected)) this.selected = null;
+    this.paint();
   }
 
   /** Act on a key; returns whether it was one of this view's. */
   key(event) {
     const second = Math.round(this.clip.fps || 25);
-    const digit = /^[1-9]$/.test(event.key) && this.clip.people[Number(event.key) - 1];
+    const digit = /^[1-9]$/.test(event.key) && this.everyone[Number(event.key) - 1];
     if (digit) {
       this.choose(digit.id);
       return true;
@@ -330,12 +417,13 @@ export class ClipView {
       ".": () => this.player.changeSpeed(1),
       f: () => this.role("fighter"), b: () => this.role("bystander"), q: () => this.role("unsure"),
       o: () => this.confirm(), m: () => this.startMerge(), s: () => this.split(), d: () => this.drop(),
+      x: () => this.swap(), X: () => this.startPair("swap", "changes places from this frame on with"), r: () => this.unfold(),
       l: () => this.relabel(), e: () => this.exclude(), c: () => this.check(true),
       t: () => document.getElementById("note").focus(),
       u: () => this.undo(), U: () => this.redo(), j: () => this.nextSuspect(),
       v: () => { this.player.showAll = !this.player.showAll; this.player.draw(); },
-      n: () => this.neighbour(1), p: () => this.neighbour(-1),
-      Escape: () => (this.merging ? this.choose(this.selected) : this.leave()),
+      n: () => this.page.neighbour(1), p: () => this.page.neighbour(-1),
+      Escape: () => (this.pairing ? this.choose(this.selected) : this.page.leave()),
     }[event.key];
     if (!action) return false;
     action();
@@ -348,7 +436,25 @@ function when(seconds) {
   return new Date(seconds * 1000).toLocaleString([], { dateStyle: "short", timeStyle: "short" });
 }
 
-/** Fetch a clip and make its view. */
-export async function openClip(id, leave, neighbour, changed) {
-  return new ClipView(await getClip(id), leave, neighbour, changed);
+/** Return what tells one likely switch of a clip from another. */
+function keyOf({ kind, frame, ids }) {
+  return [kind, frame, ...ids].join(" ");
+}
+
+/** Return the ID of the other person whose box is nearest to a person's in a frame, undefined where nobody is near. */
+function nearest(person, people, frame) {
+  // Where the person is missing in this frame, the last place before it counts.
+  let own = 0;
+  for (let back = frame; back >= person.first && !own; back -= 1) own = boxAt(person, back);
+  if (!own) own = person.boxes.find(Boolean);
+  const middle = (box) => [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
+  const far = (box) => Math.hypot(middle(box)[0] - middle(own)[0], middle(box)[1] - middle(own)[1]);
+  const reach = 2 * Math.max(own[2] - own[0], own[3] - own[1]);
+  return people.filter((other) => other.id !== person.id && boxAt(other, frame) && far(boxAt(other, frame)) < reach)
+    .sort((a, b) => far(boxAt(a, frame)) - far(boxAt(b, frame)))[0]?.id;
+}
+
+/** Fetch a clip and make its view; see `ClipView`. */
+export async function openClip(id, page) {
+  return new ClipView(await getClip(id), page);
 }

@@ -9,17 +9,17 @@ const FILTERS = [
     excluded: "Excluded", failed: "Without annotation", unread: "Being read",
   }],
   ["flag", "Worth a look", {
-    uncertain: "Uncertain ranking", switches: "ID-switch suspects", low_quality: "Low quality",
+    uncertain: "Uncertain ranking", switches: "Likely ID switches", low_quality: "Low quality",
     seldom_seen: "Seldom seen", much_filled: "Much filled in",
   }],
-  ["label", "Label", { fight: "Fight", other: "No fight" }],
+  ["label", "Label", {}],
   ["split", "Split", {}],
   ["reason", "Failure", {}],
 ];
 
 const ORDERS = {
   name: "Name", uncertain: "Most uncertain first", lead: "Smallest lead first", quality: "Lowest quality first",
-  switches: "Most switch suspects first", score: "Highest score first", people: "Most people first",
+  switches: "Likeliest ID switch first", score: "Highest score first", people: "Most people first",
 };
 
 const REASONS = {
@@ -35,7 +35,7 @@ export const GALLERY_KEYS = [
 
 /** Return the gallery of one answer of the server; `go` changes parts of the query, `open` opens a clip. */
 export function galleryView(data, query, go, open) {
-  const cards = el("div", { class: "cards" }, data.clips.map((clip) => card(clip, open)));
+  const cards = el("div", { class: "cards" }, data.clips.map((clip) => card(clip, data.classes, open)));
   const nothing = el("p", { class: "nothing" }, "No clip fits. Press x to clear the filters.");
   return el("div", { class: "gallery" },
     sideBar(data, query, go),
@@ -55,7 +55,7 @@ function sideBar(data, query, go) {
   });
   const groups = FILTERS.map(([name, heading, words]) => {
     const counts = data.counts[name] || {};
-    const values = name in { split: 1, reason: 1 } ? Object.keys(counts) : Object.keys(words);
+    const values = name in { split: 1, reason: 1, label: 1 } ? Object.keys(counts) : Object.keys(words);
     const shown = values.filter((value) => counts[value] || query[name] === value);
     // A split that all clips are in tells nothing.
     if (!shown.length || (name === "split" && shown.length < 2 && !query[name])) return null;
@@ -64,11 +64,17 @@ function sideBar(data, query, go) {
       return el("button", {
         type: "button", class: "filter", "aria-pressed": String(on), "data-filter": `${name}:${value}`,
         onclick: () => go({ [name]: on ? "" : value }),
-      }, el("span", {}, words[value] || (value === "none" ? "In no split" : value)),
+      }, el("span", {}, words[value] || wordOf(name, value, data)),
       el("span", { class: "count" }, (counts[value] || 0).toLocaleString("en")));
     }));
   });
   return el("aside", { class: "side", "aria-label": "Filters" }, search, groups);
+}
+
+/** Return the words for a value of a filter whose values come from the clips: classes by name, splits as they are. */
+function wordOf(name, value, data) {
+  if (name === "label") return data.classes[value] ?? `class ${value}`;
+  return value === "none" ? "In no split" : value;
 }
 
 /** Return the line above the cards. */
@@ -107,13 +113,13 @@ function pager(data, go) {
 }
 
 /** Return the card of one clip. */
-function card(clip, open) {
+function card(clip, classes, open) {
   const cut = clip.name.lastIndexOf("/");
   return el("button", {
     type: "button", class: `card${clip.excluded ? " out" : ""}`, "data-id": clip.id, title: clip.name,
     onclick: () => open(clip.id),
   },
-  picture(clip),
+  picture(clip, classes),
   el("span", { class: "name" }, clip.name.slice(cut + 1)),
   el("span", { class: "folder" }, clip.name.slice(0, Math.max(cut, 0)) || "."),
   el("span", { class: "facts" }, facts(clip)),
@@ -123,7 +129,7 @@ function card(clip, open) {
 }
 
 /** Return the thumbnail, or words where there is nothing to see. */
-function picture(clip) {
+function picture(clip, classes) {
   const frame = el("span", { class: "thumb" });
   if (clip.status === "annotated") {
     const image = el("img", { src: `/thumbnails/${clip.id}?v=${clip.video}`, alt: "", loading: "lazy", decoding: "async" });
@@ -133,7 +139,7 @@ function picture(clip) {
     const words = { unread: "being read", unreadable: "unreadable" }[clip.status] || clip.reason || "failed";
     frame.append(el("span", { class: "words" }, words.replaceAll("_", " ").toLowerCase()));
   }
-  const label = clip.label === 1 ? "Fight" : "No fight";
+  const label = clip.label === undefined || clip.label === null ? "no label" : classes[clip.label] ?? `class ${clip.label}`;
   frame.append(el("span", { class: `label ${clip.label === 1 ? "fight" : ""}` }, clip.relabelled ? `${label}, changed` : label));
   return frame;
 }
@@ -149,7 +155,7 @@ function facts(clip) {
 /** Return what stands out about a clip, as small words. */
 function tags(clip) {
   const words = (clip.uncertain || []).map((name) => [REASONS[name] || name, "warn"]);
-  if (clip.suspects) words.push([counted(clip.suspects, "switch suspect"), "warn"]);
+  if (clip.suspects) words.push([counted(clip.suspects, "likely switch", "likely switches"), "warn"]);
   if (clip.corrections) words.push([clip.waiting ? "corrected, not applied" : "corrected", "good"]);
   if (clip.checked) words.push(["checked", "good"]);
   if (clip.excluded) words.push(["excluded", ""]);

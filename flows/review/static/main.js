@@ -6,7 +6,9 @@ import { GALLERY_KEYS, clearedFilters, galleryView, moveAmongCards, nextOrder } 
 
 const POLL_MS = 2000; // While the index is being read in the background.
 
-const state = { query: {}, data: null, clip: null, loading: 0 };
+// `said` holds the clips of the corrections that were made on this page, so that undo finds them across clips; `seen`
+// the clips whose likely switches were shown; `then` what to do in the clip that is being opened.
+const state = { query: {}, data: null, clip: null, loading: 0, said: [], seen: new Set(), then: null };
 
 /** Return what the address says: a query, and the clip that is open, if any. */
 function readAddress() {
@@ -33,12 +35,15 @@ async function route() {
   const turn = ++state.loading;
   state.query = query;
   if (id) {
-    const [view, data] = await Promise.all([
-      openClip(id, () => { location.hash = addressOf(state.query); }, neighbour, recount), getClips(query)]);
+    const page = { leave: () => { location.hash = addressOf(state.query); }, neighbour, nextSuspect, undo, said, changed: recount };
+    const [view, data] = await Promise.all([openClip(id, page), getClips(query)]);
     if (turn !== state.loading) return;
     [state.clip, state.data] = [view, data];
     document.getElementById("view").replaceChildren(view.node);
     window.scrollTo(0, 0);
+    const { then } = state;
+    state.then = null;
+    if (then) then(view);
   } else {
     const data = await getClips(query);
     if (turn !== state.loading) return;
@@ -77,6 +82,40 @@ async function neighbour(step) {
   }
   if (wanted) location.hash = addressOf({ ...state.query, page: String(page) }, wanted);
   return undefined;
+}
+
+/** Note that something was said of a clip, or that the last of it was taken back. */
+function said(action, id) {
+  const last = state.said.lastIndexOf(id);
+  if (action !== "undo") state.said.push(id);
+  else if (last >= 0) state.said.splice(last, 1);
+}
+
+/** Take back what was said last on this page if that was in another clip; returns whether it was. */
+function undo(here) {
+  const last = state.said[state.said.length - 1];
+  if (last === undefined || last === here) return false;
+  state.then = (view) => view.undo();
+  location.hash = addressOf(state.query, last);
+  return true;
+}
+
+/** Go to the likeliest switch of the next clip whose switches were not shown yet, most likely clip first. */
+async function nextSuspect() {
+  state.seen.add(state.clip.clip.id);
+  const query = { flag: "switches", sort: "switches" };
+  for (let page = 0; ; page += 1) {
+    const data = await attempt(() => getClips({ ...query, page: String(page) }));
+    if (!data) return;
+    const next = data.clips.find((clip) => !state.seen.has(clip.id));
+    if (next) {
+      state.then = (view) => view.nextSuspect();
+      location.hash = addressOf({ ...query, page: String(page) }, next.id);
+      return;
+    }
+    if (page + 1 >= data.pages) break;
+  }
+  say("All likely switches were shown.");
 }
 
 /** Bring the numbers in the head up to date; the list from which the clip was opened stays as it was. */

@@ -7,6 +7,11 @@ function addressOf(clip) {
   return clip.video ? `/videos/${clip.id}?v=${clip.video}` : null;
 }
 
+/** Return a person's box in a frame, 0 or undefined where there is none; boxes start at the person's first frame. */
+export function boxAt(person, frame) {
+  return person?.boxes[frame - person.first];
+}
+
 /**
  * Return the player of a clip.
  *
@@ -129,10 +134,11 @@ export class Player {
     pen.clearRect(0, 0, canvas.width, canvas.height);
     // One pixel of the screen, so that lines and text look alike on every size of video.
     const unit = canvas.width / Math.max(canvas.clientWidth, 1);
-    (clip.people || []).forEach((person, rank) => {
-      const box = person.boxes[this.frame];
+    [...clip.people, ...clip.rest].forEach((person, rank) => {
+      const box = boxAt(person, this.frame);
       const chosen = person.id === this.selected;
-      if (!box || !(chosen || this.showAll)) return;
+      // People who are not in the annotation show only where they are chosen: in a crowd they would hide the rest.
+      if (!box || !(chosen || (this.showAll && rank < clip.people.length))) return;
       const [left, top, right, bottom] = box;
       pen.lineWidth = (chosen ? 2.5 : 1.5) * unit;
       pen.strokeStyle = person.color;
@@ -140,7 +146,8 @@ export class Player {
       pen.strokeRect(left, top, right - left, bottom - top);
       if (!this.showAll) return;
       pen.font = `600 ${Math.round(12 * unit)}px system-ui, sans-serif`;
-      const text = `${rank + 1}  ID ${person.id}${person.role ? `  ${person.role}` : ""}`;
+      const place = rank < clip.people.length ? rank + 1 : "rest";
+      const text = `${place}  ID ${person.id}${person.role ? `  ${person.role}` : ""}`;
       const wide = pen.measureText(text).width + 10 * unit;
       // Below the box: the video's own labels stand above it.
       const y = Math.min(bottom, clip.height - 18 * unit);
@@ -157,7 +164,7 @@ export class Player {
     const area = this.canvas.getBoundingClientRect();
     const x = (event.clientX - area.left) / area.width * this.clip.width;
     const y = (event.clientY - area.top) / area.height * this.clip.height;
-    const hit = (this.clip.people || []).map((person) => [person, person.boxes[this.frame]])
+    const hit = [...this.clip.people, ...this.clip.rest].map((person) => [person, boxAt(person, this.frame)])
       .filter(([, box]) => box && x >= box[0] && x <= box[2] && y >= box[1] && y <= box[3])
       .sort(([, a], [, b]) => (a[2] - a[0]) * (a[3] - a[1]) - (b[2] - b[0]) * (b[3] - b[1]));
     return hit.length ? hit[0][0].id : null;

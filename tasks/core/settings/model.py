@@ -141,6 +141,9 @@ class PoseSettings(DetectionSettings, ModelSettings):
         return {name: value for name, value in ours.items() if name not in ModelSettings.model_fields}
 
 
+TUNED = "`fightpose tune` chooses it from reviewed clips and writes the file"
+
+
 class TrackingSettings(_Group):
     """How people are followed through a clip."""
 
@@ -165,6 +168,18 @@ class TrackingSettings(_Group):
     track_min_hits: Annotated[int, Setting(unit="detections")] = Field(
         3, ge=1, le=MOST_FRAMES, description="Detections before a track counts."
     )
+    duplicate_oks: Annotated[float, Setting(file_only=TUNED, later=True)] = Field(
+        0.7, ge=0.01, le=1.0, description="Detections of a frame whose poses agree more (OKS) are one person."
+    )
+    merge_similarity: Annotated[float, Setting(file_only=TUNED, later=True)] = Field(
+        0.45, ge=0.01, le=1.0, description="Tracks at the same time that are more alike on average are one person."
+    )
+    link_overlap: Annotated[float, Setting(file_only=TUNED, later=True)] = Field(
+        0.2, ge=0.0, le=1.0, description="Least overlap (IoU) of the end of a track and the start of its continuation."
+    )
+    smoothing_seconds: Annotated[float, Setting(file_only=TUNED, unit="seconds", later=True)] = Field(
+        0.1, ge=0.01, le=1.0, description="Standard deviation of the window over which boxes are smoothed."
+    )
 
 
 class SelectionSettings(_Group):
@@ -177,7 +192,7 @@ class SelectionSettings(_Group):
         None, ge=0.0, le=1.0, description="Tracks of a lower mean joint score are left out."
     )
     max_persons: Annotated[int, Setting(unit="people")] = Field(
-        4, ge=1, le=MOST_PEOPLE, description="At most this many people per clip, in rank order."
+        12, ge=1, le=MOST_PEOPLE, description="At most this many people per clip, in rank order."
     )
 
 

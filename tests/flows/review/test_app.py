@@ -180,7 +180,8 @@ def test_the_gallery_is_filtered_and_sorted(client, outputs):
     # The slash in it made a folder of its first half.
     assert names(text="SCRIPT") == ["script>"]
     assert names(text="싸움") == ["싸움 영상"]
-    assert len(names(label="fight")) == 2
+    assert len(names(label="fight")) == len(names(label="1")) == 2
+    assert names(label="7") == names(label="no such class") == []
     assert names(state="failed") == names(reason="NO_TRACKS") == ["..%2f..%2fetc"]
     assert len(names(state="annotated")) == 3
     assert names(state="no such state") == names(split="nowhere") == []
@@ -211,7 +212,10 @@ def test_corrections_are_seen_taken_back_and_applied(client, outputs):
     ("body", "status"),
     [
         ({"changes": [{"kind": "drop", "track_id": 99}]}, 409),
-        ({"changes": [{"kind": "label", "label": 7}]}, 422),
+        ({"changes": [{"kind": "label", "label": 7}]}, 409),
+        ({"changes": [{"kind": "label", "label": -1}]}, 422),
+        ({"changes": [{"kind": "swap", "track_id": 1, "other": 1, "frame": 5}]}, 422),
+        ({"changes": [{"kind": "swap", "track_id": 1, "other": 99, "frame": 5}]}, 409),
         ({"changes": []}, 422),
         ({"changes": [{"kind": "drop", "track_id": 1, "path": "/etc"}]}, 422),
         ({"changes": [{"kind": "note", "text": "x" * 70_000}]}, 409),

@@ -10,7 +10,14 @@ import pytest
 from tasks.clips.discovery import Clip, find_clip
 from tasks.core.choices import SecondLook
 from tasks.core.records import VideoInfo
-from tasks.core.settings import DatasetSettings, LimitSettings, PoseSettings, Settings, TrackingSettings
+from tasks.core.settings import (
+    DatasetSettings,
+    LimitSettings,
+    PoseSettings,
+    SelectionSettings,
+    Settings,
+    TrackingSettings,
+)
 from tasks.core.storage import key_of
 from tasks.mapping.receipts import ClipSummary, finished, overlay_is_current, poses_path, settings_key, write_receipt
 
@@ -95,13 +102,18 @@ def test_the_key_of_settings_follows_tracking_and_not_the_device():
 
 
 def test_outputs_of_earlier_versions_stay_unchanged():
-    """The keys that the version before `Settings.decisive` gave, for defaults and for settings of every group."""
+    """The keys that the version before `Settings.decisive` gave, for defaults and for settings of every group.
+
+    That version kept four people, and knew the settings that tuning chooses as constants.
+    """
+    four = SelectionSettings(max_persons=4)
     others = Settings(
+        selection=four,
         poses=PoseSettings(score_thr=0.1, device="cuda:0", second_look=SecondLook.OFF),
         tracking=TrackingSettings(track_min_hits=4),
         dataset=DatasetSettings(classes={"a": 1}),
         limits=LimitSettings(time_limit=5.0),
     )
-    assert settings_key(Settings(), "m") == "4d6f13ba6e751840f826d23a611115e4"
+    assert settings_key(Settings(selection=four), "m") == "4d6f13ba6e751840f826d23a611115e4"
     assert settings_key(others, "m") == "b5dea1c0109755648848e1e1006a0311"
     assert key_of(1, "v", "m", others.poses.decisive()) == "8ca9222087221bb7fb154c420bce8fa9"

@@ -5,8 +5,10 @@ import copy
 import numpy as np
 import pytest
 
-from tasks.annotations.format import Annotation
+from tasks.annotations.format import Annotation, build_annotation
+from tasks.annotations.other_tracks import OtherTracks, other_tracks
 from tasks.annotations.validate import validate_annotation
+from tasks.involvement.selection import take
 from tasks.review.corrections import Applied, apply_changes
 from tasks.review.log import (
     Change,
@@ -18,9 +20,10 @@ from tasks.review.log import (
     SetOrder,
     SetRole,
     SplitTrack,
+    SwapTracks,
     WriteNote,
 )
-from tests.tasks.samples import sample_annotation
+from tests.tasks.samples import SETTINGS, sample_annotation, sample_clip, sample_involvement, sample_tracks
 
 # The sample ranks IDs 3, 2, 1; person i has no pose in the frames where (frame + i) % 5 == 0, i from 0 for ID 1.
 
@@ -65,7 +68,8 @@ def test_order_by_hand_stands_and_the_others_follow() -> None:
     assert result["track_ids"].tolist() == [1, 3, 2]
     np.testing.assert_array_equal(result["keypoint"][0], automatic["keypoint"][2])
     np.testing.assert_array_equal(result["score_breakdown"]["movement"][0], automatic["score_breakdown"]["movement"][2])
-    assert (np.diff(result["composite_scores"]) <= 0).all()
+    # Each person keeps the score that the ranking gave them, whatever their new rank.
+    np.testing.assert_array_equal(result["composite_scores"], automatic["composite_scores"][[2, 0, 1]])
     assert result["automatic"]["track_ids"].tolist() == [3, 2, 1]
 
 
@@ -118,6 +122,92 @@ def test_split_and_merge_exchange_two_people_who_were_swapped() -> None:
     np.testing.assert_array_equal(result["keypoint"][1][10:], automatic["keypoint"][0][10:])
 
 
+def test_swap_exchanges_two_people_from_a_frame_on() -> None:
+    """One correction in place of two splits and two merges: the same poses, ranks and roles stay with the IDs."""
+    role = SetRole(track_id=3, role=Role.FIGHTER)
+    _, result = corrected(role, SwapTracks(track_id=3, other=2, frame=10))
+    _, by_halves = corrected(
+        role,
+        SplitTrack(track_id=3, frame=10, new_id=8),
+        SplitTrack(track_id=2, frame=10, new_id=9),
+        MergeTracks(into=3, other=9),
+        MergeTracks(into=2, other=8),
+    )
+    for key in ("track_ids", "keypoint", "keypoint_score", "bbox", "filled", "track_length", "composite_scores"):
+        np.testing.assert_array_equal(result[key], by_halves[key])
+    assert result["review"]["roles"] == {"3": "fighter"}
+
+
+def test_a_swap_made_twice_changes_nothing() -> None:
+    """The second one takes the first one back."""
+    automatic, result = corrected(*[SwapTracks(track_id=3, other=2, frame=10)] * 2)
+    for key in ("track_ids", "keypoint", "bbox", "track_length"):
+        np.testing.assert_array_equal(result[key], automatic[key])
+
+
+def split_sample(people: int) -> tuple[Annotation, Annotation, OtherTracks]:
+    """Return the sample whole, the annotation of its first people, and the others as a run keeps them."""
+    tracks, ranking = sample_tracks(), sample_involvement([3, 2, 1])
+    whole, part = (
+        build_annotation(sample_clip(), tracks, take(ranking, np.arange(count)), SETTINGS, {"model": "test"})
+        for count in (3, people)
+    )
+    return whole, part, other_tracks(tracks, ranking, part["track_ids"])
+
+
+def test_people_left_out_come_in_as_if_they_had_never_been_out() -> None:
+    """Called a fighter or put into the order, a person of the rest has all that an annotated one has."""
+    whole, part, others = split_sample(1)
+    assert others.ids == [2, 1]
+    for change in (SetRole(track_id=1, role=Role.FIGHTER), SetOrder(track_ids=(1,))):
+        applied = apply_changes(part, [change], others)
+        assert applied.misfits == []
+        result = applied.annotation
+        assert result is not None
+        assert validate_annotation(result) == []
+        assert result["track_ids"].tolist() == [1, 3]
+        assert result["review"]["joined"] == [1]
+        for key in ("keypoint", "keypoint_score", "bbox", "filled", "track_quality", "window_scores"):
+            np.testing.assert_array_equal(result[key], whole[key][[2, 0]])
+
+
+@pytest.mark.parametrize(
+    ("change", "ids"),
+    [
+        (SetRole(track_id=2, role=Role.BYSTANDER), [3]),
+        (SetRole(track_id=2, role=Role.UNSURE), [3]),
+        (DropPerson(track_id=2), [3]),
+        (SplitTrack(track_id=2, frame=8, new_id=9), [3]),
+        (MergeTracks(into=3, other=2), [3]),
+        (MergeTracks(into=2, other=3), [2]),
+        (SwapTracks(track_id=3, other=2, frame=8), [3]),
+    ],
+)
+def test_what_is_said_of_people_left_out_fits(change: Change, ids: list[int]) -> None:
+    """They stay out of the annotation unless they are joined to somebody in it; nothing that was said is lost."""
+    _, part, others = split_sample(1)
+    applied = apply_changes(part, [change], others)
+    assert applied.misfits == []
+    assert applied.annotation is not None
+    assert validate_annotation(applied.annotation) == []
+    assert applied.annotation["track_ids"].tolist() == ids
+    # Without the rest, as in outputs of an earlier version, the same correction is reported.
+    assert len(apply_changes(part, [change]).misfits) == 1
+
+
+def test_a_fragment_left_out_fills_the_frames_of_the_person_it_is_merged_with() -> None:
+    """The poses of both are in the annotation, and the overlay is told whose track was used up."""
+    whole, part, others = split_sample(1)
+    merged, merged_of_whole = (
+        apply_changes(annotation, [MergeTracks(into=3, other=1)], rest).annotation
+        for annotation, rest in ((part, others), (whole, None))
+    )
+    assert merged is not None
+    assert merged_of_whole is not None
+    np.testing.assert_array_equal(merged["keypoint"][0], merged_of_whole["keypoint"][0])
+    assert merged["review"]["joined"] == [1]
+
+
 def test_dropped_person_is_gone_and_nobody_s_partner() -> None:
     """Everything that named the person is mended."""
     _, result = corrected(DropPerson(track_id=1))
@@ -153,6 +243,8 @@ def test_a_clip_without_people_left_is_excluded() -> None:
         MergeTracks(into=3, other=3),
         SplitTrack(track_id=3, frame=5, new_id=2),
         SplitTrack(track_id=3, frame=500, new_id=9),
+        SwapTracks(track_id=3, other=7, frame=5),
+        SwapTracks(track_id=3, other=1, frame=500),
         SetRole(track_id=7, role=Role.FIGHTER),
     ],
 )

@@ -89,12 +89,12 @@ def _apart(one: np.ndarray, other: np.ndarray) -> int:
 
 
 def _some(people: Involvement, ids: list[int], windows: np.ndarray | None = None) -> Involvement:
-    """Return the involvement of some people in an order; scores fall with the rank as they stood."""
+    """Return the involvement of some people in an order; each keeps their score."""
     rows = [people.track_ids.tolist().index(track_id) for track_id in ids]
     return replace(
         people,
         track_ids=np.array(ids, np.int32),
-        score=-np.sort(-people.score[rows]),
+        score=people.score[rows],
         quality=people.quality[rows],
         length=people.length[rows],
         components={name: part[rows] for name, part in people.components.items()},

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tasks.core.records import Tracks
+from tasks.core.settings import TrackingSettings
 from tasks.tracking.duplicates import find_doubles, pairs_within_frames
 from tasks.tracking.kalman import BoxFilter, to_centre, to_corners
 from tasks.tracking.occlusion import end_at_nearer
@@ -14,6 +15,8 @@ from tasks.tracking.smoothing import smooth_boxes
 from tests.tasks.tracking.clips import clip, standing
 
 BOX = np.array([[0, 0, 10, 20]], np.float32)
+
+DEFAULT = TrackingSettings()
 
 
 def test_the_filter_learns_a_constant_velocity() -> None:
@@ -131,14 +134,14 @@ def test_pairs_within_frames_are_complete_in_any_block_size(monkeypatch: pytest.
 def test_doubles_are_those_of_greedy_suppression() -> None:
     """Of a chain a, b, c in which neighbours overlap, b is a double of a; c is none, because b does not count."""
     poses = clip([[(standing(0, 100), 0.9), (standing(13, 100), 0.8), (standing(26, 100), 0.7)]])
-    assert find_doubles(poses).tolist() == [False, True, False]
+    assert find_doubles(poses, DEFAULT.duplicate_oks).tolist() == [False, True, False]
 
 
 def test_tracks_of_one_person_at_one_time_become_one() -> None:
     """The longer one's rows stay where both have one; the shorter one's elsewhere."""
     poses = clip([[(standing(50, 100), 0.9), (standing(53, 102), 0.8)]] * 5 + [[(standing(53, 102), 0.8)]] * 3)
     track_id = np.array([1, 2] * 5 + [2] * 3, np.int32)
-    merged = merge_doubles(poses, track_id)
+    merged = merge_doubles(poses, track_id, DEFAULT.merge_similarity)
     assert merged.tolist() == [0, 2] * 5 + [2] * 3
 
 
@@ -146,7 +149,7 @@ def test_tracks_that_only_cross_stay_two() -> None:
     """Alike in the middle, apart before and after."""
     poses = clip([[(standing(10 * t, 100), 0.9), (standing(200 - 10 * t, 100), 0.9)] for t in range(21)])
     track_id = np.tile(np.array([1, 2], np.int32), 21)
-    assert np.array_equal(merge_doubles(poses, track_id), track_id)
+    assert np.array_equal(merge_doubles(poses, track_id, DEFAULT.merge_similarity), track_id)
 
 
 def test_fragments_are_linked_to_who_moves_on() -> None:
@@ -154,14 +157,14 @@ def test_fragments_are_linked_to_who_moves_on() -> None:
     frames = [[(standing(20 + 4 * t, 100), 0.9), (standing(120 + 4 * t, 100), 0.9)] for t in range(24)]
     frames[10:14] = [[]] * 4
     track_id = np.concatenate([np.tile([1, 2], 10), np.tile([3, 4], 10)]).astype(np.int32)
-    assert link_fragments(clip(frames), track_id).tolist() == [1, 2] * 20
+    assert link_fragments(clip(frames), track_id, DEFAULT.link_overlap).tolist() == [1, 2] * 20
 
 
 def test_fragments_far_apart_in_time_stay_apart() -> None:
     """More than a second."""
     frames = [[(standing(20, 100), 0.9)]] * 5 + [[]] * 40 + [[(standing(20, 100), 0.9)]] * 5
     track_id = np.repeat(np.array([1, 2], np.int32), 5)
-    assert np.array_equal(link_fragments(clip(frames), track_id), track_id)
+    assert np.array_equal(link_fragments(clip(frames), track_id, DEFAULT.link_overlap), track_id)
 
 
 def test_ghosts_lack_detections_of_high_score() -> None:
