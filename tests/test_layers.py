@@ -19,6 +19,7 @@ LAYERS = (
     ("tasks.report",),
     ("tasks.steps",),
     ("tasks.review",),
+    ("tasks.tuning",),
     ("flows.prefect_server",),
     ("flows.runs", "flows.review"),
     ("flows",),

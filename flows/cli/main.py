@@ -103,6 +103,7 @@ app.command("settings", short_help="List every setting, or an example file")(ann
 app.command("doctor", short_help="Check that this machine can do the job")(outputs.doctor)
 app.command("learn-region-weights", short_help="Learn region weights for each camera")(files.learn_region_weights)
 app.command("review-stats", short_help="Compare corrections with the ranking")(review.review_stats)
+app.command("tune", short_help="Choose settings from reviewed clips")(review.tune)
 app.command("export-model", short_help="Export RTMO to ONNX and check it")(models.export_model)
 app.command("quantize-model", short_help="Make the int8 form of a model and check it")(models.quantize_model)
 app.command("up", short_help="Start a Prefect server, pools and workers")(up)

@@ -68,6 +68,31 @@ def review_stats(
     print_stats(output_root, calibrate, Output(as_json, quiet))
 
 
+def tune(
+    output_root: OutputRoot,
+    write: Annotated[
+        Path | None, typer.Option(help="Settings file to write.", show_default="tuned_settings.json in the folder")
+    ] = None,
+    num_workers: Annotated[int, typer.Option(min=1, help="Processes that share the clips.")] = 2,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Choose settings from reviewed clips."""
+    from tasks.core.text import printable
+    from tasks.tuning.page import write_page
+    from tasks.tuning.tune import SETTINGS_NAME, tune, write_settings
+
+    output = Output(as_json, quiet)
+    found = tune(output_root, num_workers, lambda done, total: output.progress(f"Measured {done} of {total} clips"))
+    page = write_page(found, output_root)
+    lines = [*found.lines(), f"Report: {page}"]
+    target = write or output_root / SETTINGS_NAME
+    if found.settings():
+        write_settings(target, found.settings())
+        lines.append(f"Written to {target}; use it with: fightpose annotate ... --settings {target}")
+    output.tell(found.value() | {"page": str(page)}, map(printable, lines))
+
+
 def serve(output_root: Path, port: int, who: str | None, output: Output) -> None:
     """Serve the review page of an output root, and print its address.
 

@@ -1,82 +1,33 @@
-"""The labelled fight clips: cached poses as `Poses`, and the figures by which an annotation of them is judged.
+"""The labelled fight clips: their labels, and cached poses as `Poses`.
 
-The figures follow the rules of the labels' own scorer and give equal numbers; they work on arrays, so that a tracker or
-a ranking is judged without writing annotation files. A labelled person in a labelled frame is matched one to one to the
-ranked person whose box overlaps it best (IoU of at least 0.4); a ranked person has the role that most of its matches
-have.
-
-covered        share of labelled fighter boxes that any ranked person covers
-p_at_2         of the first two ranked persons, the share that are fighters; one without a labelled match counts as
-               wrong, one labelled "unsure" only is skipped
-p_at_2_known   the same over ranked persons with a role only
-both_in_top2   share of clips in which the first two are fighters
-first_fighter  share of clips in which the first one is a fighter
-ap             average precision of fighters against bystanders in rank order, ranked persons with a role only
-oracle         p_at_2_known of a perfect ranking of the same persons
-identity_kept  of all pairs of successive labelled frames that both show the same fighter, the share in which the
-               fighter is covered in both by the same track ID
-id_changes     share of labelled people covered in successive frames of theirs whose track ID differs
+The figures by which they are judged are those of `tasks.tuning.figures`; they follow the rules of the labels' own
+scorer and give equal numbers, and work on arrays, so that a tracker or a ranking is judged without annotation files.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from tasks.core.records import Poses, Tracks
+from tasks.tuning.figures import ClipScore, Label, dense_boxes, pairwise_iou, score_clip, totals, track_roles
 
-MIN_IOU = 0.4
-"""Labels of wrestling pairs are rough: a stricter match would judge the labels."""
-
-FloatArray = npt.NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True)
-class Label:
-    """Who does what in one clip.
-
-    Attributes
-    ----------
-    clip
-        File name of the clip.
-    source
-        The video that it was cut from; clips of one source are not independent.
-    frames
-        Frame index to the people labelled there: dicts of `person`, `role` and `box` (xyxy, pixels).
-    """
-
-    clip: str
-    source: str
-    frames: dict[int, list[dict[str, Any]]]
-
-    @property
-    def judged(self) -> bool:
-        """Whether a ranking can be judged here: at least two fighters and one bystander."""
-        roles = {p["person"]: p["role"] for people in self.frames.values() for p in people}
-        count = Counter(roles.values())
-        return count["fighter"] >= 2 and count["bystander"] >= 1
-
-
-@dataclass
-class ClipScore:
-    """Counts and figures of one clip; what is summed over clips stays a count."""
-
-    judged: bool
-    boxes: int = 0
-    covered_boxes: int = 0
-    pairs: int = 0
-    changes: int = 0
-    chances: int = 0
-    kept: int = 0
-    ranking: dict[str, float] = field(default_factory=dict)
+__all__ = [
+    "ClipScore",
+    "Label",
+    "by_area",
+    "dense_boxes",
+    "load_labels",
+    "load_poses",
+    "pairwise_iou",
+    "score_clip",
+    "totals",
+    "track_roles",
+]
 
 
 def load_labels(path: Path) -> dict[str, Label]:
@@ -116,24 +67,6 @@ def load_poses(path: Path) -> Poses:
         )
 
 
-def pairwise_iou(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Return the IoU of (N, 4) and (K, 4) xyxy boxes as (N, K)."""
-    size = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    inter = np.prod(np.maximum(size, 0), axis=-1)
-    area_a, area_b = (np.prod(np.maximum(x[:, 2:] - x[:, :2], 0), axis=-1) for x in (a, b))
-    return inter / np.maximum(area_a[:, None] + area_b[None] - inter, 1e-9)
-
-
-def dense_boxes(tracks: Tracks, order: npt.NDArray[np.integer[Any]]) -> FloatArray:
-    """Return the boxes of some tracks as (M, T, 4), persons in the given order of IDs; zeros where one has no row."""
-    boxes = np.zeros((len(order), tracks.poses.frame_count, 4))
-    person = np.full(int(tracks.ids.max(initial=0)) + 1, -1)
-    person[order] = np.arange(len(order))
-    rows = np.flatnonzero(person[tracks.track_id] >= 0)
-    boxes[person[tracks.track_id[rows]], tracks.poses.frame_index[rows]] = tracks.poses.bbox[rows]
-    return boxes
-
-
 def by_area(tracks: Tracks, min_length: int = 10) -> npt.NDArray[np.integer[Any]]:
     """Return the IDs of the tracks of at least `min_length` frames, largest mean box first: the plain rule."""
     size = tracks.poses.bbox[:, 2:] - tracks.poses.bbox[:, :2]
@@ -141,111 +74,3 @@ def by_area(tracks: Tracks, min_length: int = 10) -> npt.NDArray[np.integer[Any]
     area = np.bincount(tracks.track_id, weights=size[:, 0] * size[:, 1]) / np.maximum(count, 1)
     ids = np.flatnonzero(count >= min_length)
     return ids[np.argsort(-area[ids], kind="stable")]
-
-
-def score_clip(boxes: FloatArray, label: Label) -> ClipScore:
-    """Judge the ranked persons of one clip.
-
-    Parameters
-    ----------
-    boxes
-        (M, T, 4) xyxy in pixels, persons in rank order, zeros where a person is absent. The row number is the track ID.
-    label
-        The clip's label.
-    """
-    score = ClipScore(judged=label.judged)
-    matches = {f: _match(people, boxes, f) for f, people in label.frames.items()}
-    roles = [Counter[str]() for _ in range(len(boxes))]
-    for f, people in label.frames.items():
-        for person in people:
-            track = matches[f].get(person["person"])
-            fighter = person["role"] == "fighter"
-            score.boxes += fighter
-            score.covered_boxes += fighter and track is not None
-            if track is not None:
-                roles[track][person["role"]] += 1
-    _count_identity(score, label, matches)
-    score.ranking = _ranking_figures([_role(count) for count in roles])
-    return score
-
-
-def _match(people: list[dict[str, Any]], boxes: FloatArray, frame: int) -> dict[str, int]:
-    """Return the track of each labelled person that one covers in a frame."""
-    if not len(boxes) or frame >= boxes.shape[1] or not people:
-        return {}
-    overlap = pairwise_iou(np.array([p["box"] for p in people], float), boxes[:, frame])
-    pairs = zip(*linear_sum_assignment(overlap, maximize=True), strict=True)
-    return {people[p]["person"]: int(track) for p, track in pairs if overlap[p, track] >= MIN_IOU}
-
-
-def _count_identity(score: ClipScore, label: Label, matches: dict[int, dict[str, int]]) -> None:
-    """Count over successive labelled frames how often a person keeps its track."""
-    last: dict[str, int] = {}
-    before: dict[str, int | None] = {}
-    for f, people in label.frames.items():
-        # A frame past the clip's end, or any frame when nobody is ranked, counts as seen but uncovered.
-        now: dict[str, int | None] = {
-            p["person"]: matches[f].get(p["person"]) for p in people if p["role"] == "fighter"
-        }
-        common = now.keys() & before.keys()
-        score.chances += len(common)
-        score.kept += sum(now[p] is not None and now[p] == before[p] for p in common)
-        again = matches[f].keys() & last.keys()
-        score.pairs += len(again)
-        score.changes += sum(matches[f][p] != last[p] for p in again)
-        last |= matches[f]
-        before = now
-
-
-def _role(count: Counter[str]) -> str:
-    """Return the role of a ranked person from its matches: the most frequent known one, else unsure or unknown."""
-    known = {role: n for role, n in count.items() if role != "unsure"}
-    if known:
-        return max(known, key=lambda role: known[role])
-    return "unsure" if count else "unknown"
-
-
-def _ranking_figures(roles: list[str]) -> dict[str, float]:
-    """Return the ranking figures of one clip from the roles in rank order."""
-    ranked = [r == "fighter" for r in roles if r != "unsure"]
-    known = np.array([r == "fighter" for r in roles if r not in ("unsure", "unknown")], bool)
-    precision = np.cumsum(known) / np.arange(1, len(known) + 1)
-    return {
-        "p_at_2": sum(ranked[:2]) / 2,
-        "p_at_2_known": float(known[:2].sum()) / 2,
-        "oracle": min(int(known.sum()), 2) / 2,
-        "both_in_top2": float(ranked[:2] == [True, True]),
-        "first_fighter": float(ranked[:1] == [True]),
-        "ap": float(precision[known].mean()) if known.any() else 0.0,
-    }
-
-
-def totals(scores: Iterable[ClipScore]) -> dict[str, float]:
-    """Return the figures over clips: means of ranking figures and coverage, shares of summed identity counts."""
-    scores = list(scores)
-    judged = [s for s in scores if s.judged]
-    names = ("p_at_2", "p_at_2_known", "oracle", "both_in_top2", "first_fighter", "ap")
-    total = {n: float(np.mean([s.ranking[n] for s in judged])) if judged else float("nan") for n in names}
-    total["covered"] = float(np.mean([s.covered_boxes / max(s.boxes, 1) for s in scores]))
-    total["id_changes"] = sum(s.changes for s in scores) / max(sum(s.pairs for s in scores), 1)
-    total["identity_kept"] = sum(s.kept for s in scores) / max(sum(s.chances for s in scores), 1)
-    return total
-
-
-def track_roles(boxes: FloatArray, label: Label) -> list[str]:
-    """Return the role of each ranked person: fighter, bystander, unsure, or unknown where nobody labelled is covered.
-
-    Parameters
-    ----------
-    boxes
-        (M, T, 4) xyxy in pixels, zeros where a person is absent.
-    label
-        The clip's label.
-    """
-    roles = [Counter[str]() for _ in range(len(boxes))]
-    for f, people in label.frames.items():
-        matches = _match(people, boxes, f)
-        for person in people:
-            if person["person"] in matches:
-                roles[matches[person["person"]]][person["role"]] += 1
-    return [_role(count) for count in roles]

@@ -1,0 +1,59 @@
+"""Pages from templates: every value is escaped, and what cannot be shown is written as an escape."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tasks.core.text import printable
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a page.
+
+    Parameters
+    ----------
+    template
+        Name of a file in `tasks/report/templates`.
+    values
+        What it shows. Text may come from file names: it is escaped, and a name that is missing is an error.
+    """
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    """Return the environment of all templates, made once."""
+    environment = Environment(
+        loader=PackageLoader("tasks.report"),
+        # Always, whatever a template is called: all of them are markup.
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"visible": printable, "figure": figure, "address": address}
+    return environment
+
+
+def figure(value: Any, form: str) -> str:
+    """Return a number in a format, nothing for what is not known.
+
+    >>> figure(0.256, ".2f"), figure(float("nan"), ".0f"), figure(None, "d")
+    ('0.26', '', '')
+    """
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else format(value, form)
+
+
+def address(path: str) -> str:
+    """Return the address of a file beside the page.
+
+    >>> address("javascript:/a b.mp4")
+    './javascript%3A/a%20b.mp4'
+    """
+    # The dot keeps a folder called `javascript:` from being read as a scheme.
+    return "./" + quote(path, safe="/", errors="surrogateescape")

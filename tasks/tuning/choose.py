@@ -1,0 +1,224 @@
+"""Which settings to take, and what they are worth on cameras that had no part in the choice.
+
+First every single change of `axes` is measured on all clips. For a choice on some clips, the best change of each axis
+is kept if it gains, and the best two, three, ... of them are tried together. What wins has the highest value
+
+    p_at_2 + identity_kept + covered / 2
+
+among those that lower none of the three by more than `LOSS`. The choice is repeated with each source left out, and the
+clips of that source are judged by it: only these figures are reported, with intervals from drawing whole sources again
+and again (bootstrap). If the gain of the value may as well be nothing, the advice is to keep the settings in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.core.settings import Settings
+from tasks.tuning.measure import COUNTS, Counts, Point
+
+FIGURES = ("p_at_2", "identity_kept", "covered")
+VALUE = (1.0, 1.0, 0.5)
+"""Weight of each figure: identity and the first two people reach the network, people further down hardly do."""
+
+LOSS = 0.01
+"""Most by which a choice may lower a figure on the clips that it is made on."""
+
+LEAST_GAIN = 0.005
+"""A single change that gains less on the clips of a choice is not part of it."""
+
+MOST_TOGETHER = 4
+"""Most changes that are tried together."""
+
+RESAMPLES = 2000
+INTERVAL = (0.05, 0.95)
+
+Figures = npt.NDArray[np.float64]
+Measure = Callable[[Sequence[Point]], Counts]
+
+
+def axes(settings: Settings) -> dict[str, list[Point]]:
+    """Return the single changes that are tried, by what they change.
+
+    Thresholds on scores are tried as multiples, since their range is the model's.
+    """
+    tracking, selection = settings.tracking, settings.selection
+    high, low = tracking.track_high_thresh or 0.0, tracking.track_low_thresh or 0.0
+    still, quality = tracking.track_still_thresh or 0.0, selection.quality_threshold or 0.0
+
+    def of_tracking(name: str, *values: float) -> list[Point]:
+        """Return one change for each value that is not in use."""
+        return [(("tracking", name, value),) for value in values if value != getattr(tracking, name)]
+
+    return {
+        # A high threshold below the low one would have no meaning.
+        "start and extend": [
+            (("tracking", "track_high_thresh", high * share), ("tracking", "track_low_thresh", min(low, high * share)))
+            for share in (0.5, 1.6)
+        ],
+        "extend": [(("tracking", "track_low_thresh", min(high, 2 * low)),)],
+        "objects": of_tracking("track_still_thresh", 0.0, 1.5 * still),
+        "patience": of_tracking("track_max_disappeared", 10, 60),
+        "duplicates": of_tracking("duplicate_oks", 0.55, 0.85),
+        "merging": of_tracking("merge_similarity", 0.38, 0.55, 0.65),
+        "joining": of_tracking("link_overlap", 0.1, 0.35),
+        "smoothing": of_tracking("smoothing_seconds", 0.04, 0.15),
+        "evidence": of_tracking("track_min_hits", 1, 5),
+        "length": [(("selection", "min_track_length", v),) for v in (5, 16) if v != selection.min_track_length],
+        "quality": [(("selection", "quality_threshold", quality * share),) for share in (0.5, 1.5)],
+        "people": [(("selection", "max_persons", v),) for v in (4, 8, 12, 20) if v > selection.max_persons],
+    }
+
+
+def figures_of(counts: Counts) -> Figures:
+    """Return the figures over clips, (..., 3) in the order of `FIGURES`, from counts (..., clips, counts)."""
+    at = {name: counts[..., number] for number, name in enumerate(COUNTS)}
+    judged = np.maximum(at["judged"].sum(-1), 1)
+    known = np.maximum((at["fighters"] > 0).sum(-1), 1)
+    return np.stack(
+        [
+            at["p_at_2"].sum(-1) / judged,
+            at["kept"].sum(-1) / np.maximum(at["pairs"].sum(-1), 1),
+            (at["covered"] / np.maximum(at["fighters"], 1)).sum(-1) / known,
+        ],
+        axis=-1,
+    )
+
+
+def value_of(figures: Figures) -> npt.NDArray[np.float64]:
+    """Return the one number by which settings are chosen, from figures (..., 3)."""
+    return figures @ np.array(VALUE)
+
+
+class Measured:
+    """Counts of points over all clips, measured when they are asked for and kept.
+
+    Parameters
+    ----------
+    measure
+        Returns the counts of some points over all clips, (points, clips, counts).
+    """
+
+    def __init__(self, measure: Measure) -> None:
+        self._measure = measure
+        self._known: dict[Point, Counts] = {}
+
+    def need(self, points: Iterable[Point]) -> None:
+        """Measure those of some points that are not known yet, all at once."""
+        wanted = [point for point in dict.fromkeys(points) if point not in self._known]
+        if wanted:
+            self._known |= dict(zip(wanted, self._measure(wanted), strict=True))
+
+    def figures(self, point: Point, clips: npt.NDArray[np.bool_]) -> Figures:
+        """Return the figures of a point over some clips."""
+        return figures_of(self._known[point][clips])
+
+    def counts(self, point: Point) -> Counts:
+        """Return the counts of a point over all clips, (clips, counts)."""
+        return self._known[point]
+
+
+def together(measured: Measured, by_axis: dict[str, list[Point]], clips: npt.NDArray[np.bool_]) -> list[Point]:
+    """Return the best change of each axis that gains on some clips, then the best two together, three, and so on."""
+    start = value_of(measured.figures((), clips))
+    gains = []
+    for points in by_axis.values():
+        best = max(points, key=lambda point: float(value_of(measured.figures(point, clips))), default=())
+        gains.append((float(value_of(measured.figures(best, clips)) - start), best))
+    best_first = [point for gain, point in sorted(gains, key=lambda one: -one[0]) if gain > LEAST_GAIN]
+    return [sum(best_first[:count], ()) for count in range(1, min(len(best_first), MOST_TOGETHER) + 1)]
+
+
+def choose(measured: Measured, candidates: Sequence[Point], clips: npt.NDArray[np.bool_]) -> Point:
+    """Return the candidate of the highest value over some clips that lowers no figure; () to change nothing."""
+    start = measured.figures((), clips)
+    allowed = [p for p in candidates if np.all(measured.figures(p, clips) >= start - LOSS)]
+    return max([(), *allowed], key=lambda point: float(value_of(measured.figures(point, clips))))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """What to change, and what that is worth.
+
+    Attributes
+    ----------
+    point
+        The change, chosen on all clips.
+    before, after
+        (3,) `FIGURES` of the settings in use, and of choices that were made without the source of each clip.
+    low, high
+        (3,) interval of the difference of those two.
+    gain
+        Difference of the value, and its interval: (3,) middle, low, high.
+    counts_before, counts_after
+        (clips, counts) of the same two, for each clip.
+    folds, agreeing
+        Number of choices with one source left out, and how many of them are `point`.
+    """
+
+    point: Point
+    before: Figures
+    after: Figures
+    low: Figures
+    high: Figures
+    gain: Figures
+    counts_before: Counts
+    counts_after: Counts
+    folds: int
+    agreeing: int
+
+    @property
+    def pays(self) -> bool:
+        """Whether the gain on sources that had no part in the choice is more than chance."""
+        return bool(self.point) and bool(self.gain[1] > 0)
+
+
+def choose_left_out(measured: Measured, by_axis: dict[str, list[Point]], groups: Sequence[str]) -> Choice:
+    """Choose on all clips, and judge the choice with each group left out.
+
+    Parameters
+    ----------
+    measured
+        Of all clips.
+    by_axis
+        The single changes, see `axes`.
+    groups
+        Source or camera of each clip.
+    """
+    names = np.array(groups)
+    everyone = np.ones(len(names), np.bool_)
+    folds = {name: names != name for name in dict.fromkeys(groups)}
+    measured.need([(), *(point for points in by_axis.values() for point in points)])
+    candidates = {name: together(measured, by_axis, clips) for name, clips in folds.items()}
+    whole = together(measured, by_axis, everyone)
+    # All combinations that any choice wants at once: the clips are then read once more, not once per source.
+    measured.need(point for points in [whole, *candidates.values()] for point in points)
+    before, after = measured.counts(()), measured.counts(()).copy()
+    point, agreeing = choose(measured, whole, everyone), 0
+    for name, clips in folds.items():
+        chosen = choose(measured, candidates[name], clips)
+        after[~clips] = measured.counts(chosen)[~clips]
+        agreeing += chosen == point
+    low, high, gain = _intervals(before, after, names)
+    figures = figures_of(before), figures_of(after)
+    return Choice(point, *figures, low, high, gain, before, after, len(folds), agreeing)
+
+
+def _intervals(before: Counts, after: Counts, names: npt.NDArray[np.str_]) -> tuple[Figures, Figures, Figures]:
+    """Return the interval of the difference of each figure, and the difference of the value with its interval."""
+    sources = np.unique(names)
+    rng = np.random.default_rng(0)
+    rows = [np.flatnonzero(names == source) for source in sources]
+    differences = []
+    for _ in range(RESAMPLES):
+        drawn = np.concatenate([rows[source] for source in rng.integers(0, len(sources), len(sources))])
+        differences.append(figures_of(after[drawn]) - figures_of(before[drawn]))
+    spread = np.array(differences)
+    low, high = np.quantile(spread, INTERVAL, axis=0)
+    values = np.quantile(value_of(spread), INTERVAL)
+    middle = float(value_of(figures_of(after) - figures_of(before)))
+    return low, high, np.array([middle, *values])
