@@ -17,7 +17,7 @@ GPU_KIT := build/bench-gpu
 GPU_NEEDS := 'av<19' mmengine==0.10.7 mmcv-lite==2.1.0 mmpose==1.3.2 addict yapf platformdirs termcolor json-tricks munkres \
 	pycocotools six 'setuptools<81'
 
-.PHONY: help install install-locked install-mmpose lock licences settings audit fuzz demo up test test-browser test-client test-mmpose \
+.PHONY: help install install-locked install-mmpose install-int8 lock licences settings audit fuzz demo up test test-browser test-client test-mmpose \
 	test-integration bench-gpu bench-gpu-kit lint format clean
 .DEFAULT_GOAL := help
 
@@ -64,6 +64,12 @@ $(VENV)/.installed-mmpose: $(VENV)/.installed
 	@touch $@
 
 install-mmpose: $(VENV)/.installed-mmpose ## Add RTMO as mmpose config and checkpoint; compiles nothing
+
+$(VENV)/.installed-int8: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[int8]'
+	@touch $@
+
+install-int8: $(VENV)/.installed-int8 ## Add what `fightpose quantize-model` needs
 
 demo: $(VENV)/.installed ## Annotate four demo clips and show what comes out
 	$(BIN)/fightpose demo

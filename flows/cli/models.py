@@ -76,10 +76,11 @@ def quantize_model(
         str, typer.Option(help="Name (see `models list`), or a .tflite or .onnx file.")
     ] = "movenet-multipose",
     model_dir: ModelDir = None,
+    force: Annotated[bool, typer.Option("--force", help="Keep the int8 form even if it finds other people.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make the int8 form of a model for `--precision int8`, and say whether it finds the same people as fp32."""
+    """Make the int8 form of a model for `--precision int8`, and keep it if it finds the same people as fp32."""
     from flows.cli.running import require_input
     from tasks.clips.discovery import discover_clips
     from tasks.poses.models import resolve_model
@@ -88,8 +89,7 @@ def quantize_model(
 
     use_model_dir(model_dir)
     require_input(input)
-    found = quantize(
-        resolve_model(model), calibration_frames([clip.path for clip in discover_clips(input, input).clips])
-    )
+    frames = calibration_frames([clip.path for clip in discover_clips(input, input).clips])
+    found = quantize(resolve_model(model), frames, force)
     verdict = "It finds the same people." if found.holds else "It does NOT find the same people: fp32 is better."
     Output(as_json, quiet).tell(asdict(found), [f"int8 against fp32: {found}", verdict])

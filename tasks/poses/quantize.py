@@ -8,8 +8,12 @@ model it was made from.
 from __future__ import annotations
 
 import importlib.util
+import io
 import logging
+import tempfile
+import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import redirect_stdout
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,7 @@ import numpy as np
 from tasks.core.choices import Precision
 from tasks.core.errors import ClipError, FightposeError
 from tasks.core.settings import LimitSettings
-from tasks.core.storage import write_json
+from tasks.core.storage import PARTIAL_MARK, write_json
 from tasks.poses.agreement import Likeness, likeness
 from tasks.poses.backends.letterbox import letterbox, letterbox_size
 from tasks.poses.backends.movenet import MULTIPLE, MoveNet
@@ -67,8 +71,8 @@ def _frames_of(clip: Path, most: int) -> Iterable[Image]:
         logger.warning("%s; it is passed over", error)
 
 
-def quantize_model(entry: ModelEntry, frames: Sequence[Image]) -> Likeness:
-    """Make and keep the int8 form of a model that OpenVINO runs.
+def quantize_model(entry: ModelEntry, frames: Sequence[Image], force: bool = False) -> Likeness:
+    """Make the int8 form of a model that OpenVINO runs, and keep it if it finds the people of fp32.
 
     Parameters
     ----------
@@ -76,6 +80,8 @@ def quantize_model(entry: ModelEntry, frames: Sequence[Image]) -> Likeness:
         MoveNet, or RTMO as .onnx.
     frames
         (H, W, 3) uint8 BGR. Every other one calibrates, the rest compares.
+    force
+        Keep the form even if it finds other people.
 
     Returns
     -------
@@ -84,21 +90,35 @@ def quantize_model(entry: ModelEntry, frames: Sequence[Image]) -> Likeness:
     Raises
     ------
     FightposeError
-        If NNCF is not installed, the model is of another kind, or the model folder cannot be written.
+        If NNCF is not installed, the model is of another kind, the model folder cannot be written, or the form finds
+        other people (the figures are in the message); an earlier form stays then.
     """
     if importlib.util.find_spec("nncf") is None:
-        raise FightposeError("int8 needs NNCF: pip install 'fightpose[int8]'")
+        raise FightposeError("int8 needs NNCF, which is not installed: run `make install-int8`")
     if entry.kind not in (ModelKind.MOVENET, ModelKind.RTMO_ONNX):
         raise FightposeError(f"{entry.name} has no int8 form; export it with `fightpose export-model` first")
     require_writable_model_folder()
     path, target = model_file(entry), quantized_path(entry.sha256)
     reference = _model(entry, path, None)
     quantized = _quantized(path, reference, frames[::2])
-    # Without the .xml there is no int8 form: first away, last back, so that it never goes with another one's weights.
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    _save(quantized, target)
-    found = likeness(*(_people(model, entry, frames[1::2]) for model in (reference, _model(entry, path, target))))
+    # Beside the target, so that the files can be renamed into place.
+    with tempfile.TemporaryDirectory(prefix=PARTIAL_MARK, dir=target.parent) as folder:
+        candidate = Path(folder) / target.name
+        _save(quantized, candidate)
+        # Frames that the calibration has not seen: on its own frames every form looks good.
+        models = (reference, _model(entry, path, candidate))
+        found = likeness(*(_people(model, entry, frames[1::2]) for model in models))
+        if not (found.holds or force):
+            raise FightposeError(
+                f"no int8 form of {entry.name} is kept, because it does not find the people of fp32 ({found}); use "
+                "--precision fp32, calibrate with more clips, or keep it all the same with --force"
+            )
+        # Without the .xml there is no int8 form: removed first and put back last, so that it never goes with the
+        # weights of another one.
+        target.unlink(missing_ok=True)
+        for suffix in (".bin", ".xml"):
+            candidate.with_suffix(suffix).replace(target.with_suffix(suffix))
     write_json(
         target.with_suffix(".json"),
         {"model": entry.name, "sha256": entry.sha256, "frames": len(frames[::2]), "against_fp32": str(found)},
@@ -117,7 +137,10 @@ def _model(entry: ModelEntry, path: Path, int8: Path | None) -> MoveNet | Rtmo:
 
 def _quantized(path: Path, model: MoveNet | Rtmo, frames: Sequence[Image]) -> Any:
     """Return OpenVINO's model in int8."""
-    import nncf
+    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        # It reports the frameworks that it found, and what it imports warns about itself.
+        warnings.simplefilter("ignore")
+        import nncf
     import openvino
 
     raw = openvino.Core().read_model(path)
@@ -132,13 +155,17 @@ def _quantized(path: Path, model: MoveNet | Rtmo, frames: Sequence[Image]) -> An
     # Convolutions alone: both models work out coordinates in their graph as well, and 8 bits of those are pixels.
     others = {node.get_type_name() for node in raw.get_ops()} - {"Convolution", "GroupConvolution"}
     scope = nncf.IgnoredScope(types=sorted(others - {"Constant", "Parameter", "Result"}), validate=False)
-    return nncf.quantize(
-        raw,
-        nncf.Dataset(inputs),
-        subset_size=len(inputs),
-        preset=nncf.QuantizationPreset.MIXED,
-        ignored_scope=scope,
-    )
+    # NNCF writes a line for every layer that it leaves alone, and progress bars to standard output, where `--json`
+    # has its one value.
+    nncf.set_log_level(logging.WARNING)
+    with redirect_stdout(io.StringIO()):
+        return nncf.quantize(
+            raw,
+            nncf.Dataset(inputs),
+            subset_size=len(inputs),
+            preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=scope,
+        )
 
 
 def _movenet_input(frame: Image, model: MoveNet, side: int | None) -> Image:
@@ -157,13 +184,10 @@ def _rtmo_input(frame: Image, model: Rtmo) -> np.ndarray:
 
 
 def _save(model: Any, target: Path) -> None:
-    """Write OpenVINO's two files, weights first."""
+    """Write OpenVINO's two files, .xml and .bin."""
     import openvino
 
-    partial = target.with_name(f"partial-{target.name}")
-    openvino.save_model(model, partial, compress_to_fp16=False)
-    partial.with_suffix(".bin").replace(target.with_suffix(".bin"))
-    partial.replace(target)
+    openvino.save_model(model, target, compress_to_fp16=False)
 
 
 def _people(model: PoseModel, entry: ModelEntry, frames: Sequence[Image]) -> list[Detections]:

@@ -130,7 +130,7 @@ def found_runtimes() -> list[str]:
     """Return one line per runtime: its version, the devices it sees, and what they compute in."""
     lines = [_openvino(), _onnxruntime(), _torch()]
     nncf = importlib.util.find_spec("nncf") is not None
-    return [*lines, f"NNCF (for int8): {'installed' if nncf else 'not installed (pip install nncf)'}"]
+    return [*lines, f"NNCF (for int8): {'installed' if nncf else 'not installed (make install-int8)'}"]
 
 
 def _openvino() -> str:

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
@@ -25,6 +26,21 @@ logger = logging.getLogger(__name__)
 INSTALL = "run `make install-mmpose`, or pip install as the extra `mmpose` in pyproject.toml says"
 
 
+NOISY = "(mmpose|mmengine|mmcv|mmdet|torch)($|[.])"
+"""Modules whose warnings are about their own code (deprecated calls and the like), which no user can act on."""
+
+
+def quieten() -> None:
+    """Keep the warnings of mmpose and torch off the terminal, from here on.
+
+    Called before every use and not once: whatever code runs us may put back the filters of before, and the warning
+    about `autocast` would then come again for each clip.
+    """
+    # Adding a filter that is there already would make Python forget which warnings of others it has shown.
+    if not any(getattr(module, "pattern", "") == NOISY for _, _, _, module, _ in warnings.filters):
+        warnings.filterwarnings("ignore", module=NOISY)
+
+
 @contextmanager
 def importable_mmpose() -> Iterator[list[str]]:
     """Make mmpose importable inside the block; gives the names of the packages that got a stand-in.
@@ -34,6 +50,7 @@ def importable_mmpose() -> Iterator[list[str]]:
     FightposeError
         If torch, mmengine, mmcv or mmpose itself is not installed.
     """
+    quieten()
     require_mmpose()
     standing_in: list[str] = []
     added: list[str] = []

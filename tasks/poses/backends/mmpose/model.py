@@ -20,7 +20,7 @@ import torch
 
 from tasks.core.errors import FightposeError
 from tasks.core.records import NUM_KEYPOINTS
-from tasks.poses.backends.mmpose.compat import importable_mmpose
+from tasks.poses.backends.mmpose.compat import importable_mmpose, quieten
 from tasks.poses.backends.mmpose.files import require_rtmo_config
 from tasks.poses.backends.mmpose.network import RtmoNetwork
 from tasks.poses.backends.rtmo_input import Fit, decode_people
@@ -89,6 +89,7 @@ class MmposeRtmo:
         FightposeError
             If the GPU's memory does not hold even one frame.
         """
+        quieten()
         found: list[Detections] = []
         while len(found) < len(images):
             some = images[len(found) : len(found) + self._at_once]
@@ -168,6 +169,7 @@ def load_network(config: Path, checkpoint: Path) -> RtmoNetwork:
         if not path.is_file():
             raise FightposeError(f"{path} does not exist; give --config and --checkpoint of one model")
     require_rtmo_config(config)
+    quieten()
     with importable_mmpose():
         model, size = _build(config)
     _load_weights(model, checkpoint, config)

@@ -1,12 +1,14 @@
 """A model given as mmpose config and checkpoint, as far as it goes without torch."""
 
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from tasks.core.errors import FightposeError
 from tasks.core.settings import Thresholds
+from tasks.poses.backends.mmpose.compat import quieten
 from tasks.poses.backends.mmpose.files import config_files
 from tasks.poses.models import ModelKind, load_model, resolve_model
 
@@ -91,3 +93,16 @@ def test_without_the_extra_the_error_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(FightposeError, match="make install-mmpose"):
         load_model("", "cpu", *map(str, model_files))
+
+
+def test_warnings_of_mmpose_and_torch_are_not_shown_and_others_are() -> None:
+    """Also after other code has put back the filters of before."""
+    for _ in range(2):
+        with warnings.catch_warnings(record=True) as shown:
+            warnings.resetwarnings()
+            quieten()
+            quieten()
+            assert len(warnings.filters) == 1
+            for module in ("mmpose.models.backbones.csp_darknet", "torch.functional", "torch", "torchlike", "tasks.x"):
+                warnings.warn_explicit("deprecated", FutureWarning, f"{module}.py", 1, module=module)
+        assert [one.filename for one in shown] == ["torchlike.py", "tasks.x.py"]
