@@ -103,7 +103,7 @@ def plan_run(
     key = settings_key(settings.resolve(entry.thresholds), model_key(settings.poses))
     found = discover_clips(input, output_root)
     # Tables and patterns that cannot be read or match nothing are reported now, too.
-    warnings = check_sources(found.clips, settings.dataset)
+    warnings = [*found.warnings(), *check_sources(found.clips, settings.dataset)]
     warnings += check_given([clip.frame_dir for clip in found.clips], settings.dataset)
     chosen = chosen_clips(found.clips, settings.dataset)
     labelled, unnamed = label_clips(

@@ -19,17 +19,12 @@ import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from tasks.clips.video_files import OVERLAY_ENDINGS, VIDEO_ENDINGS, is_video_name, may_be_video
 from tasks.core.errors import FightposeError
 from tasks.core.storage import PARTIAL_MARK
-
-OVERLAY_ENDINGS = (".mp4", ".avi", ".mov")
-"""Containers in which an overlay is written; the overlay of any other clip is an .avi."""
-
-VIDEO_ENDINGS = (*OVERLAY_ENDINGS, ".mkv", ".m4v", ".wmv", ".webm", ".mpg", ".mpeg", ".flv", ".ts")
-"""Endings, in lower case, by which a file in a folder is taken for a clip."""
 
 ANNOTATION_POSTFIX = "_enhanced_stgcn_annotation"
 OVERLAY_POSTFIX = "_enhanced_rtmo_overlay"
@@ -41,6 +36,9 @@ OVERLAY_POSTFIXES = (OVERLAY_POSTFIX, EARLIER_OVERLAY_POSTFIX)
 
 FIGHT_FOLDER = "Fight"
 """A clip below a folder of this name, in whatever case, shows a fight: label 1, every other label 0."""
+
+MOST_LOOKS = 2_000
+"""At most so many files without the ending of a video are opened to see whether they are videos."""
 
 # 255 bytes is the limit of nearly every file system; Korean takes three bytes a character in UTF-8.
 _MAX_STEM_BYTES = 255 - len(f"{ANNOTATION_POSTFIX}.pkl")
@@ -95,11 +93,23 @@ class Discovery:
         The clips, sorted by relative path.
     problems
         Folders and links that could not be read.
+    left_out
+        Files that may be videos by their first bytes, and are not annotated because their ending is not one of a video.
     """
 
     root: Path
     clips: list[Clip]
     problems: list[UnreadableInput]
+    left_out: list[Path] = field(default_factory=list)
+
+    def warnings(self) -> list[str]:
+        """Return in words what was left out."""
+        if not self.left_out:
+            return []
+        count = len(self.left_out)
+        files = "1 file that may be a video is" if count == 1 else f"{count} files that may be videos are"
+        names = ", ".join(str(path) for path in self.left_out[:3]) + (", ..." if count > 3 else "")
+        return [f"{files} left out: {names}; give them the ending of a video, or name one itself as the input"]
 
 
 def name_key(name: str) -> str:
@@ -175,6 +185,7 @@ def discover_clips(source: Path, output_root: Path) -> Discovery:
     """
     source, output_root = _absolute(source), output_root.absolute()
     problems: list[UnreadableInput] = []
+    left_out: list[Path] = []
     try:
         single = not stat.S_ISDIR(source.stat().st_mode)
     except OSError as error:
@@ -191,14 +202,15 @@ def discover_clips(source: Path, output_root: Path) -> Discovery:
             f"cannot read the input folder {source}: {error.strerror or error}; fix its permissions"
         ) from error
     clips = []
-    for folder, names in _walk(source, output_root / root_name(source), problems):
+    for folder, names in _walk(source, output_root / root_name(source), problems, left_out):
         clips += _clips_of_folder(source, folder, names, output_root)
     if not clips:
         raise FightposeError(
             f"no clips in {source}: looked in all its folders for files ending in {', '.join(VIDEO_ENDINGS)}"
             + (f"; {len(problems)} places could not be read, the first: {problems[0].path}" if problems else "")
+            + (f"; {left_out[0]} may be a video, name it itself" if left_out else "")
         )
-    return Discovery(source, sorted(clips, key=lambda clip: clip.relative), problems)
+    return Discovery(source, sorted(clips, key=lambda clip: clip.relative), problems, sorted(left_out))
 
 
 def find_clip(path: Path, input_root: Path | None, output_root: Path) -> Clip:
@@ -268,16 +280,28 @@ def clip_record(root: Path, relative: str, stem: str, output_root: Path, mirrore
     """
     folder = PurePosixPath(mirrored or root_name(root), relative).parent
     ending = PurePosixPath(relative).suffix.lower()
-    overlay_ending = ending if ending in OVERLAY_ENDINGS else ".avi"
+    outputs = output_root / folder
     return Clip(
         path=root / relative,
         relative=relative,
         stem=stem,
         label=label_of(folder.parts),
         frame_dir=(folder / stem).as_posix(),
-        annotation_path=output_root / folder / f"{stem}{ANNOTATION_POSTFIX}.pkl",
-        overlay_path=output_root / folder / f"{stem}{OVERLAY_POSTFIX}{overlay_ending}",
+        annotation_path=outputs / f"{stem}{ANNOTATION_POSTFIX}.pkl",
+        overlay_path=_overlay_path(outputs, stem, ending),
     )
+
+
+def _overlay_path(folder: Path, stem: str, ending: str) -> Path:
+    """Return where the overlay of a clip with an ending belongs: in the same container, or in mp4 for all others.
+
+    Browsers play mp4, which also takes a quarter of the space. Earlier versions wrote an .avi for all others: one that
+    is there stays the clip's overlay, so that finished clips are still finished and nothing lies there twice.
+    """
+    if ending in OVERLAY_ENDINGS:
+        return folder / f"{stem}{OVERLAY_POSTFIX}{ending}"
+    overlay, earlier = (folder / f"{stem}{OVERLAY_POSTFIX}{one}" for one in (".mp4", ".avi"))
+    return earlier if earlier.exists() and not overlay.exists() else overlay
 
 
 def _clips_of_folder(root: Path, folder: Path, names: Iterable[str], output_root: Path) -> list[Clip]:
@@ -290,10 +314,12 @@ def _clips_of_folder(root: Path, folder: Path, names: Iterable[str], output_root
 
 def _is_clip_name(name: str) -> bool:
     """Tell by its name whether a file in a folder is a clip to annotate."""
-    return not name.startswith(".") and PurePosixPath(name).suffix.lower() in VIDEO_ENDINGS and not is_own_output(name)
+    return not name.startswith(".") and is_video_name(name) and not is_own_output(name)
 
 
-def _walk(root: Path, mirrored: Path, problems: list[UnreadableInput]) -> Iterator[tuple[Path, list[str]]]:
+def _walk(
+    root: Path, mirrored: Path, problems: list[UnreadableInput], left_out: list[Path]
+) -> Iterator[tuple[Path, list[str]]]:
     """Yield each folder below the root with the names of its clips, real folders before linked ones.
 
     A folder is known by device and inode and visited once, so loops of links end and nothing is annotated twice; a
@@ -301,6 +327,7 @@ def _walk(root: Path, mirrored: Path, problems: list[UnreadableInput]) -> Iterat
     """
     # The mirrored tree holds outputs only, except where outputs are written beside their clips (it is the root itself).
     seen: set[tuple[int, int] | None] = {_identity(mirrored)} - {_identity(root), None}
+    looks = MOST_LOOKS
     waiting: list[Path] = [root]
     links: list[Path] = []
     while waiting or links:
@@ -316,7 +343,8 @@ def _walk(root: Path, mirrored: Path, problems: list[UnreadableInput]) -> Iterat
         except OSError as error:
             problems.append(UnreadableInput(folder, f"cannot be read: {error.strerror or error}"))
             continue
-        names = []
+        names: list[str] = []
+        unknown: list[os.DirEntry[str]] = []
         for entry in entries:
             if entry.name.startswith("."):
                 continue
@@ -324,7 +352,21 @@ def _walk(root: Path, mirrored: Path, problems: list[UnreadableInput]) -> Iterat
                 (links if entry.is_symlink() else waiting).append(Path(entry.path))
             elif _is_clip_name(entry.name) and _is_file(entry, problems):
                 names.append(entry.name)
+            else:
+                unknown.append(entry)
+        looks -= _look_at(unknown[:looks], left_out)
         yield folder, names
+
+
+def _look_at(entries: Iterable[os.DirEntry[str]], left_out: list[Path]) -> int:
+    """Note which entries without the name of a clip may be videos, and return how many files were opened for it."""
+    looked = 0
+    for entry in entries:
+        if entry.is_file() and not is_video_name(entry.name) and not is_own_output(entry.name):
+            looked += 1
+            if may_be_video(Path(entry.path)):
+                left_out.append(Path(entry.path))
+    return looked
 
 
 def _is_file(entry: os.DirEntry[str], problems: list[UnreadableInput]) -> bool:

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Generic, Self, TypeVar
 
-from tasks.clips.discovery import VIDEO_ENDINGS, name_key, normal
+from tasks.clips.discovery import name_key, normal
+from tasks.clips.video_files import VIDEO_ENDINGS
 from tasks.core.errors import FightposeError
 
 V = TypeVar("V")

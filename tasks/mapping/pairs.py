@@ -19,10 +19,10 @@ from tasks.clips.discovery import (
     EARLIER_ANNOTATION_POSTFIX,
     EARLIER_OVERLAY_POSTFIX,
     OVERLAY_POSTFIX,
-    VIDEO_ENDINGS,
     Clip,
     normal,
 )
+from tasks.clips.video_files import VIDEO_ENDINGS
 from tasks.core.storage import PARTIAL_MARK
 
 

@@ -19,8 +19,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from tasks.annotations.format import Annotation, AnnotationError, read_annotation
-from tasks.clips.discovery import ANNOTATION_POSTFIXES, OVERLAY_ENDINGS, OVERLAY_POSTFIXES
+from tasks.clips.discovery import ANNOTATION_POSTFIXES, OVERLAY_POSTFIXES
 from tasks.clips.failures import current_failures
+from tasks.clips.video_files import OVERLAY_ENDINGS
 from tasks.core.region_layout import REGIONS
 from tasks.core.storage import PARTIAL_MARK
 from tasks.mapping.receipts import WORK_FOLDER

@@ -82,13 +82,11 @@ def read_header(path: Path, allow_truncated: bool = False) -> VideoInfo:
             raise ClipError(
                 FailureReason.EMPTY_VIDEO, path, f"no frame can be decoded{why}; copy or export the clip again"
             )
-        orientation = _orientation(first)
-        if orientation is None:
+        if _orientation(first) is None:
             logger.warning("%s: its display matrix is not a turn by 90 degrees; the picture is taken as stored", path)
-        turned = orientation is not None and orientation.transposes
-        stored = (first.height, first.width) if turned else (first.width, first.height)
         ratio = shown_aspect(stream, first)
-        width, height = display_size(stored, ratio)
+        # Made and not computed: whether a picture of it fits into memory is found out here.
+        height, width = picture_of(first, VideoReformatter(), ratio).shape[:2]
         timing = timing_of(stream, start.times)
         if not timing.timed:
             logger.warning("%s: its frame times are unusable; taken as %.4g frames per second", path, timing.fps)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.clips.discovery import discover_clips, find_clip, is_own_output, output_stems
+from tasks.clips.video_files import VIDEO_ENDINGS, may_be_video
 from tasks.core.errors import FightposeError
 
 
@@ -29,7 +30,7 @@ def test_tree_is_mirrored_under_the_roots_name(tmp_path):
     assert a.annotation_path == tmp_path / "out/set/Fight/cam 1/a_enhanced_stgcn_annotation.pkl"
     assert a.overlay_path == tmp_path / "out/set/Fight/cam 1/a_enhanced_rtmo_overlay.mp4"
     assert b.overlay_path.name == "b_enhanced_rtmo_overlay.mov"
-    assert c.overlay_path.name == "c_enhanced_rtmo_overlay.avi"
+    assert c.overlay_path.name == "c_enhanced_rtmo_overlay.mp4"
     assert [clip.label for clip in found.clips] == [1, 0, 0]
     assert found.problems == []
 
@@ -86,7 +87,7 @@ def test_a_single_file_gets_the_name_it_has_in_a_run_over_its_folder(tmp_path):
 def test_a_named_file_is_taken_whatever_its_ending(tmp_path):
     """Recorders write endings of their own; the decoder decides."""
     clip = discover_clips(touch(tmp_path / "cam/record.dav"), tmp_path / "out").clips[0]
-    assert clip.overlay_path.name == "record_enhanced_rtmo_overlay.avi"
+    assert clip.overlay_path.name == "record_enhanced_rtmo_overlay.mp4"
 
 
 def test_hidden_partial_and_own_files_are_passed_over(tmp_path):
@@ -218,3 +219,84 @@ def test_a_clip_found_alone_has_the_record_of_the_whole_run(tmp_path):
     assert find_clip(tmp_path / "set/b.mp4", None, tmp_path / "out").frame_dir == "set/b"
     with pytest.raises(FightposeError, match="does not lie in"):
         find_clip(tmp_path / "set/b.mp4", tmp_path / "set/Fight", tmp_path / "out")
+
+
+RECORDERS = [
+    ".dav", ".asf", ".3gp", ".mts", ".m2ts", ".h264", ".264", ".h265", ".265", ".hevc", ".mxf", ".vob", ".dv", ".ogv",
+    ".mp4", ".avi", ".mov", ".mkv", ".m4v", ".wmv", ".webm", ".mpg", ".mpeg", ".flv", ".ts",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", RECORDERS)
+def test_what_recorders_write_is_a_clip_whatever_the_case_of_its_ending(tmp_path, ending):
+    """Passed over, such clips would be missing without a word; their overlay is one that browsers play."""
+    touch(tmp_path / f"set/a{ending}")
+    touch(tmp_path / f"set/b{ending.upper()}")
+    found = discover_clips(tmp_path / "set", tmp_path / "out")
+    assert [clip.stem for clip in found.clips] == ["a", "b"]
+    assert ending in VIDEO_ENDINGS
+    overlay = ending if ending in (".mp4", ".avi", ".mov") else ".mp4"
+    assert [clip.overlay_path.suffix for clip in found.clips] == [overlay, overlay]
+    assert found.warnings() == []
+
+
+def test_an_overlay_of_earlier_versions_stays_its_clips_overlay(tmp_path):
+    """They wrote .avi for all but mp4 and mov; a new one beside it would be a duplicate."""
+    clip_path = touch(tmp_path / "set/a.mkv")
+    earlier = touch(tmp_path / "out/set/a_enhanced_rtmo_overlay.avi")
+    assert discover_clips(tmp_path / "set", tmp_path / "out").clips[0].overlay_path == earlier
+    assert find_clip(clip_path, None, tmp_path / "out").overlay_path == earlier
+    # Where somebody made the new one, that counts.
+    newer = touch(tmp_path / "out/set/a_enhanced_rtmo_overlay.mp4")
+    assert find_clip(clip_path, None, tmp_path / "out").overlay_path == newer
+    earlier.unlink()
+    newer.unlink()
+    assert find_clip(clip_path, None, tmp_path / "out").overlay_path == newer
+
+
+VIDEOS = {
+    "a.gif": b"GIF89a" + bytes(99),
+    "mp4.bin": b"\0\0\0\x20ftypisom" + bytes(99),
+    "avi": b"RIFF\0\0\0\0AVI LIST" + bytes(99),
+    "matroska.dat": b"\x1a\x45\xdf\xa3" + bytes(99),
+    "dahua.idx2": b"DHAV\xfd" + bytes(99),
+    "hikvision.rec": b"IMKH" + bytes(99),
+    "transport.rec": (b"\x47" + bytes(187)) * 4,
+    "bluray.part": (bytes(4) + b"\x47" + bytes(187)) * 4,
+    "h264.raw": b"\0\0\0\x01\x67" + bytes(99),
+    "theora.ogg": b"OggS" + bytes(24) + b"\x80theora" + bytes(99),
+}
+OTHERS = {
+    "text": b"GI am a text about videos",
+    "empty": b"",
+    "photo.heic": b"\0\0\0\x20ftypheic" + bytes(99),
+    "song.m4b": b"\0\0\0\x20ftypM4B " + bytes(99),
+    "song.ogg": b"OggS" + bytes(24) + b"\x01vorbis" + bytes(99),
+    "wave.snd": b"RIFF\0\0\0\0WAVEfmt " + bytes(99),
+    "labels.csv": b"GIF89a is a clip",
+    "G.rec": b"\x47" * 100,
+}
+
+
+@pytest.mark.parametrize("name", [*VIDEOS, *OTHERS])
+def test_a_file_that_may_be_a_video_is_known_by_its_first_bytes(tmp_path, name):
+    """Whatever its ending says."""
+    (tmp_path / name).write_bytes((VIDEOS | OTHERS)[name])
+    assert may_be_video(tmp_path / name) == (name in VIDEOS)
+
+
+def test_files_that_may_be_videos_are_reported_where_they_are_left_out(tmp_path):
+    """One line with their number; outputs, hidden files and what is no video say nothing."""
+    touch(tmp_path / "set/a.mp4")
+    for name, data in (VIDEOS | OTHERS).items():
+        (tmp_path / "set" / name).write_bytes(data)
+    (tmp_path / "set/.hidden").write_bytes(VIDEOS["avi"])
+    found = discover_clips(tmp_path / "set", tmp_path / "out")
+    assert len(found.clips) == 1
+    assert {path.name for path in found.left_out} == set(VIDEOS)
+    (line,) = found.warnings()
+    assert line.startswith(f"{len(VIDEOS)} files that may be videos are left out: ")
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only/a.gif").write_bytes(VIDEOS["a.gif"])
+    with pytest.raises(FightposeError, match=r"no clips in .*a\.gif may be a video, name it itself"):
+        discover_clips(tmp_path / "only", tmp_path / "out")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.clips.discovery import VIDEO_ENDINGS
 from tasks.clips.labels import check_sources, group_rule, label_clips
 from tasks.clips.names import ClipTable, Row, read_rows
+from tasks.clips.video_files import VIDEO_ENDINGS
 from tasks.core.errors import FightposeError
 from tasks.core.settings import DatasetSettings
 from tests.tasks.samples import sample_clip
