@@ -7,7 +7,7 @@ in rank order (consumers keep the first two), T decoded frames and 17 COCO keypo
 |---|---|---|
 | frame_dir | str | identifier, unique in a data set |
 | total_frames | int | T |
-| img_shape, original_shape | (int, int) | height, width in pixels |
+| img_shape, original_shape | (int, int) | height, width of the frames as they decode, upright, in stored pixels |
 | label | int | 1 fight, 0 none |
 | keypoint | float32 [M, T, 17, 2] | x, y in pixels |
 | keypoint_score | float32 [M, T, 17] | exactly 0 where a joint or the person is missing; x and y are 0 there too |
@@ -25,9 +25,15 @@ in rank order (consumers keep the first two), T decoded frames and 17 COCO keypo
 | window_frames | int32 [S + 1] | edges of the time windows, in frames |
 | window_scores | float32 [M, S] | involvement within each window |
 | fps | float | frames per second |
+| sample_aspect_ratio | float | width / height of a stored pixel; only where pixels are not square (see below) |
 | settings, provenance | dict | of the run; plain values |
 | schema_version | int | version of this table |
 | automatic, review | dict | in reviewed annotations only: values before the review, and what was applied |
+
+Keypoints and boxes are in stored pixels, as mmaction2 would decode the clip: x up to the width in `img_shape`. Where
+pixels are not square (recorders store 704x288 for a 4:3 scene), all that is measured in lengths (speeds, sizes,
+regions, scores) was measured in the picture with square pixels that the model saw; `in_display` gives the coordinates
+there.
 
 There is never a key `filename`: mmaction2 would look splits up by it. Nothing here is float16, which costs up to two
 pixels above 512, and nothing is NaN, which becomes a silent NaN prediction.
@@ -47,6 +53,7 @@ import numpy.typing as npt
 from tasks.annotations.safe_pickle import AnnotationError, safe_load
 from tasks.clips.discovery import Clip
 from tasks.core.errors import ClipError, FailureReason
+from tasks.core.pixel_aspect import display_size, is_ratio, stored_size, to_display, to_stored
 from tasks.core.records import NUM_KEYPOINTS, Involvement, Tracks
 from tasks.core.region_layout import REGIONS
 from tasks.core.settings import Settings
@@ -57,6 +64,7 @@ __all__ = [
     "Annotation",
     "AnnotationError",
     "build_annotation",
+    "in_display",
     "is_excluded",
     "read_annotation",
     "write_annotation",
@@ -105,15 +113,18 @@ def build_annotation(
             FailureReason.NO_TRACKS, clip.path, "nobody in it could be tracked; lower --score-thr to keep more"
         )
     poses = tracks.poses
+    ratio = poses.sample_aspect_ratio
+    width, height = stored_size((poses.width, poses.height), ratio)
     annotation: Annotation = {
         "frame_dir": clip.frame_dir,
         "total_frames": int(poses.frame_count),
-        "img_shape": (int(poses.height), int(poses.width)),
-        "original_shape": (int(poses.height), int(poses.width)),
+        "img_shape": (int(height), int(width)),
+        "original_shape": (int(height), int(width)),
         "label": int(clip.label),
         **people_arrays(tracks, involvement),
         **_of_clip(involvement),
         "fps": float(poses.fps),
+        **({} if ratio == 1 else {"sample_aspect_ratio": float(ratio)}),
         "settings": settings.model_dump(mode="json"),
         "provenance": provenance,
         "schema_version": SCHEMA_VERSION,
@@ -123,7 +134,7 @@ def build_annotation(
 
 
 def people_arrays(tracks: Tracks, involvement: Involvement) -> dict[str, Any]:
-    """Return the keys of an annotation whose arrays have one entry per person.
+    """Return the keys of an annotation whose arrays have one entry per person, in stored pixels.
 
     Parameters
     ----------
@@ -134,6 +145,7 @@ def people_arrays(tracks: Tracks, involvement: Involvement) -> dict[str, Any]:
     """
     poses = tracks.poses
     people = len(involvement.track_ids)
+    display, ratio = (poses.width, poses.height), poses.sample_aspect_ratio
     person, rows = _places(tracks, involvement)
     # Consumers tell by the joints who is there: where a model gave a box alone, the person is missing.
     seen = (poses.keypoint_scores[rows] > 0).any(axis=1)
@@ -144,10 +156,10 @@ def people_arrays(tracks: Tracks, involvement: Involvement) -> dict[str, Any]:
     scores = np.zeros((*shape, NUM_KEYPOINTS), np.float32)
     scores[person, frame] = poses.keypoint_scores[rows]
     keypoints = np.zeros((*shape, NUM_KEYPOINTS, 2), np.float32)
-    keypoints[person, frame] = poses.keypoints[rows]
+    keypoints[person, frame] = to_stored(poses.keypoints[rows], display, ratio)
     keypoints[scores == 0] = 0
     bbox = np.zeros((*shape, 4), np.float32)
-    bbox[person, frame] = poses.bbox[rows]
+    bbox[person, frame] = to_stored(poses.bbox[rows], display, ratio)
     filled = np.zeros(shape, np.bool_)
     filled[person, frame] = tracks.filled[rows]
     return {
@@ -158,6 +170,34 @@ def people_arrays(tracks: Tracks, involvement: Involvement) -> dict[str, Any]:
         **_ranking(involvement),
         "track_length": np.bincount(person, minlength=people).astype(np.int32),
     }
+
+
+def in_display(annotation: Annotation) -> Annotation:
+    """Return an annotation with its sizes, keypoints and boxes in display geometry, where pixels are square.
+
+    The same annotation where they are square as stored. Everything that shows an annotation over a picture, or measures
+    lengths in it, has to go through here.
+
+    Raises
+    ------
+    AnnotationError
+        If the ratio is not a number that a pixel can have.
+    """
+    ratio = annotation.get("sample_aspect_ratio", 1.0)
+    if ratio == 1:
+        return annotation
+    if not is_ratio(ratio):
+        raise AnnotationError(f"{annotation.get('frame_dir')}: sample_aspect_ratio is not the shape of a pixel")
+    height, width = annotation["img_shape"]
+    stored = (int(width), int(height))
+    shown = display_size(stored, ratio)
+    scaled = {
+        key: to_display(np.asarray(annotation[key], np.float32), stored, ratio)
+        for key in ("keypoint", "bbox")
+        if key in annotation
+    }
+    rest = {key: value for key, value in annotation.items() if key != "sample_aspect_ratio"}
+    return rest | scaled | {"img_shape": shown[::-1], "original_shape": shown[::-1]}
 
 
 def write_annotation(

@@ -15,14 +15,14 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.annotations.format import Annotation, people_arrays
+from tasks.annotations.format import Annotation, in_display, people_arrays
 from tasks.core.records import Involvement, Poses, RegionWeights, Tracks
 from tasks.core.region_layout import REGIONS
 from tasks.core.storage import atomic_path
@@ -145,10 +145,13 @@ def load_other_tracks(path: Path, annotation: Annotation) -> OtherTracks | None:
 
 def _read(data: Any, annotation: Annotation) -> OtherTracks:
     """Return the record of an open file; the records themselves check shapes and values."""
-    height, width = annotation["img_shape"]
+    # Kept as tracked, where pixels are square; annotations are in stored pixels.
+    height, width = in_display(annotation)["img_shape"]
+    ratio = float(annotation.get("sample_aspect_ratio", 1.0))
     frames, fps = int(annotation["total_frames"]), float(annotation["fps"])
     rows = {name: data[name] for name in _POSES}
     poses = Poses(**rows, frame_count=frames, width=int(width), height=int(height), fps=fps)
+    poses = replace(poses, sample_aspect_ratio=ratio)
     tracks = Tracks(poses, data["track_id"], data["filled"])
     names = annotation["score_breakdown"]
     # All that belongs to the clip as a whole is in the annotation.

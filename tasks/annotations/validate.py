@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.annotations.format import SCHEMA_VERSION, Annotation
+from tasks.core.pixel_aspect import is_ratio
 from tasks.core.records import NUM_KEYPOINTS
 from tasks.core.region_layout import REGIONS
 
@@ -171,6 +172,9 @@ def _plain(annotation: Annotation) -> Iterator[Problem]:
     fps = annotation.get("fps", 25.0)
     if type(fps) not in (float, int) or not 0 < fps < 1e6:
         yield Problem("fps", f"fps is {_kind(fps)}, not frames per second")
+    if not is_ratio(annotation.get("sample_aspect_ratio", 1.0)):
+        kind = _kind(annotation["sample_aspect_ratio"])
+        yield Problem("sample-aspect-ratio", f"sample_aspect_ratio is {kind}, not the width of a pixel over its height")
     for key in ("settings", "provenance"):
         if not isinstance(annotation.get(key, {}), dict):
             yield Problem("dict", f"{key} is not a dict")

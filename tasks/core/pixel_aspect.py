@@ -43,6 +43,11 @@ def usable_ratio(stated: Fraction | None, transposed: bool = False) -> float:
     return ratio
 
 
+def is_ratio(value: object) -> bool:
+    """Tell whether a value can be the shape of a pixel."""
+    return isinstance(value, float) and 1 / MAX_RATIO <= value <= MAX_RATIO
+
+
 def display_size(stored: tuple[int, int], ratio: float) -> tuple[int, int]:
     """Return width and height with square pixels; a pixel's shorter side is stretched, so that no detail is lost."""
     width, height = stored

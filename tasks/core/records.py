@@ -9,7 +9,7 @@ Keypoints are COCO's 17, in COCO order.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -61,6 +61,9 @@ class VideoInfo:
         Whether frames hold two half pictures, of which one whole picture is made.
     timed
         Whether the times of the frames can be used; if not, the clip runs at the constant rate `fps`.
+    revised
+        Whether versions before 0.1 read the clip in another way (another stream, mirrored, with pixels that are not
+        square, interlaced, or at a rate that cannot be): poses that they stored are not of these frames.
     """
 
     path: Path
@@ -74,6 +77,7 @@ class VideoInfo:
     sample_aspect_ratio: float = 1.0
     interlaced: bool = False
     timed: bool = True
+    revised: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +101,13 @@ class Poses:
     width, height
         Frame size in pixels.
     fps
-        Frames per second.
+        Frames per second, the mean where the rate varies.
+    sample_aspect_ratio
+        Width divided by height of a stored pixel. All coordinates here are of the display frame, whose pixels are
+        square; only annotations are in stored pixels (`tasks.core.pixel_aspect`).
+    times
+        (T,) float64, seconds from 0, ascending: when each frame is shown, in a clip of variable rate. None where the
+        rate is constant, or nothing is known.
     """
 
     frame_index: IntArray
@@ -109,6 +119,8 @@ class Poses:
     width: int
     height: int
     fps: float
+    sample_aspect_ratio: float = 1.0
+    times: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and the order of frames once, where the record is made.
@@ -136,28 +148,32 @@ class Poses:
             raise ValueError(f"frame_index leaves the clip's {self.frame_count} frames")
         if np.any(np.diff(self.frame_index) < 0):
             raise ValueError("rows are not sorted by frame_index")
+        if self.times is not None and (self.times.shape != (self.frame_count,) or np.any(np.diff(self.times) <= 0)):
+            raise ValueError(f"times are not those of {self.frame_count} frames, ascending")
 
     def __len__(self) -> int:
         return len(self.frame_index)
 
     def select(self, rows: npt.NDArray[Any]) -> Self:
         """Return the record of some rows, given as a mask or as ascending indices."""
-        return type(self)(
-            self.frame_index[rows],
-            self.bbox[rows],
-            self.score[rows],
-            self.keypoints[rows],
-            self.keypoint_scores[rows],
-            self.frame_count,
-            self.width,
-            self.height,
-            self.fps,
+        return replace(
+            self,
+            frame_index=self.frame_index[rows],
+            bbox=self.bbox[rows],
+            score=self.score[rows],
+            keypoints=self.keypoints[rows],
+            keypoint_scores=self.keypoint_scores[rows],
         )
 
     def save(self, path: Path) -> None:
         """Write the record as npz, atomically."""
         with atomic_path(path) as partial, partial.open("wb") as stream:
-            np.savez_compressed(stream, **{f.name: np.asarray(getattr(self, f.name)) for f in fields(self)})  # type: ignore[arg-type]
+            # What is at its default is left out: files of ordinary clips are those of earlier versions.
+            values = {field.name: getattr(self, field.name) for field in fields(self)}
+            if self.sample_aspect_ratio == 1:
+                del values["sample_aspect_ratio"]
+            told = {name: np.asarray(value) for name, value in values.items() if value is not None}
+            np.savez_compressed(stream, **told)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -186,6 +202,8 @@ class Poses:
                     int(data["width"]),
                     int(data["height"]),
                     float(data["fps"]),
+                    float(data["sample_aspect_ratio"]) if "sample_aspect_ratio" in data else 1.0,
+                    data["times"].astype(np.float64) if "times" in data else None,
                 )
         except Exception as error:
             # EINVAL is what seeking to a place that a damaged directory names gives; the rest is the disk's.

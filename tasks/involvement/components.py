@@ -122,7 +122,7 @@ def _relative(values: Floats, seen: npt.NDArray) -> Floats:
 
 def _temporal_consistency(table: TrackTable, motion: Motion) -> Floats:
     """Mean of max(0, cosine) of the body's motion and its motion `span` frames earlier, (P,); 0 where unknown."""
-    before = table.earlier(table.span)
+    before = table.before()
     known = motion.known & (before >= 0) & motion.known[before]
     now, then = motion.body_velocity, motion.body_velocity[before]
     length = np.linalg.norm(now, axis=1) * np.linalg.norm(then, axis=1)

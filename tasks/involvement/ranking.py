@@ -89,11 +89,10 @@ def _windows(
 
     Returns the edges, (S + 1,) frames, and the scores, (P, S), 0 where the track has no row.
     """
-    step = max(1, round(seconds * table.fps))
-    count = max(1, -(-frame_count // step))
-    edges = np.minimum(np.arange(count + 1) * step, max(frame_count, 1)).astype(np.int32)
+    edges = _edges(table, frame_count, seconds)
+    count = len(edges) - 1
     people = len(table.ids)
-    cell = table.track * count + table.frame // step
+    cell = table.track * count + np.searchsorted(edges, table.frame, side="right") - 1
     rows = np.bincount(cell, minlength=people * count).reshape(people, count)
     if activity is None:
         return edges, np.where(rows > 0, score[:, None], 0.0)
@@ -101,3 +100,14 @@ def _windows(
     mean = total / np.maximum(rows, 1)
     top = mean.max(axis=1, keepdims=True, initial=0.0)
     return edges, score[:, None] * mean / np.where(top > 0, top, 1.0)
+
+
+def _edges(table: TrackTable, frame_count: int, seconds: float) -> npt.NDArray[np.int32]:
+    """Return the edges of time windows of a length, (S + 1,) frames, ascending from 0 to the number of frames."""
+    if table.times is None:
+        step = max(1, round(seconds * table.fps))
+        count = max(1, -(-frame_count // step))
+        return np.minimum(np.arange(count + 1) * step, max(frame_count, 1)).astype(np.int32)
+    # By the clock: where the rate varies, windows of equal length hold different numbers of frames, some perhaps none.
+    starts = np.searchsorted(table.times, np.arange(0.0, float(table.times[-1]) + seconds, seconds))
+    return np.unique(np.append(starts[starts < frame_count], frame_count)).astype(np.int32)

@@ -109,12 +109,16 @@ class Making:
 
 def poses_path(output_root: Path, video: VideoInfo, model_key: str, settings: PoseSettings) -> Path:
     """Return where the poses of a clip are kept: named by the clip's content, the model's and the settings."""
-    return poses_of_content(output_root, video.sha256, model_key, settings)
+    return poses_of_content(output_root, video.sha256, model_key, settings, video.revised)
 
 
-def poses_of_content(output_root: Path, sha256: str, model_key: str, settings: PoseSettings) -> Path:
+def poses_of_content(
+    output_root: Path, sha256: str, model_key: str, settings: PoseSettings, revised: bool = False
+) -> Path:
     """Return the same for a clip of which only the hash of its bytes is known, as annotations note it."""
-    key = key_of(POSES_VERSION, sha256, model_key, settings.decisive())
+    # Clips that are read in another way now (`VideoInfo.revised`) have poses of earlier versions from other frames.
+    marks = ["as shown"] if revised else []
+    key = key_of(POSES_VERSION, sha256, model_key, settings.decisive(), *marks)
     return output_root / WORK_FOLDER / "poses" / key[:2] / f"{key}.npz"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 import numpy as np
+import numpy.typing as npt
 
 from tasks.core.errors import ClipError, FailureReason
 from tasks.core.prefetch import ahead
@@ -12,6 +13,7 @@ from tasks.core.settings import PoseSettings
 from tasks.poses.detections import Detections
 from tasks.poses.models import PoseModel
 from tasks.poses.second_look import Looker
+from tasks.video.frame_times import usable_times
 from tasks.video.reading import Frame, Image, decode_frames
 
 CODE_VERSION = 4
@@ -53,13 +55,21 @@ def extract_poses(
     """
     looker = Looker(model, video.width, video.height, video.fps, settings)
     found: list[Detections] = []
+    times: list[float | None] = []
+
+    def images(frames: Iterable[Frame]) -> Iterator[Image]:
+        """Note when each frame is shown."""
+        for frame in frames:
+            times.append(frame.time)
+            yield frame.image
+
     with ahead(decode_frames(video) if frames is None else frames, frames_ahead(video, model.batch_size)) as decoded:
-        for batch in _batches((frame.image for frame in decoded), model.batch_size):
+        for batch in _batches(images(decoded), model.batch_size):
             found += looker.find(batch)
             on_frames(len(found))
     if not found:
         raise ClipError(FailureReason.EMPTY_VIDEO, video.path, "no frame can be decoded; copy or export the clip again")
-    return _joined(found, video)
+    return _joined(found, video, usable_times(times, video.fps) if video.timed else None)
 
 
 def frames_ahead(video: VideoInfo, batch_size: int) -> int:
@@ -74,8 +84,8 @@ def _batches(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
         yield batch
 
 
-def _joined(found: list[Detections], video: VideoInfo) -> Poses:
-    """Put the detections of all frames into one record."""
+def _joined(found: list[Detections], video: VideoInfo, times: npt.NDArray[np.float64] | None) -> Poses:
+    """Put the detections of all frames into one record; `times` are those of a clip of variable rate."""
     return Poses(
         frame_index=np.repeat(np.arange(len(found), dtype=np.int32), [len(people) for people in found]),
         bbox=np.concatenate([people.bbox for people in found]),
@@ -85,5 +95,8 @@ def _joined(found: list[Detections], video: VideoInfo) -> Poses:
         frame_count=len(found),
         width=video.width,
         height=video.height,
-        fps=video.fps,
+        # What the frames say, where the header cannot: the mean of a rate that varies.
+        fps=video.fps if times is None else float((len(times) - 1) / times[-1]),
+        sample_aspect_ratio=video.sample_aspect_ratio,
+        times=times,
     )

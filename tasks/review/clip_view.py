@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.annotations.format import Annotation, people_arrays
+from tasks.annotations.format import Annotation, in_display, people_arrays
 from tasks.annotations.other_tracks import OtherTracks
 from tasks.involvement.selection import take
 from tasks.overlay.canvas import palette_colors
@@ -52,7 +52,8 @@ def clip_view(
     changes = [entry.change for entry in entries]
     applied = apply_changes(annotation, changes, others)
     shown = applied.annotation
-    height, width = annotation["img_shape"]
+    # The page draws over the overlay, whose pixels are square.
+    height, width = in_display(annotation)["img_shape"]
     return {
         "frames": int(annotation["total_frames"]),
         "fps": float(annotation.get("fps") or 25.0),
@@ -149,13 +150,16 @@ def _people(
     annotation: Annotation, applied: Applied, changes: Sequence[Change], others: OtherTracks | None
 ) -> dict[str, Any]:
     """Return the people of the annotation in rank order, and the rest, whom it leaves out, likeliest first."""
-    shown = applied.annotation or annotation
-    rest = [(applied.left_out, place) for place in range(len(applied.left_out.get("track_ids", [])))]
+    shown = in_display(applied.annotation or annotation)
+    of_clip = {key: annotation[key] for key in ("img_shape", "sample_aspect_ratio") if key in annotation}
+    left_out = in_display(applied.left_out | of_clip)
+    rest = [(left_out, place) for place in range(len(left_out.get("track_ids", [])))]
     named = named_people(changes)
     unnamed = [i for i, track_id in enumerate(others.ids) if track_id not in named][:MOST_OTHERS] if others else []
     if others:
         # One at a time: each takes an array over all frames of the clip.
-        rest += [(people_arrays(others.tracks, take(others.people, np.array([i]))), 0) for i in unnamed]
+        people = (people_arrays(others.tracks, take(others.people, np.array([i]))) for i in unnamed)
+        rest += [(in_display(arrays | of_clip), 0) for arrays in people]
     automatic = [int(track_id) for track_id in annotation["track_ids"]]
     ids = [int(track_id) for track_id in shown["track_ids"]]
     # New IDs come last, so that those in the overlay video keep the colours that they have there.

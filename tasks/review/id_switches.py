@@ -18,7 +18,7 @@ from itertools import combinations, permutations
 import numpy as np
 import numpy.typing as npt
 
-from tasks.annotations.format import Annotation
+from tasks.annotations.format import Annotation, in_display
 
 SWAP_SHARE = 0.6
 SWAP_LEAST = 0.5
@@ -62,7 +62,7 @@ def find_suspects(annotation: Annotation) -> list[Suspect]:
     """
     if "bbox" not in annotation or "track_ids" not in annotation:
         return []
-    boxes = np.asarray(annotation["bbox"], np.float64)
+    boxes = np.asarray(in_display(annotation)["bbox"], np.float64)
     seen = np.asarray(annotation["keypoint_score"]).max(axis=2, initial=0.0) > 0
     ids = [int(track_id) for track_id in annotation["track_ids"]]
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from tasks.annotations.format import Annotation, AnnotationError
+from tasks.annotations.format import Annotation, AnnotationError, in_display
 from tasks.clips.discovery import Clip
 from tasks.core.errors import ClipError, FightposeError
 from tasks.core.records import Involvement, Poses, RegionWeights, Tracks, VideoInfo
@@ -129,6 +130,8 @@ def overlay_records(annotation: Annotation) -> tuple[Tracks, Involvement]:
     scores = annotation["keypoint_score"]
     # Frame by frame, and within a frame in rank order.
     frame, person = np.nonzero((scores.max(axis=2) > 0).T)
+    # The overlay is drawn where pixels are square.
+    annotation = in_display(annotation)
     height, width = annotation["img_shape"]
     poses = Poses(
         frame.astype(np.int32),
@@ -245,6 +248,7 @@ def _tracked_again(
 
 def _same_people(tracks: Tracks, annotation: Annotation) -> bool:
     """Tell whether tracks hold the people of an automatic annotation under the same IDs."""
+    annotation = in_display(annotation)
     for track_id, boxes in zip(annotation["track_ids"].tolist(), annotation["bbox"], strict=True):
         # As in `build_annotation`: without a joint a person is missing there.
         rows = (tracks.track_id == track_id) & (tracks.poses.keypoint_scores > 0).any(axis=1)
@@ -264,15 +268,12 @@ def _joined(first: Tracks, second: Tracks) -> Tracks:
         return np.concatenate([one, other])[order]
 
     a, b = first.poses, second.poses
-    poses = Poses(
-        both(a.frame_index, b.frame_index),
-        both(a.bbox, b.bbox),
-        both(a.score, b.score),
-        both(a.keypoints, b.keypoints),
-        both(a.keypoint_scores, b.keypoint_scores),
-        a.frame_count,
-        a.width,
-        a.height,
-        a.fps,
+    poses = replace(
+        a,
+        frame_index=both(a.frame_index, b.frame_index),
+        bbox=both(a.bbox, b.bbox),
+        score=both(a.score, b.score),
+        keypoints=both(a.keypoints, b.keypoints),
+        keypoint_scores=both(a.keypoint_scores, b.keypoint_scores),
     )
     return Tracks(poses, both(first.track_id, second.track_id), both(first.filled, second.filled))

@@ -62,6 +62,8 @@ class TrackTable:
         Frames per second, `FALLBACK_FPS` where unknown.
     width, height
         Frame size in pixels, at least 1.
+    times
+        (T,) seconds of each frame of a clip of variable rate; None where the rate is constant.
     """
 
     ids: IntArray
@@ -76,6 +78,7 @@ class TrackTable:
     fps: float
     width: int
     height: int
+    times: npt.NDArray[np.float64] | None = None
 
     @property
     def centre(self) -> npt.NDArray[np.float64]:
@@ -91,6 +94,23 @@ class TrackTable:
     def span(self) -> int:
         """Number of frames that `MOTION_SPAN` makes at this frame rate, at least 1."""
         return max(1, round(MOTION_SPAN * self.fps))
+
+    def before(self) -> npt.NDArray[np.int64]:
+        """Row of the same track `MOTION_SPAN` earlier, (N,); -1 without one."""
+        if self.times is None:
+            return self.earlier(self.span)
+        # The frame whose time is nearest to the one wanted, and never the row's own.
+        middle = (self.times[1:] + self.times[:-1]) / 2
+        earlier = np.minimum(np.searchsorted(middle, self.times - MOTION_SPAN), np.arange(len(self.times)) - 1)
+        return self.earlier(self.frame - earlier[self.frame])
+
+    def per_second(self, before: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | float:
+        """Return what turns displacements since the rows `before` into speeds: a factor for all, or (N, 1, 1)."""
+        if self.times is None:
+            return self.fps / self.span
+        passed = self.times[self.frame] - self.times[self.frame[before]]
+        # Rows without an earlier one take part in nothing.
+        return (1 / np.where(before >= 0, np.maximum(passed, 1e-6), 1.0))[:, None, None]
 
     def mean(self, values: npt.NDArray, rows: BoolArray | None = None) -> npt.NDArray[np.float64]:
         """Mean of a value per track over some rows, (P,); 0 for a track without such rows."""
@@ -111,7 +131,7 @@ class TrackTable:
         out[found] = picked[order][at[found]]
         return out
 
-    def earlier(self, frames: int) -> npt.NDArray[np.int64]:
+    def earlier(self, frames: int | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Row of the same track exactly `frames` frames earlier (later where negative), (N,); -1 without one."""
         if not len(self.track):
             return np.zeros(0, np.int64)
@@ -158,6 +178,7 @@ def tabulate(tracks: Tracks) -> TrackTable:
         fps=fps if np.isfinite(fps) and fps > 0 else FALLBACK_FPS,
         width=max(int(poses.width), 1),
         height=max(int(poses.height), 1),
+        times=poses.times,
     )
 
 
@@ -188,7 +209,7 @@ def body_size(bbox: npt.NDArray, track: npt.NDArray, tracks: int) -> npt.NDArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Motion:
-    """Motion of each row since `TrackTable.span` frames earlier.
+    """Motion of each row since the row before it (`TrackTable.before`).
 
     Attributes
     ----------
@@ -224,12 +245,12 @@ def measure_motion(table: TrackTable) -> Motion:
     -------
     Velocities in body sizes per second.
     """
-    before = table.earlier(table.span)
+    before = table.before()
     paired = before >= 0
     shared = table.present & table.present[before] & paired[:, None]
     known = shared.sum(1) >= MIN_JOINTS
     shared &= known[:, None]
-    step = (table.keypoints - table.keypoints[before]) * (table.fps / table.span)
+    step = (table.keypoints - table.keypoints[before]) * table.per_second(before)
     velocity = np.where(shared[..., None], step / table.size[:, None, None], 0.0)
     body = masked_quantile(velocity.transpose(0, 2, 1), shared[:, None, :], 0.5)
     relative = np.minimum(np.linalg.norm(velocity - body[:, None], axis=-1), MAX_LIMB_SPEED)

@@ -7,6 +7,7 @@ evidence, and only what is kept is filled.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -315,15 +316,12 @@ def fill_gaps(poses: Poses, track_id: IntArray) -> Tracks:
     frames = np.concatenate([frame, (poses.frame_index[before] + step).astype(np.int32)])
     person = np.concatenate([ids, track_id[before]])
     rows = np.lexsort((person, frames))
-    filled = Poses(
-        frames[rows],
-        np.concatenate([poses.bbox[order], between(poses.bbox)])[rows],
-        np.concatenate([poses.score[order], lowered(poses.score)])[rows],
-        np.concatenate([poses.keypoints[order], between(poses.keypoints)])[rows],
-        np.concatenate([poses.keypoint_scores[order], lowered(poses.keypoint_scores)])[rows],
-        poses.frame_count,
-        poses.width,
-        poses.height,
-        poses.fps,
+    filled = replace(
+        poses,
+        frame_index=frames[rows],
+        bbox=np.concatenate([poses.bbox[order], between(poses.bbox)])[rows],
+        score=np.concatenate([poses.score[order], lowered(poses.score)])[rows],
+        keypoints=np.concatenate([poses.keypoints[order], between(poses.keypoints)])[rows],
+        keypoint_scores=np.concatenate([poses.keypoint_scores[order], lowered(poses.keypoint_scores)])[rows],
     )
     return Tracks(filled, person[rows], rows >= len(order))

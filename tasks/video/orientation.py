@@ -36,6 +36,11 @@ class Orientation(Enum):
         """Whether width and height change places."""
         return self.value[0]
 
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether no turn alone shows the picture so."""
+        return sum(self.value) % 2 == 1
+
     def applied(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return a picture (H, W, C) as it is shown; the same array where nothing changes."""
         if self is Orientation.UPRIGHT:

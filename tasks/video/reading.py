@@ -88,6 +88,10 @@ def read_header(path: Path, allow_truncated: bool = False) -> VideoInfo:
         # Made and not computed: whether a picture of it fits into memory is found out here.
         height, width = picture_of(first, VideoReformatter(), ratio).shape[:2]
         timing = timing_of(stream, start.times)
+        interlaced = is_interlaced(start.marks)
+        orientation = _orientation(first) or Orientation.UPRIGHT
+        # The ways of reading that earlier versions did not know.
+        other_way = orientation.is_mirrored or stream.index != container.streams.video[0].index
         if not timing.timed:
             logger.warning("%s: its frame times are unusable; taken as %.4g frames per second", path, timing.fps)
         return VideoInfo(
@@ -100,8 +104,9 @@ def read_header(path: Path, allow_truncated: bool = False) -> VideoInfo:
             container=container.format.name,
             codec=stream.codec_context.name,
             sample_aspect_ratio=ratio,
-            interlaced=is_interlaced(start.marks),
+            interlaced=interlaced,
             timed=timing.timed,
+            revised=other_way or ratio != 1 or interlaced or not timing.timed,
         )
 
 

@@ -1,5 +1,6 @@
 """Ranking and selection: hand-computed earlier scores, the defects, and the order on plain scenes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +198,25 @@ def test_windows_say_when_a_person_is_involved():
     assert rows[2].argmax() == 2
     assert rows[2][2] > 2 * rows[2][0]
     assert rows[3][1:].tolist() == [0, 0]
+
+
+def test_speeds_and_windows_go_by_the_clock_where_the_rate_varies():
+    """Frames that a recorder left out change neither how fast somebody is nor when a window ends."""
+    frames = np.arange(150)
+    kept = np.sort(np.concatenate([frames[:60], frames[60::3]]))
+
+    def ranked(picked, times):
+        """Rank two people, one of them livelier, in some of the frames of five seconds."""
+        rows = [person(picked, (200 + 90 * i, 180), height=120, swing=0.15 - 0.1 * i, rate=1.0, fps=30) for i in (0, 1)]
+        for row in rows:
+            row["frame"] = np.arange(len(picked))
+        tracks = tracks_of(rows, len(picked), fps=len(picked) / 5)
+        return rank(replace(tracks, poses=replace(tracks.poses, times=times)))
+
+    whole, varied = ranked(frames, None), ranked(kept, kept / 30)
+    assert varied.track_ids.tolist() == whole.track_ids.tolist()
+    off = np.abs(varied.components["movement"] - whole.components["movement"]).max()
+    # By the mean rate alone the speeds would be off.
+    assert off < 0.5 * np.abs(ranked(kept, None).components["movement"] - whole.components["movement"]).max()
+    # Five windows of a second: the frames that are there begin each of them.
+    assert kept[varied.window_frames[:-1]] / 30 == pytest.approx([0, 1, 2, 3, 4], abs=0.1)
