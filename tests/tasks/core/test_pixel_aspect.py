@@ -159,7 +159,7 @@ def test_a_ratio_that_no_pixel_has_is_refused(ratio: object) -> None:
     """Annotations are foreign files."""
     one = build_annotation(sample_clip(), sample_tracks(), sample_involvement([3, 2, 1]), SETTINGS, {})
     one["sample_aspect_ratio"] = ratio
-    assert [problem.rule for problem in validate_annotation(one)] == ["sample-aspect-ratio"]
+    assert "sample-aspect-ratio" in {problem.rule for problem in validate_annotation(one)}
     with pytest.raises(AnnotationError, match="sample_aspect_ratio is not the shape of a pixel"):
         in_display(one)
 
