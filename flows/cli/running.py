@@ -249,11 +249,13 @@ def _say(line: str, output: Output) -> None:
 def _with_server(run: Callable[[], DatasetSummary], output: Output, total: int, needs_server: bool) -> DatasetSummary:
     """Run a flow over clips against the user's Prefect server, or a temporary one, and show its progress."""
     from flows.cli.progress import Display, error_console
-    from flows.prefect_server.server import prepare_environment
+    from flows.prefect_server.server import prepare_environment, require_named_server
 
     console = error_console()
     # The display shows what a person needs; Prefect's own lines go to the API, and its worst ones to the console.
     prepare_environment(console_level="CRITICAL")
+    if needs_server:
+        require_named_server()
     started = False
     try:
         with ExitStack() as stack:
@@ -278,7 +280,11 @@ def _start(stack: ExitStack, console: Console, quiet: bool) -> Callable[[Callabl
     from flows.cli.progress import waiting
     from flows.prefect_server.server import prefect_api
 
+    def load() -> None:
+        """Load the flows, and Prefect with them, while the server starts."""
+        import flows.annotate_dataset  # noqa: F401 - for its own sake
+
     with waiting(console, "Starting the run: loading Prefect and its server", quiet):
-        stack.enter_context(prefect_api())
+        stack.enter_context(prefect_api(load))
         from flows.annotate_dataset import on_results
     return on_results

@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from flows.prefect_server.access import ADDRESS, CLIENT_SECRET, Access
 from flows.prefect_server.environment import ENVIRONMENT, LOOPBACK, ask_loopback_directly
@@ -36,28 +37,64 @@ def prepare_environment(console_level: str = "INFO") -> None:
 
 
 @contextmanager
-def prefect_api() -> Iterator[str]:
+def prefect_api(meanwhile: Callable[[], object] | None = None) -> Iterator[str]:
     """Give the address of a Prefect API that answers, for the length of the block.
+
+    Parameters
+    ----------
+    meanwhile
+        Is called while a temporary server starts: imports of Prefect, which take as long.
 
     Raises
     ------
     FightposeError
         If the user's server does not answer, or a temporary one cannot be started.
     """
-    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    with ExitStack() as stack:
+        access = None
+        if not _may_name_server():
+            # Before Prefect is imported here: the two processes load it side by side.
+            access = stack.enter_context(temporary_server(meanwhile))
+        from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    # A run in this process ends with it: heartbeats would only make each clip wait a second for their thread.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        # A run in this process ends with it: heartbeats would only make each clip wait a second for their thread.
+        stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
         if address := PREFECT_API_URL.value():
             require_reachable(address)
             yield address
             return
-        with temporary_server() as access, clients_use(access):
-            try:
-                yield access.address
-            finally:
-                # Also after Ctrl-C: Prefect would go on for a minute to tell a server that is gone.
-                _drain()
+        stack.enter_context(clients_use(access or stack.enter_context(temporary_server(meanwhile))))
+        try:
+            yield os.environ[ADDRESS]
+        finally:
+            # Also after Ctrl-C: Prefect would go on for a minute to tell a server that is gone.
+            _drain()
+
+
+def _may_name_server() -> bool:
+    """Tell whether the environment or one of Prefect's files may name a server; Prefect itself has the last word.
+
+    Importing Prefect to ask it takes seconds, in which the temporary server could start.
+    """
+    if os.environ.get(ADDRESS):
+        return True
+    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+    profiles = Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml")
+    # The places in which Prefect looks for settings, with what each calls the address.
+    places = (
+        (profiles, "PREFECT_API_URL"),
+        (Path(".env"), "PREFECT_API_URL"),
+        (Path("pyproject.toml"), "tool.prefect"),
+    )
+    return Path("prefect.toml").is_file() or any(word in _text(path) for path, word in places)
+
+
+def _text(path: Path) -> str:
+    """Return what a file holds; nothing where it is absent or cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 @contextmanager

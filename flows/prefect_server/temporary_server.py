@@ -12,7 +12,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from flows.prefect_server.access import Access, for_server, new_secret
@@ -26,10 +26,18 @@ START_SECONDS = 300
 END_SECONDS = 10
 """How long it may take to end before it is killed."""
 
+AT_ONCE_SECONDS = 0.2
+"""How long the end of a server is awaited that had not started yet."""
+
 
 @contextmanager
-def temporary_server() -> Iterator[Access]:
+def temporary_server(meanwhile: Callable[[], object] | None = None) -> Iterator[Access]:
     """Start the server, give the way to its API, and end it after the block.
+
+    Parameters
+    ----------
+    meanwhile
+        Is called while the server starts, which takes as long as loading Prefect here does.
 
     Raises
     ------
@@ -46,8 +54,13 @@ def temporary_server() -> Iterator[Access]:
             env=_environment(secret),
             start_new_session=True,
         )
+        answers = False
         try:
-            yield Access(_address(server), secret)
+            if meanwhile is not None:
+                meanwhile()
+            access = Access(_address(server), secret)
+            answers = True
+            yield access
         except _NotStartedError as error:
             log.seek(0)
             lines = log.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
@@ -56,7 +69,8 @@ def temporary_server() -> Iterator[Access]:
                 "and use the file that it names"
             ) from error
         finally:
-            _end(server)
+            # One that still starts was interrupted by the user, who is not kept waiting: it ends as soon as it can.
+            _end(server, END_SECONDS if answers else AT_ONCE_SECONDS)
 
 
 class _NotStartedError(Exception):
@@ -90,13 +104,22 @@ def _address(server: subprocess.Popen[str]) -> str:
     raise _NotStartedError
 
 
-def _end(server: subprocess.Popen[str]) -> None:
-    """End the server process, by force if it does not go."""
+def _end(server: subprocess.Popen[str], patience: float) -> None:
+    """End the server process, by force if it had its time and does not go.
+
+    Parameters
+    ----------
+    server
+        The process.
+    patience
+        Seconds to wait for its end; a server that was still starting is left to end by itself after them.
+    """
     server.terminate()
     try:
-        server.wait(END_SECONDS)
+        server.wait(patience)
     except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
+        if patience > AT_ONCE_SECONDS:
+            server.kill()
+            server.wait()
     if server.stdout:
         server.stdout.close()
