@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.output import AsJson, Output, Quiet, tell_files
+from flows.cli.output import AsJson, Output, Quiet
 from tasks.annotations.convert.formats import OWN_LAYOUT, Layout, help_text
 
 Annotations = Annotated[Path, typer.Argument(help="PKL of this program, mmaction2, pyskl or the earlier scripts.")]
@@ -43,26 +43,69 @@ def convert(
 
 
 def windows(
-    annotations: Annotations,
+    source: Annotated[Path, typer.Argument(help="Output folder of an earlier run, or a PKL.")],
     destination: Annotated[Path, typer.Argument(help="The annotation file to write.")],
-    window: Annotated[int, typer.Option(min=1, help="Frames per window.")] = 100,
-    stride: Annotated[int, typer.Option(min=1, help="Frames from one window to the next.")] = 50,
+    window: Annotated[str, typer.Option(help="Length of a window in frames (100) or seconds (4s).")] = "100",
+    stride: Annotated[
+        str, typer.Option(help="From one window's start to the next, in the same unit.", show_default="half a window")
+    ] = "",
     intervals: Annotated[
         Path | None,
         typer.Option(
             help="CSV with the columns clip, start, stop and label: frames from 0, or seconds as 12.5s; else labels "
-            "follow involvement."
+            "follow involvement.",
+            show_default="none",
         ),
     ] = None,
+    label_threshold: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Share of a video's highest involvement that gives a window its label."),
+    ] = 0.5,
+    leave_unsure: Annotated[
+        bool, typer.Option("--leave-unsure", help="Leave out windows just below the threshold.")
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Cut long clips into windows, each labelled by itself."""
-    from tasks.annotations.convert.files import window_file
-    from tasks.annotations.convert.intervals import label_by_intervals
+    """Cut long clips into windows, each labelled by itself.
 
-    rule = label_by_intervals(intervals) if intervals else None
-    tell_files([window_file(annotations, destination, window, stride, rule)], Output(as_json, quiet))
+    Of an output folder each window ranks its own people, from all tracks of the video; of a PKL it holds those of the
+    people in the file who are in it.
+    """
+    from tasks.annotations.convert.files import window_file
+    from tasks.annotations.convert.intervals import interval_table, label_by_table
+    from tasks.annotations.convert.sources import identifiers_of
+    from tasks.core.errors import FightposeError
+    from tasks.training.windows import WindowPlan, span_of, windows_of_outputs
+
+    length, in_seconds = span_of(window)
+    step, other_unit = span_of(stride) if stride else (max(length / 2, 0 if in_seconds else 1), in_seconds)
+    if other_unit != in_seconds:
+        raise FightposeError(f"--window {window} and --stride {stride} have different units; write both in one")
+    rule, warnings = None, []
+    if intervals is not None:
+        table = interval_table(intervals)
+        rule, warnings = label_by_table(table), table.report(identifiers_of(source), "")
+    if source.is_dir():
+        plan = WindowPlan(length, step, in_seconds, rule, label_threshold, leave_unsure)
+        report = windows_of_outputs(source, destination, plan)
+    elif in_seconds:
+        raise FightposeError(f"{source}: windows in seconds need an output folder; write frames")
+    else:
+        report = window_file(source, destination, round(length), round(step), rule, label_threshold)
+    Output(as_json, quiet).tell(
+        {
+            "file": str(report.path),
+            "windows": report.classes.total(),
+            "classes": dict(sorted(report.classes.items())),
+            "people": dict(sorted(report.people.items())),
+            "empty": report.empty,
+            "unsure": report.unsure,
+            "warnings": [*warnings, *report.problems],
+        },
+        [str(report.path), *report.lines()],
+        [f"warning: {line}" for line in (*warnings, *report.problems)],
+    )
 
 
 def learn_region_weights(

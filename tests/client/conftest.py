@@ -39,10 +39,12 @@ def mmaction(tmp_path_factory: pytest.TempPathFactory) -> Ask:
         pytest.skip("make test-client")
     script = Path(__file__).with_name("mmaction_runs.py")
 
-    def ask(passes: list[tuple[Path, str]] = (), pairs: Any = (), training: Path | None = None) -> dict[str, Any]:
+    def ask(
+        passes: list[tuple[Path, str]] = (), pairs: Any = (), training: Path | None = None, configs: Any = ()
+    ) -> dict[str, Any]:
         """Run the client once; it takes seconds to import."""
         folder = tmp_path_factory.mktemp("request")
-        request = {"passes": list(passes), "pairs": list(pairs), "training": training}
+        request = {"passes": list(passes), "pairs": list(pairs), "training": training, "configs": list(configs)}
         (folder / "request.json").write_text(json.dumps(request, default=str), encoding="utf-8")
         command = [python, script, folder / "request.json", folder / "answer.json"]
         # Neither our modules nor our settings: a training machine has none of them.

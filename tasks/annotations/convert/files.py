@@ -8,7 +8,14 @@ from pkgutil import resolve_name
 
 from tasks.annotations.convert.formats import FORMATS, Format, Layout, file_of
 from tasks.annotations.convert.sources import Source, read_source
-from tasks.annotations.convert.windows import WindowLabel, cut_windows, label_by_involvement
+from tasks.annotations.convert.windows import (
+    WindowLabel,
+    WindowReport,
+    cut_windows,
+    label_by_involvement,
+    report_of,
+    starts_of,
+)
 from tasks.annotations.format import write_annotation
 from tasks.core.errors import FightposeError
 
@@ -69,7 +76,14 @@ def convert_file(
         raise FightposeError(f"cannot write {destination}: {error.strerror or error}") from error
 
 
-def window_file(source: Path, destination: Path, window: int, stride: int, label_of: WindowLabel | None = None) -> Path:
+def window_file(
+    source: Path,
+    destination: Path,
+    window: int,
+    stride: int,
+    label_of: WindowLabel | None = None,
+    threshold: float = 0.5,
+) -> WindowReport:
     """Cut every clip of an annotation file into windows and write those as one file.
 
     Parameters
@@ -79,16 +93,20 @@ def window_file(source: Path, destination: Path, window: int, stride: int, label
     window, stride, label_of
         See `tasks.annotations.convert.windows.cut_windows`; labels are by involvement unless said otherwise. The
         windows of a clip are in the splits that the clip is in.
+    threshold
+        See `tasks.annotations.convert.windows.label_by_involvement`.
     """
-    data = read_source(source).data
-    rule = label_of or label_by_involvement()
-    windows = {clip["frame_dir"]: cut_windows(clip, window, stride, rule) for clip in data.annotations}
+    read = read_source(source)
+    rule = label_of or label_by_involvement(threshold)
+    windows = {clip["frame_dir"]: cut_windows(clip, window, stride, rule) for clip in read.data.annotations}
     split = {
         name: [part["frame_dir"] for member in members for part in windows.get(member, [])]
-        for name, members in data.split.items()
+        for name, members in read.data.split.items()
     }
-    write_annotation(destination, [part for parts in windows.values() for part in parts], split)
-    return destination
+    parts = [part for parts in windows.values() for part in parts]
+    write_annotation(destination, parts, split)
+    whole = sum(len(starts_of(clip["total_frames"], window, stride)) for clip in read.data.annotations)
+    return report_of(destination, parts, whole - len(parts), 0, read.problems)
 
 
 def _require_place(destination: Path, layout: Layout, form: Format) -> None:

@@ -76,6 +76,11 @@ def annotation_files(folder: Path) -> Iterator[Path]:
                 yield path
 
 
+def identifiers_of(path: Path) -> list[str]:
+    """Return the identifiers of the clips of a source; see `read_source`."""
+    return [annotation["frame_dir"] for annotation in read_source(path).data.annotations]
+
+
 def _add(source: Source, file: Path, data: AnyAnnotations) -> None:
     """Add the annotations of one file, except those whose identifier is taken."""
     taken = {annotation["frame_dir"] for annotation in source.data.annotations}

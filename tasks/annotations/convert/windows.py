@@ -6,7 +6,10 @@ hardly sampled at all, and the label of the whole is wrong for most of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +18,49 @@ from tasks.core.errors import FightposeError
 
 WindowLabel = Callable[[Annotation, int, int], int]
 """Gives the label of the frames from one number up to another, the latter excluded."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowReport:
+    """What windows came to.
+
+    Attributes
+    ----------
+    path
+        The file.
+    classes
+        Number of windows of each label.
+    people
+        Number of windows with so many people.
+    empty, unsure
+        Windows left out, because nobody is in them or because they are unsure.
+    problems
+        Clips that could not be cut, or not from all their tracks, a line each.
+    """
+
+    path: Path
+    classes: Counter[int]
+    people: Counter[int]
+    empty: int = 0
+    unsure: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """Return the numbers in words."""
+        labels = ", ".join(f"{count} of class {label}" for label, count in sorted(self.classes.items()))
+        people = ", ".join(f"{count} with {number}" for number, count in sorted(self.people.items()))
+        left = [f"{self.empty} with nobody"] * bool(self.empty) + [f"{self.unsure} unsure"] * bool(self.unsure)
+        return [
+            f"{self.classes.total()} windows: {labels}",
+            f"people: {people}",
+            *([f"left out: {', '.join(left)}"] if left else []),
+        ]
+
+
+def report_of(path: Path, parts: Sequence[Annotation], empty: int, unsure: int, problems: list[str]) -> WindowReport:
+    """Return the report on windows that were written."""
+    labels = Counter(int(part["label"]) for part in parts)
+    return WindowReport(path, labels, Counter(len(part["keypoint"]) for part in parts), empty, unsure, problems)
 
 
 def cut_windows(annotation: Annotation, window: int, stride: int, label_of: WindowLabel) -> list[Annotation]:
@@ -44,10 +90,19 @@ def cut_windows(annotation: Annotation, window: int, stride: int, label_of: Wind
     if window < 1 or stride < 1:
         raise FightposeError(f"a window of {window} frames at a stride of {stride} is none; both must be 1 or more")
     frames = annotation["total_frames"]
-    last = max(frames - window, 0)
-    starts = sorted({*range(0, last, stride), last})
+    starts = starts_of(frames, window, stride)
     windows = (_window(annotation, start, min(start + window, frames), label_of) for start in starts)
     return [part for part in windows if part is not None]
+
+
+def starts_of(frames: int, window: int, stride: int) -> list[int]:
+    """Return the first frame of each window; the last window ends with the clip.
+
+    >>> starts_of(230, 100, 50)
+    [0, 50, 100, 130]
+    """
+    last = max(frames - window, 0)
+    return sorted({*range(0, last, stride), last})
 
 
 def label_by_involvement(share: float = 0.5) -> WindowLabel:

@@ -1,0 +1,244 @@
+"""Windows of long clips as clips of their own: each ranks its own people, from all tracks of the video.
+
+STGCN++ samples a fixed number of frames from a clip, whatever its length. In minutes of footage a fight of seconds is
+hardly sampled at all, the label of the whole is wrong for most of it, and the few people that the ranking of the whole
+video keeps are not those who fight in a given window. So the stored poses are tracked over the whole video once; then
+each window is ranked by itself, by the same scorer, with region weights that start from those of the whole video.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.annotations.convert.windows import (
+    WindowLabel,
+    WindowReport,
+    cut_windows,
+    label_by_involvement,
+    report_of,
+    starts_of,
+)
+from tasks.annotations.dataset import read_split
+from tasks.annotations.format import Annotation, build_annotation, is_excluded, read_annotation, write_annotation
+from tasks.clips.discovery import Clip
+from tasks.clips.manifest import clips_to_merge
+from tasks.core.errors import ClipError, FightposeError
+from tasks.core.records import Poses, Tracks, VideoInfo
+from tasks.core.settings import Settings
+from tasks.involvement import rank_involvement, select_people
+from tasks.mapping.merged import DATASET_NAME, named_classes
+from tasks.mapping.receipts import poses_path, recorded_settings
+from tasks.regions.camera_weights import start_weights
+from tasks.regions.clip_weights import learn_region_weights
+from tasks.regions.scores import score_regions
+from tasks.tracking import track_people
+from tasks.tracking.occlusion import end_at_nearer
+
+LABEL_THRESHOLD = 0.5
+"""Share of a video's highest involvement from which on a window has the video's label."""
+
+UNSURE = 0.5
+"""Windows between this share of the threshold and the threshold are unsure: something happens, but less than there."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """How clips are cut.
+
+    Attributes
+    ----------
+    length, stride
+        Of windows: a number of frames, or of seconds if `in_seconds`.
+    in_seconds
+        The unit.
+    label_of
+        Rule for labels, such as one by a table of intervals; by involvement if None.
+    threshold
+        For labels by involvement, see `LABEL_THRESHOLD`.
+    leave_unsure
+        Leave unsure windows out.
+    """
+
+    length: float
+    stride: float
+    in_seconds: bool = False
+    label_of: WindowLabel | None = None
+    threshold: float = LABEL_THRESHOLD
+    leave_unsure: bool = False
+
+    def frames(self, fps: float) -> tuple[int, int]:
+        """Return length and stride in frames."""
+        factor = fps if self.in_seconds else 1.0
+        return max(1, round(self.length * factor)), max(1, round(self.stride * factor))
+
+
+def span_of(text: str) -> tuple[float, bool]:
+    """Return a number of frames (`100`) or of seconds (`4s`, `2.5s`), and whether it is seconds.
+
+    >>> span_of("4s")
+    (4.0, True)
+
+    Raises
+    ------
+    FightposeError
+        If it is neither.
+    """
+    found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)\s*s", text.strip().lower())
+    value = float(found[1] or found[2]) if found else 0.0
+    if found is None or value <= 0:
+        raise FightposeError(f"{text!r} is neither a number of frames, such as 100, nor of seconds, such as 4s")
+    return value, found[2] is not None
+
+
+def windows_of_outputs(output_root: Path, destination: Path, plan: WindowPlan) -> WindowReport:
+    """Cut every clip of an output root into windows that are clips of their own, and write them as one data set.
+
+    The windows of a clip are in the split that the clip is in.
+
+    Raises
+    ------
+    FightposeError
+        If there is nothing to cut, or the file cannot be written.
+    """
+    split = {name: key for key, names in read_split(output_root / DATASET_NAME).items() for name in names}
+    problems: list[str] = []
+    parts: list[Annotation] = []
+    sides: dict[str, list[str]] = {name: [] for name in dict.fromkeys(split.values())}
+    empty = unsure = 0
+    for clip in clips_to_merge(output_root):
+        if not clip.annotation_path.is_file():
+            continue
+        (annotation,) = read_annotation(clip.annotation_path)["annotations"]
+        if is_excluded(annotation) or annotation["frame_dir"] not in split:
+            continue
+        # One video at a time: of a long one the tracks take far more memory than its windows.
+        found, nobody, doubtful = _cut(clip, output_root, annotation, plan, problems)
+        parts += found
+        empty, unsure = empty + nobody, unsure + doubtful
+        sides[split[annotation["frame_dir"]]] += [part["frame_dir"] for part in found]
+    if not parts:
+        raise FightposeError(f"{output_root}: has no clips in its data set to cut; run fightpose annotate first")
+    classes = named_classes(recorded_settings(output_root).dataset, {part["label"] for part in parts})
+    write_annotation(destination, parts, sides, classes)
+    return report_of(destination, parts, empty, unsure, problems)
+
+
+def _cut(
+    clip: Clip, output_root: Path, annotation: Annotation, plan: WindowPlan, problems: list[str]
+) -> tuple[list[Annotation], int, int]:
+    """Return the windows of one clip, and how many were left out as empty and as unsure."""
+    settings = _settings_of(annotation)
+    tracks = _all_tracks(clip, output_root, annotation, settings)
+    length, stride = plan.frames(float(annotation["fps"]))
+    if tracks is None or settings is None or "review" in annotation:
+        # People whom a person has corrected are not to be chosen again by the program.
+        if "review" not in annotation:
+            name = annotation["frame_dir"]
+            problems.append(f"{name}: its poses are not stored any more; its windows hold its annotated people")
+        rule = plan.label_of or label_by_involvement(plan.threshold)
+        starts = starts_of(annotation["total_frames"], length, stride)
+        parts = cut_windows(annotation, length, stride, rule)
+        return parts, len(starts) - len(parts), 0
+    windows = list(ranked_windows(clip, tracks, annotation, settings, length, stride))
+    highest = max((float(part["composite_scores"][0]) for _, part in windows), default=0.0)
+    kept: list[Annotation] = []
+    for start, part in windows:
+        share = float(part["composite_scores"][0]) / highest if highest > 0 else 1.0
+        if plan.label_of is not None:
+            part["label"] = plan.label_of(annotation, start, start + part["total_frames"])
+        else:
+            part["label"] = int(annotation["label"]) if share >= plan.threshold else 0
+            # Of a video that shows none all windows show none, however much people move in it.
+            if plan.leave_unsure and annotation["label"] and UNSURE * plan.threshold <= share < plan.threshold:
+                continue
+        kept.append(part)
+    starts = starts_of(annotation["total_frames"], length, stride)
+    return kept, len(starts) - len(windows), len(windows) - len(kept)
+
+
+def ranked_windows(
+    clip: Clip, tracks: Tracks, annotation: Annotation, settings: Settings, length: int, stride: int
+) -> Iterator[tuple[int, Annotation]]:
+    """Yield the first frame and the annotation of each window that has people in it.
+
+    Parameters
+    ----------
+    clip
+        The video.
+    tracks
+        All its tracks.
+    annotation
+        Its annotation, for label and provenance.
+    settings
+        Those that the annotation was made with.
+    length, stride
+        In frames.
+    """
+    scoring = settings.scoring
+    start = start_weights(scoring.camera_weights, clip.frame_dir)
+    # Learned over the whole video, where each window goes on from: of four seconds alone little can be learned.
+    whole = learn_region_weights(tracks, score_regions(tracks), scoring, start).weights.astype(np.float64)
+    provenance: dict[str, Any] = dict(annotation["provenance"])
+    for first in starts_of(annotation["total_frames"], length, stride):
+        part = _within(tracks, first, min(first + length, annotation["total_frames"]))
+        regions = score_regions(part)
+        weights = learn_region_weights(part, regions, scoring, whole)
+        ranking = rank_involvement(part, regions, weights, scoring)
+        # A track may not be longer than the window it is in.
+        shortest = min(settings.selection.min_track_length, part.poses.frame_count)
+        selection = settings.selection.model_copy(update={"min_track_length": shortest})
+        try:
+            people = select_people(ranking, selection, clip.path)
+        except ClipError:
+            continue
+        named = replace(clip, frame_dir=f"{annotation['frame_dir']}#{first:06d}", label=int(annotation["label"]))
+        yield first, build_annotation(named, end_at_nearer(part), people, settings, provenance)
+
+
+def _within(tracks: Tracks, start: int, stop: int) -> Tracks:
+    """Return the rows of a window, its first frame being 0."""
+    # Rows are sorted by frame: no need to look at those of the whole video for each window.
+    low, high = np.searchsorted(tracks.poses.frame_index, (start, stop))
+    poses = tracks.poses
+    part = Poses(
+        (poses.frame_index[low:high] - start).astype(np.int32),
+        poses.bbox[low:high],
+        poses.score[low:high],
+        poses.keypoints[low:high],
+        poses.keypoint_scores[low:high],
+        stop - start,
+        poses.width,
+        poses.height,
+        poses.fps,
+    )
+    return Tracks(part, tracks.track_id[low:high], tracks.filled[low:high])
+
+
+def _settings_of(annotation: Annotation) -> Settings | None:
+    """Return the settings that an annotation was made with, None where another version wrote them."""
+    try:
+        return Settings.model_validate(annotation.get("settings"))
+    except ValueError:
+        return None
+
+
+def _all_tracks(clip: Clip, output_root: Path, annotation: Annotation, settings: Settings | None) -> Tracks | None:
+    """Return all tracks of a clip from its stored poses; None where these are gone or cannot be read."""
+    made = annotation.get("provenance", {})
+    if settings is None or "video_sha256" not in made:
+        return None
+    height, width = annotation["img_shape"]
+    video = VideoInfo(clip.path, made["video_sha256"], width, height, float(annotation["fps"]), 0, "", "")
+    # Annotations of earlier versions lack the key; then it was the hash of the model.
+    stored = poses_path(output_root, video, made.get("model_key", made.get("model_sha256", "")), settings.poses)
+    try:
+        poses = Poses.load(stored)
+    except (OSError, ValueError):
+        return None
+    return track_people(poses, settings.tracking) if poses.frame_count == annotation["total_frames"] else None
