@@ -22,8 +22,8 @@ from flows.analyze_dataset import analyze
 from flows.runs import conclusion
 from flows.runs.artifacts import ProgressBar, show_table
 from flows.runs.conclusion import begin
-from flows.runs.local import ClipJob, run_in_order, run_in_workers
-from flows.runs.machine_load import ResourceMonitor, allowed_workers
+from flows.runs.jobs import ClipJob
+from flows.runs.local import overlapped, parallel, run_here
 from flows.runs.plan import Plan, plan_run
 from flows.runs.pool import cancel_children, run_on_pool
 from flows.runs.results import ClipResult, DatasetSummary, Outcome
@@ -179,14 +179,18 @@ def _settled(plan: Plan, seconds: float) -> Plan:
 
 def _run(jobs: Sequence[ClipJob], mode: Mode, num_workers: int | None, in_flight: int) -> Iterator[ClipResult]:
     """Choose what runs the clips."""
-    if mode == Mode.POOL and jobs:
-        return run_on_pool(jobs, in_flight)
-    if mode != Mode.PARALLEL or not jobs:
-        return run_in_order(jobs)
-    load = ResourceMonitor().read()
-    limit = num_workers or allowed_workers(load, 0, load.cores)
-    logger.info("up to %d worker processes", limit)
-    return run_in_workers(jobs, limit)
+    if not jobs:
+        return
+    settings = jobs[0].settings
+    if mode == Mode.POOL:
+        yield from run_on_pool(jobs, in_flight)
+    elif mode == Mode.PARALLEL:
+        workers, room = parallel(settings, num_workers)
+        with workers:
+            yield from run_here(jobs, workers, room)
+    else:
+        with overlapped(settings, model_of(settings.poses)) as engine:
+            yield from run_here(jobs, engine)
 
 
 def _tell(result: ClipResult, total: int) -> None:

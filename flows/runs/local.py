@@ -1,158 +1,143 @@
-"""Running many clips on this machine: one after the other, or in worker processes.
+"""Running many clips on this machine, each as one Prefect task: overlapped, or whole in worker processes.
 
-Workers are processes because a crash in a decoder or a runtime must cost one clip and not the run. Each loads the model
-once and runs whole clips. How many run follows free memory and cores while the run goes on.
+The task is the record of a clip that people look at and that says how often it was tried; the work is done by an engine
+that knows nothing of Prefect and never waits for its server (`flows.runs.engine`).
 """
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from typing import Any
 
-from flows.annotate_video import annotate_video
-from flows.runs.machine_load import ResourceMonitor, allowed_workers
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task, exponential_backoff
+
+from flows.runs.artifacts import show_card
+from flows.runs.engine import Engine, OverlappedEngine, ParallelEngine
+from flows.runs.jobs import ClipJob
+from flows.runs.machine_load import Load, ResourceMonitor, allowed_workers
 from flows.runs.results import ClipResult, Outcome
-from tasks.clips.discovery import Clip
+from flows.runs.walk import Ended, walk
+from flows.runs.workers import WorkerDiedError
+from tasks import steps
 from tasks.clips.failures import log_failure
 from tasks.core.errors import ClipError, FailureReason
-from tasks.core.progress import Progress, listen, report
 from tasks.core.settings import Settings
-from tasks.mapping.receipts import ClipSummary
+from tasks.mapping.receipts import ClipSummary, summary_of
+from tasks.poses import PoseModel
+from tasks.report.clip_card import failure_card
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 1.0
-"""How often the number of workers is reconsidered."""
+FINISHER_BYTES = 512 << 20
+"""Memory that one more clip under way is assumed to need: its decoder, its frames, and the process that draws it."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClipJob:
-    """One clip to annotate; everything that a worker process needs."""
+class ClipWork:
+    """A clip and the engine that does it, for `annotate_clip`.
 
-    clip: Clip
-    input_root: Path
-    output_root: Path
-    settings: Settings
-
-
-def run_clip(job: ClipJob) -> ClipResult:
-    """Annotate one clip in this process and return what became of it; never raises for the clip's sake."""
-    start = time.perf_counter()
-    clip = job.clip
-    state = annotate_video(clip.path, job.output_root, job.input_root, job.settings, clip.label, return_state=True)
-    seconds = time.perf_counter() - start
-    if state.is_completed():
-        return ClipResult(job.clip.relative, Outcome.ANNOTATED, seconds, summary=cast(ClipSummary, state.result()))
-    error = state.result(raise_on_failure=False)
-    if not isinstance(error, ClipError):
-        # The run ended before the flow's own code could record why (a bad parameter, the server gone).
-        error = ClipError(FailureReason.PROCESSING_ERROR, job.clip.path, " ".join(f"{state.message or error}".split()))
-        log_failure(job.output_root, job.clip.path, job.clip.frame_dir, error.reason, error.info)
-    return ClipResult(job.clip.relative, Outcome.FAILED, seconds, error=error)
-
-
-Runner = Callable[[ClipJob], ClipResult]
-
-
-def run_in_order(jobs: Sequence[ClipJob]) -> Iterator[ClipResult]:
-    """Annotate clips one after the other in this process."""
-    yield from map(run_clip, jobs)
-
-
-def run_in_workers(jobs: Sequence[ClipJob], limit: int, run: Runner = run_clip) -> Iterator[ClipResult]:
-    """Annotate clips in up to `limit` worker processes, and yield results as they come.
-
-    `run` is a function of a module: local ones cannot be sent to another process.
-
-    A worker that dies takes the pool with it. The clips that were under way are then done again one at a time: the one
-    that kills its worker alone is recorded as failed, the others lose only time.
+    A plain class: Prefect looks into dataclasses that are parameters of a task, field by field, for results of others.
     """
-    waiting = deque(jobs)
-    while waiting:
-        suspects: list[ClipJob] = []
-        yield from _drain(waiting, limit, run, suspects)
-        for job in suspects:
-            alone: list[ClipJob] = []
-            yield from _drain(deque([job]), 1, run, alone)
-            if alone:
-                yield _killed(job)
+
+    def __init__(self, job: ClipJob, engine: Engine) -> None:
+        self.job, self.engine = job, engine
+        self.name = job.clip.relative
 
 
-def _drain(waiting: deque[ClipJob], limit: int, run: Runner, suspects: list[ClipJob]) -> Iterator[ClipResult]:
-    """Run waiting clips in one pool until none is left or the pool breaks; then put those under way into `suspects`."""
-    monitor = ResourceMonitor()
-    running: dict[Future[ClipResult], ClipJob] = {}
-    with _pool(limit) as pool:
-        try:
-            while waiting or running:
-                room = allowed_workers(monitor.read(), len(running), limit)
-                while waiting and len(running) < room:
-                    running[pool.submit(run, waiting[0])] = waiting[0]
-                    waiting.popleft()
-                for future in wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED).done:
-                    yield future.result()
-                    del running[future]
-        except BrokenProcessPool:
-            logger.warning("a worker process died; its clips are done again one at a time")
-            suspects.extend(running.values())
+def may_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Tell Prefect whether a clip is to be tried again at once."""
+    # One whose worker died is tried again later, when no other clip takes memory beside it.
+    died = isinstance(state.result(raise_on_failure=False), WorkerDiedError)
+    return not died and steps.may_pass(task, run, state)
 
 
-@contextmanager
-def _pool(limit: int) -> Iterator[ProcessPoolExecutor]:
-    """Give a pool of worker processes whose progress reaches this process's listener."""
-    # Spawned, not forked: a fork of a process with threads (Prefect, OpenVINO) can deadlock.
-    context = multiprocessing.get_context("spawn")
-    messages: Any = context.Queue()
-
-    def pass_on() -> None:
-        """Hand the workers' progress to the listener until the end mark comes."""
-        while (progress := messages.get()) is not None:
-            report(progress)
-
-    listener = threading.Thread(target=pass_on, name="progress", daemon=True)
-    listener.start()
-    pool = ProcessPoolExecutor(limit, mp_context=context, initializer=_start_worker, initargs=(messages,))
+@task(
+    name="annotate-clip",
+    task_run_name="{work.name}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=3,
+    retry_delay_seconds=exponential_backoff(backoff_factor=2),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=may_pass,
+)
+def annotate_clip(work: ClipWork) -> dict[str, Any]:
+    """Annotate one clip and return its summary as plain values."""
     try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        messages.put(None)
-        listener.join()
+        return asdict(work.engine.annotate(work.job))
+    except ClipError as error:
+        show_card(failure_card(work.job.clip, error))
+        raise
 
 
-def _start_worker(messages: Any) -> None:
-    """Prepare a worker process: progress goes to the parent, and Prefect runs without heartbeats there, too."""
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
-    last = [0.0]
-
-    def send(progress: Progress) -> None:
-        """Send progress at most five times a second; the display shows no more."""
-        if time.monotonic() - last[0] >= 0.2:
-            last[0] = time.monotonic()
-            messages.put(progress)
-
-    listen(send)
-    # Entered for the life of the process.
-    temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}).__enter__()
+def as_tasks(engine: Engine) -> Callable[[ClipJob], ClipSummary]:
+    """Return what `walk` calls per clip to have the engine's work recorded as a Prefect task."""
+    return lambda job: summary_of(annotate_clip(ClipWork(job, engine)))
 
 
-def _killed(job: ClipJob) -> ClipResult:
-    """Record a clip whose worker process died."""
-    error = ClipError(
-        FailureReason.PROCESSING_ERROR,
-        job.clip.path,
-        "the worker process died while annotating it (out of memory, or a crash in a decoder); convert it to H.264 mp4",
+def run_here(jobs: Iterable[ClipJob], engine: Engine, room: Callable[[int], int] | None = None) -> Iterator[ClipResult]:
+    """Annotate clips on this machine, one Prefect task each, and yield results as they come.
+
+    Parameters
+    ----------
+    jobs
+        The clips.
+    engine
+        Does the work; see `overlapped` and `parallel`.
+    room
+        As for `flows.runs.walk.walk`.
+    """
+    for ended in walk(jobs, engine, as_tasks(engine), room):
+        yield result_of(ended)
+
+
+def overlapped(settings: Settings, model: PoseModel) -> OverlappedEngine:
+    """Return the engine of the modes single and demo, sized for this machine."""
+    load = ResourceMonitor().read()
+    by_memory = load.available_bytes // FINISHER_BYTES
+    return OverlappedEngine(settings, model, max(1, min(load.cores, by_memory)))
+
+
+def parallel(settings: Settings, limit: int | None) -> tuple[ParallelEngine, Callable[[int], int]]:
+    """Return the engine of mode parallel, and what says how many clips may be under way now."""
+    monitor = ResourceMonitor()
+    load = monitor.read()
+    workers = limit or allowed_workers(load, 0, load.cores)
+    logger.info("%s", workers_line(workers, load, limit))
+    engine = ParallelEngine(settings, workers)
+    return engine, lambda running: allowed_workers(monitor.read(), running, workers)
+
+
+def workers_line(workers: int, load: Load, limit: int | None) -> str:
+    """Return the line that says how many workers a run starts, and why."""
+    if limit:
+        return f"up to {workers} worker processes, as --num-workers says"
+    free = load.available_bytes / 1e9
+    return (
+        f"up to {workers} worker processes: {load.cores} cores, {free:.0f} GB of free memory at 1 GB each; "
+        "--num-workers sets another number"
     )
-    log_failure(job.output_root, job.clip.path, job.clip.frame_dir, error.reason, error.info)
-    return ClipResult(job.clip.relative, Outcome.FAILED, 0.0, error=error)
+
+
+def result_of(ended: Ended) -> ClipResult:
+    """Return what became of a clip, its failure recorded."""
+    if ended.summary is not None:
+        return ClipResult(ended.job.clip.relative, Outcome.ANNOTATED, ended.seconds, summary=ended.summary)
+    error = recorded_failure(ended.error or RuntimeError("it ended without a result"), ended.job)
+    return ClipResult(ended.job.clip.relative, Outcome.FAILED, ended.seconds, error=error)
+
+
+def recorded_failure(error: BaseException, job: ClipJob) -> ClipError:
+    """Write the error of a clip to the failure log and return it as one."""
+    clip = job.clip
+    if not isinstance(error, ClipError):
+        # Not foreseen: the log keeps the traceback for the developer, the user gets one line.
+        logger.error("%s: unexpected error", clip.relative, exc_info=error)
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        error = ClipError(FailureReason.PROCESSING_ERROR, clip.path, line)
+    log_failure(job.output_root, clip.path, clip.frame_dir, error.reason, error.info)
+    return error

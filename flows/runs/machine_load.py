@@ -1,13 +1,16 @@
 """What the machine has to spare, and how many workers that carries.
 
 Memory above 80 % stops the number of workers from growing, above 95 % shrinks it. Cores that other programs keep busy
-are not counted on; the load of our own workers is what the cores are for.
+for minutes are not counted on; a short burst of theirs changes nothing. The load of our own workers is what the cores
+are for.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
+import time
 from dataclasses import dataclass
 
 import psutil
@@ -18,7 +21,10 @@ WARNING_PERCENT = 80.0
 CRITICAL_PERCENT = 95.0
 
 WORKER_BYTES = 1 << 30
-"""Memory that one worker is assumed to need before any has been measured: Python, Prefect, a model and a clip."""
+"""Memory that one worker is assumed to need before any has been measured: Python, a model and a clip."""
+
+STEADY_SECONDS = 120.0
+"""Time constant of the mean of other programs' load: a burst of a second counts for less than a hundredth of a core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,7 @@ class Load:
     cores
         Cores that this process may use.
     foreign_cores
-        Cores' worth of work that other programs do.
+        Cores' worth of work that other programs do, as a mean over minutes.
     memory_percent
         Share of the memory in use.
     available_bytes
@@ -74,6 +80,9 @@ class ResourceMonitor:
 
     def __init__(self) -> None:
         self._warned = 0.0
+        # No load of others at the start: what the first second shows says nothing about the next hour.
+        self._foreign = 0.0
+        self._read_at = time.monotonic()
         self._own: dict[int, psutil.Process] = {}
         psutil.cpu_percent()  # the first reading only sets the reference point
 
@@ -82,9 +91,17 @@ class ResourceMonitor:
         cores = len(os.sched_getaffinity(0))
         memory = psutil.virtual_memory()
         all_busy = psutil.cpu_percent() / 100 * (psutil.cpu_count() or 1)
-        load = Load(cores, max(0.0, all_busy - self._own_cores()), memory.percent, memory.available)
+        load = Load(cores, self._steady(max(0.0, all_busy - self._own_cores())), memory.percent, memory.available)
         self._warn(load.memory_percent)
         return load
+
+    def _steady(self, foreign: float) -> float:
+        """Return the mean of other programs' load, of which the present one is a sample."""
+        now = time.monotonic()
+        share = 1 - math.exp(-(now - self._read_at) / STEADY_SECONDS)
+        self._read_at = now
+        self._foreign += share * (foreign - self._foreign)
+        return self._foreign
 
     def _own_cores(self) -> float:
         """Return the cores' worth of work of this process and its children since the last reading."""

@@ -28,7 +28,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Cancelled, Cancelling
 
 from flows.prefect_server.requeue import MAX_RESTARTS, requeue
-from flows.runs.local import ClipJob
+from flows.runs.jobs import ClipJob
 from flows.runs.results import ClipResult, Outcome
 from tasks.clips.failures import current_failures, log_failure
 from tasks.core.errors import ClipError, FailureReason, FightposeError

@@ -247,7 +247,7 @@ def finished(clip: Clip, output_root: Path, key: str) -> ClipSummary | None:
         )
         if not current:
             return None
-        summary = _summary(receipt)
+        summary = summary_of(receipt["summary"])
         _renew_times(clip, output_root, receipt)
         return summary
     except (OSError, KeyError, TypeError, ValueError, AttributeError):
@@ -493,9 +493,14 @@ def _read(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _summary(receipt: dict[str, Any]) -> ClipSummary:
-    """Return the summary that a receipt holds."""
-    value = receipt["summary"]
+def summary_of(value: dict[str, Any]) -> ClipSummary:
+    """Return the summary that plain values hold, as JSON and `dataclasses.asdict` give them.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If it is none.
+    """
     top = [(int(track_id), float(score)) for track_id, score in value["top"]]
     seconds = {str(step): float(seconds) for step, seconds in value["seconds"].items()}
     # Absent in receipts of earlier versions.

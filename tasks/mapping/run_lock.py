@@ -14,7 +14,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tasks.core.errors import FightposeError
@@ -23,6 +23,21 @@ from tasks.mapping.receipts import WORK_FOLDER
 logger = logging.getLogger(__name__)
 
 LOCK_NAME = "run.lock"
+
+PATIENCE_SECONDS = 3.0
+"""How long a folder that is held is waited for: the worker processes of a run that was killed hold it for up to 2 s."""
+
+_held: list[int] = []
+"""Descriptors of the locks that this process holds."""
+
+
+def held_locks() -> tuple[int, ...]:
+    """Return the descriptors of the locks that this process holds.
+
+    A process that writes outputs on its behalf inherits them: the lock is free when the last of them has ended, so that
+    no run starts while one of a killed run still writes.
+    """
+    return tuple(_held)
 
 
 @contextmanager
@@ -39,15 +54,20 @@ def sole_run(output_root: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _take(descriptor, output_root)
+        _held.append(descriptor)
         yield
     finally:
+        if descriptor in _held:
+            _held.remove(descriptor)
+            # By name, and not by the close alone: a worker process that is just ending still has the file open.
+            _unlock(descriptor)
         os.close(descriptor)
 
 
 def _take(descriptor: int, output_root: Path) -> None:
     """Lock the file and write into it who holds it, or refuse."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_in_time(descriptor)
     except BlockingIOError:
         holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "unknown"
         raise FightposeError(
@@ -61,3 +81,22 @@ def _take(descriptor: int, output_root: Path) -> None:
     holder = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}"
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{holder}\n".encode(), 0)
+
+
+def _lock_in_time(descriptor: int) -> None:
+    """Lock a file, waiting for the end of another holder for as long as `PATIENCE_SECONDS`; else a BlockingIOError."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _unlock(descriptor: int) -> None:
+    """Free a lock; a file system without locks has none to free."""
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -103,15 +103,7 @@ def decode_guarded(video: VideoInfo, limits: ClipLimits) -> Iterator[Frame]:
     decoder = Decoder.take()
     with decoder.working(limits):
         slots = decoder.share(video.height, video.width)
-        decoder.ask(
-            {
-                "do": "frames",
-                "path": str(video.path),
-                "video": asdict(video) | {"path": None},
-                "slots": len(slots),
-                "bytes": limits.settings.memory_limit * MB,
-            }
-        )
+        decoder.ask_frames(video, len(slots), limits)
         while "slot" in (message := decoder.receive(limits)):
             image = slots[int(message["slot"])].copy()
             decoder.send({"free": message["slot"]})
@@ -189,12 +181,42 @@ class Decoder:
             else:
                 self.close()
 
-    def share(self, height: int, width: int) -> npt.NDArray[np.uint8]:
-        """Make room for some frames in the shared memory and return them, shape (count, height, width, 3)."""
-        count = max(MIN_SLOTS, min(MAX_SLOTS, BUFFER_BYTES // (height * width * 3)))
+    @property
+    def descriptor(self) -> int:
+        """Descriptor of the shared memory."""
+        return self._memory
+
+    def share(self, height: int, width: int, count: int | None = None) -> npt.NDArray[np.uint8]:
+        """Make room for some frames in the shared memory and return them, shape (count, height, width, 3).
+
+        Parameters
+        ----------
+        height, width
+            Of a frame, pixels.
+        count
+            Number of frames; by default as many as the helper may be ahead.
+        """
+        if count is None:
+            count = max(MIN_SLOTS, min(MAX_SLOTS, BUFFER_BYTES // (height * width * 3)))
         size = count * height * width * 3
         os.ftruncate(self._memory, size)
         return np.frombuffer(mmap.mmap(self._memory, size), np.uint8).reshape(count, height, width, 3)
+
+    def forget_frames(self) -> None:
+        """Give the pages of the shared memory back to the system; nobody may read frames from it any more."""
+        os.ftruncate(self._memory, 0)
+
+    def ask_frames(self, video: VideoInfo, slots: int, limits: ClipLimits) -> None:
+        """Ask for the frames of a clip, in so many slots of the shared memory."""
+        self.ask(
+            {
+                "do": "frames",
+                "path": str(video.path),
+                "video": asdict(video) | {"path": None},
+                "slots": slots,
+                "bytes": limits.settings.memory_limit * MB,
+            }
+        )
 
     def ask(self, request: dict[str, Any]) -> None:
         """Send a request; the messages that answer it follow."""

@@ -22,6 +22,9 @@ from tasks.core.errors import ClipError, FailureReason
 from tasks.core.records import VideoInfo
 from tasks.video.reading import decode_frames, read_header
 
+PARENT_SECONDS = 0.5
+"""How often a helper looks whether its parent lives."""
+
 
 def main() -> None:
     """Serve requests until the other side is gone; the arguments are the descriptors of the channel and the memory."""
@@ -74,8 +77,7 @@ def _answer(request: dict[str, Any], connection: Connection, memory: int) -> dic
         slot = free.pop()
         slots[slot] = frame.image
         _send(connection, {"slot": slot, "time": frame.time})
-    while len(free) < count:
-        free.append(_receive(connection)["free"])
+    # Slots that are given back after this are passed over by `main`; those that are never given back keep their frames.
     return {"end": True}
 
 
@@ -119,5 +121,5 @@ class _ToParent(logging.Handler):
 def _end_with_parent(parent: int) -> None:
     """End this process soon after its parent, even where native code hangs (it runs without the interpreter lock)."""
     while os.getppid() == parent:
-        time.sleep(1)
+        time.sleep(PARENT_SECONDS)
     os._exit(1)

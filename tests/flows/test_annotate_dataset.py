@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,11 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter
 
 from flows.annotate_dataset import annotate_dataset, on_results
-from flows.runs.local import ClipJob, run_in_workers
 from flows.runs.results import ClipResult, Outcome
 from tasks.annotations.format import read_annotation
-from tasks.clips.discovery import discover_clips
 from tasks.clips.failures import current_failures
 from tasks.core.choices import Mode
 from tasks.core.errors import FailureReason, FightposeError
-from tasks.core.settings import Settings
 from tasks.mapping.merged import DATASET_NAME
 from tasks.mapping.run_lock import sole_run
 from tests.video_factory import plain_frames, write_video
@@ -156,23 +152,3 @@ def test_an_output_folder_that_cannot_be_written_is_refused_before_any_work(fold
     with pytest.raises(FightposeError, match="cannot write to the output folder"):
         annotate_dataset(folder, blocked / "out")
     assert stand_in.frames == 0
-
-
-def kills_its_worker(job: ClipJob) -> ClipResult:
-    """Stand in for `run_clip`: one clip takes its process down, as a crash in a decoder would."""
-    if job.clip.stem == "2":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return ClipResult(job.clip.relative, Outcome.ANNOTATED, 0.0)
-
-
-def test_a_worker_that_dies_costs_its_clip_and_no_other(tmp_path, out):
-    """The clip that kills its process is recorded; all others are annotated."""
-    root = tmp_path / "clips"
-    root.mkdir()
-    for number in range(4):
-        (root / f"{number}.mp4").write_bytes(b"never opened")
-    jobs = [ClipJob(clip, root, out, Settings()) for clip in discover_clips(root, out).clips]
-    results = {result.clip: result.outcome for result in run_in_workers(jobs, 2, run=kills_its_worker)}
-    assert results == {f"{n}.mp4": Outcome.FAILED if n == 2 else Outcome.ANNOTATED for n in range(4)}
-    assert [failure.frame_dir for failure in current_failures(out)] == ["clips/2"]
-    assert "worker process died" in current_failures(out)[0].info

@@ -15,7 +15,7 @@ from pathlib import Path
 from unittest import mock
 
 from flows import annotate_video as flow
-from flows.runs.local import ClipJob
+from flows.runs.jobs import ClipJob, RunKeys
 from flows.runs.results import ClipResult, Outcome
 from tasks import steps
 from tasks.core.errors import ClipError
@@ -46,7 +46,7 @@ def _without_prefect() -> None:
 
 
 def annotate_plain(job: ClipJob) -> ClipResult:
-    """Annotate one clip and return what became of it, as `flows.runs.local.run_clip` does."""
+    """Annotate one clip and return what became of it, as `flows.runs.local.run_here` does."""
     _without_prefect()
     return _annotated(job)
 
@@ -66,8 +66,9 @@ def _annotated(job: ClipJob) -> ClipResult:
         return ClipResult(job.clip.relative, Outcome.FAILED, time.perf_counter() - start, error=recorded)
 
 
-def annotate_measured(job: ClipJob) -> ClipResult:
-    """Do the same in a worker process of `flows.runs.local.run_in_workers`, and note what memory it took."""
+def annotate_measured(work: tuple[ClipJob, RunKeys]) -> ClipResult:
+    """Do the same in a worker process of `flows.runs.engine.ParallelEngine`, and note what memory it took."""
+    job, _ = work
     result = annotate_plain(job)
     _note_peak(job.output_root)
     return result

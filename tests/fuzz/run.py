@@ -12,7 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.runs.local import ClipJob, run_in_workers
+from flows.runs.engine import ParallelEngine
+from flows.runs.jobs import ClipJob
+from flows.runs.local import result_of
+from flows.runs.walk import walk
 from tasks.annotations.format import read_annotation
 from tasks.annotations.validate import validate_dataset
 from tasks.clips.discovery import discover_clips
@@ -21,7 +24,7 @@ from tasks.core.errors import FightposeError
 from tasks.core.records import Poses
 from tasks.core.settings import LimitSettings, Settings
 from tasks.core.settings.file import read_settings
-from tests.fuzz.plain import PEAKS, annotate_measured
+from tests.fuzz.plain import PEAKS
 
 TIME_LIMIT_S = 120.0
 """Of each clip, all steps; and no file may take longer. A busy machine needs a minute to load the real model."""
@@ -90,13 +93,17 @@ def fuzz_videos(kind: str, clips: Path, output_root: Path, workers: int) -> Tall
     found = discover_clips(clips, output_root).clips
     tally = Tally(kind, inputs=len(found))
     deaths = _CountDeaths()
-    logging.getLogger("flows.runs.local").addHandler(deaths)
+    logging.getLogger("flows.runs.walk").addHandler(deaths)
     try:
         jobs = [ClipJob(clip, clips, output_root, SETTINGS) for clip in found]
-        for result in run_in_workers(jobs, workers, run=annotate_measured):
-            tally.slowest = max(tally.slowest, result.seconds)
+        with ParallelEngine(SETTINGS, workers, target="tests.fuzz.plain:annotate_measured") as engine:
+            for ended in walk(jobs, engine):
+                tally.slowest = max(tally.slowest, ended.seconds)
+                if ended.error is not None:
+                    # Its worker died: what the worker could not record is recorded here.
+                    result_of(ended)
     finally:
-        logging.getLogger("flows.runs.local").removeHandler(deaths)
+        logging.getLogger("flows.runs.walk").removeHandler(deaths)
     tally.deaths = deaths.count
     failed = {failure.frame_dir: failure for failure in current_failures(output_root)}
     for clip in found:
@@ -116,7 +123,7 @@ def fuzz_videos(kind: str, clips: Path, output_root: Path, workers: int) -> Tall
 
 
 class _CountDeaths(logging.Handler):
-    """Counts the lines by which `flows.runs.local` tells that a worker died."""
+    """Counts the lines by which `flows.runs.walk` tells that a worker died."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

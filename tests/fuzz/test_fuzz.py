@@ -110,7 +110,7 @@ def test_a_clip_without_a_trace_counts_as_lost(tmp_path, monkeypatch):
     """Whatever the workers say: what is on disk counts."""
     write_videos(tmp_path / "clips", 2, SEED)
     (tmp_path / "out" / PEAKS).mkdir(parents=True)
-    monkeypatch.setattr("tests.fuzz.run.run_in_workers", lambda jobs, workers, run: iter(()))
+    monkeypatch.setattr("tests.fuzz.run.walk", lambda jobs, engine: iter(()))
     tally = fuzz_videos("clips", tmp_path / "clips", tmp_path / "out", workers=2)
     assert len(tally.lost) == 2
     assert not tally.sound

@@ -1,0 +1,248 @@
+"""The stages of one clip as plain functions, without Prefect: what worker processes and the engine call.
+
+    find_poses   probe, decode, the pose model            in the process that holds the model
+    finish       tracking, ranking, annotation, overlay   in a worker process
+    annotate_alone   both, one after the other            in a worker process of mode parallel
+
+`flows.annotate_video` walks the same way as a chain of Prefect tasks.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.runs.jobs import ClipJob, RunKeys
+from tasks.annotations.format import build_annotation, write_annotation
+from tasks.clips.failures import resolve_failures
+from tasks.core.progress import Progress, report
+from tasks.core.records import Involvement, Poses, Tracks, VideoInfo
+from tasks.core.settings import ScoringSettings, Settings
+from tasks.involvement import rank_involvement, select_people
+from tasks.mapping.receipts import ClipSummary, overlay_is_current, poses_path, write_receipt
+from tasks.overlay.painter import write_overlay
+from tasks.poses.extract import extract_poses
+from tasks.poses.models import PoseModel, model_of
+from tasks.poses.usage import Usage
+from tasks.regions.clip_weights import learn_region_weights
+from tasks.regions.scores import score_regions
+from tasks.tracking import track_people
+from tasks.tracking.occlusion import end_at_nearer
+from tasks.video.decoder import decode_guarded, probe_guarded
+from tasks.video.kept_frames import FramesKept, KeptBudget, MoreFramesError, bytes_to_keep, frames_of, keeping
+from tasks.video.limits import ClipLimits
+from tasks.video.reading import Frame
+
+logger = logging.getLogger(__name__)
+
+OVERLAY_EVERY = 10
+"""Frames between two reports of progress while an overlay is drawn."""
+
+OnFrames = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What `find_poses` leaves for `finish`; small enough to be pickled, for the poses are in a file.
+
+    Attributes
+    ----------
+    job, keys, limits
+        The clip, what names its results, and its limits, whose clock is the machine's.
+    video
+        What the clip is.
+    poses
+        The poses' file, by the clip's content.
+    extracted
+        Whether the model ran, False if the poses were there.
+    seconds
+        Wall time of each step so far.
+    kept
+        The frames, where they were kept, else None.
+    usage
+        What the extraction took of the machine, where that was measured.
+    """
+
+    job: ClipJob
+    keys: RunKeys
+    limits: ClipLimits
+    video: VideoInfo
+    extracted: bool
+    seconds: dict[str, float]
+    kept: FramesKept | None = None
+    usage: Usage | None = None
+
+
+@contextmanager
+def step(job: ClipJob, name: str, seconds: dict[str, float], total: int = 0) -> Iterator[None]:
+    """Tell the display which step starts, and note the seconds that it took."""
+    report(Progress(job.clip.relative, name, 0, total))
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start
+    logger.debug("%s: %s took %.2f s", job.clip.relative, name, seconds[name])
+
+
+def find_poses(
+    job: ClipJob, keys: RunKeys, model: PoseModel, budget: KeptBudget, held: ExitStack, check: Callable[[], None]
+) -> tuple[Found, int | None]:
+    """Probe a clip and find its people, unless that was done before.
+
+    Parameters
+    ----------
+    job, keys
+        The clip, with resolved settings, and what names its results.
+    model
+        A loaded model, which may be shared with other clips.
+    budget
+        Memory for frames that are kept for the overlay.
+    held
+        Keeps those frames until it is closed.
+    check
+        Called after every batch; what it raises ends the extraction.
+
+    Returns
+    -------
+    tuple
+        What was found, and the descriptor of the frames' memory where they are kept.
+
+    Raises
+    ------
+    ClipError, OSError
+        What makes the clip fail, and what may pass at another try.
+    """
+    seconds: dict[str, float] = {}
+    limits = ClipLimits(job.clip.path, job.settings.limits)
+    with step(job, "probe", seconds):
+        video = probe_guarded(limits)
+    stored = poses_path(job.output_root, video, keys.model_key, job.settings.poses)
+    with step(job, "poses", seconds, video.header_frames):
+        if _valid_poses(stored):
+            logger.debug("%s: poses are there already, the model is not run", job.clip.relative)
+            return Found(job, keys, limits, video, extracted=False, seconds=seconds), None
+
+        def on_frames(done: int) -> None:
+            """Report progress, and end where the clip takes too much or the run is stopped."""
+            check()
+            limits.check_memory()
+            report(Progress(job.clip.relative, "poses", done, video.header_frames))
+
+        poses, kept, descriptor = _extracted(job.settings, video, model, limits, budget, held, on_frames)
+        poses.save(stored)
+    return Found(job, keys, limits, video, extracted=True, seconds=seconds, kept=kept), descriptor
+
+
+def _extracted(
+    settings: Settings,
+    video: VideoInfo,
+    model: PoseModel,
+    limits: ClipLimits,
+    budget: KeptBudget,
+    held: ExitStack,
+    on_frames: OnFrames,
+) -> tuple[Poses, FramesKept | None, int | None]:
+    """Run the model over a clip; keep its frames if an overlay is wanted and they fit."""
+    size = bytes_to_keep(video, limits) if settings.overlay.save_overlayfile else None
+    with ExitStack() as stack:
+        if stack.enter_context(budget.part(size)):
+            decoder = stack.enter_context(keeping(video, limits))
+            try:
+                poses = extract_poses(video, model, settings.poses, on_frames, limits.within(decoder.frames()))
+            except MoreFramesError:
+                # The header said too little. From the start again, as a stream: such clips are rare.
+                logger.debug("%s has more frames than its header says", video.path)
+            else:
+                held.enter_context(stack.pop_all())
+                return poses, decoder.kept, decoder.descriptor
+    frames = limits.within(decode_guarded(video, limits))
+    return extract_poses(video, model, settings.poses, on_frames, frames), None, None
+
+
+def finish(found: Found, descriptor: int | None = None) -> ClipSummary:
+    """Track, rank, annotate and draw one clip whose poses are found, and record that its outputs are complete.
+
+    Parameters
+    ----------
+    found
+        What `find_poses` returned.
+    descriptor
+        Of the memory of the frames, in this process; None where they were not kept.
+
+    Raises
+    ------
+    ClipError, OSError
+        What makes the clip fail, and what may pass at another try.
+    """
+    job, video, settings = found.job, found.video, found.job.settings
+    clip, seconds = job.clip, dict(found.seconds)
+    poses = Poses.load(poses_path(job.output_root, video, found.keys.model_key, settings.poses))
+    with step(job, "tracking", seconds):
+        tracks = track_people(poses, settings.tracking)
+        found.limits.check()
+    with step(job, "ranking", seconds):
+        people = involved_people(job, tracks, settings.scoring)
+        found.limits.check()
+    with step(job, "annotation", seconds):
+        tracks = end_at_nearer(tracks)
+        provenance = found.keys.provenance(video.sha256)
+        write_annotation(clip.annotation_path, [build_annotation(clip, tracks, people, settings, provenance)])
+    wanted = settings.overlay.save_overlayfile
+    if wanted and not overlay_is_current(clip, job.output_root, video.sha256, found.keys.settings):
+        with step(job, "overlay", seconds, poses.frame_count):
+            frames = _counted(job, _frames(found, descriptor), poses.frame_count)
+            write_overlay(frames, video, tracks, people, clip.overlay_path, settings.overlay)
+    top = [(int(i), float(s)) for i, s in zip(people.track_ids[:2], people.score[:2], strict=True)]
+    summary = ClipSummary(
+        poses.frame_count, len(people.track_ids), top, seconds, extracted=found.extracted, usage=found.usage
+    )
+    write_receipt(clip, job.output_root, video.sha256, found.keys.settings, wanted, summary)
+    resolve_failures(job.output_root, [clip.frame_dir])
+    return summary
+
+
+def involved_people(job: ClipJob, tracks: Tracks, settings: ScoringSettings) -> Involvement:
+    """Return the people of a clip that reach its annotation, in rank order."""
+    regions = score_regions(tracks)
+    start = settings.camera_weights.start(job.clip.frame_dir) if settings.camera_weights else None
+    weights = learn_region_weights(tracks, regions, settings, start)
+    ranking = rank_involvement(tracks, regions, weights, settings)
+    return select_people(ranking, job.settings.selection, job.clip.path)
+
+
+def annotate_alone(work: tuple[ClipJob, RunKeys]) -> ClipSummary:
+    """Walk one clip through all stages in this process; the model is loaded once per process."""
+    job, keys = work
+    with ExitStack() as held:
+        found, descriptor = find_poses(job, keys, model_of(job.settings.poses), KeptBudget(), held, lambda: None)
+        return finish(found, descriptor)
+
+
+def _valid_poses(stored: Path) -> bool:
+    """Tell whether poses are stored and whole."""
+    if not stored.is_file():
+        return False
+    try:
+        Poses.load(stored)
+    except ValueError as error:
+        logger.warning("%s; the model is run again", error)
+        return False
+    return True
+
+
+def _frames(found: Found, descriptor: int | None) -> Iterator[Frame]:
+    """Yield a clip's frames: those that were kept, or decoded again."""
+    if found.kept is not None and descriptor is not None:
+        return found.limits.within(frames_of(found.kept, descriptor))
+    return found.limits.within(decode_guarded(found.video, found.limits))
+
+
+def _counted(job: ClipJob, frames: Iterable[Frame], total: int) -> Iterator[Frame]:
+    """Pass frames on and report how many were drawn."""
+    for number, frame in enumerate(frames, 1):
+        yield frame
+        if number % OVERLAY_EVERY == 0:
+            report(Progress(job.clip.relative, "overlay", number, total))
