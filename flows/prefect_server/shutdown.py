@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 from prefect import runtime
@@ -43,20 +43,42 @@ HOLD_SECONDS = 30.0
 Handler = Callable[[int, FrameType | None], Any]
 
 
+class Between(Protocol):
+    """What a run calls where it may end; several clips under way need to know beforehand whether to start another."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether the end was asked for."""
+        ...
+
+    def __call__(self) -> None:
+        """End the run here if that was asked for; raises Prefect's Abort."""
+        ...
+
+
+class _NeverAsked:
+    """For runs that no worker started: people end those by hand."""
+
+    asked = False
+
+    def __call__(self) -> None:
+        """Go on."""
+
+
 @contextmanager
-def ends_between_steps() -> Iterator[Callable[[], None]]:
+def ends_between_steps() -> Iterator[Between]:
     """Make SIGTERM wait for the end of a step; give the function that is to be called before each step.
 
     Only in a process that a worker started for this very run: whoever runs flows by hand ends them by hand.
     """
     run_id = runtime.flow_run.id
     if run_id is None or os.environ.get("PREFECT__FLOW_RUN_ID") != str(run_id):
-        yield lambda: None
+        yield _NeverAsked()
         return
     request = _Request(run_id)
     try:
         with _handled(request.receive):
-            yield request.obey
+            yield request
     finally:
         request.close()
 
@@ -86,7 +108,12 @@ class _Request:
             _PREFECTS_HANDLER(number, frame)
         self._signals.put(number)
 
-    def obey(self) -> None:
+    @property
+    def asked(self) -> bool:
+        """Whether SIGTERM has come."""
+        return self._asked.is_set()
+
+    def __call__(self) -> None:
         """End the run here if that was asked for.
 
         Raises

@@ -27,7 +27,8 @@ from tasks import steps
 from tasks.clips.failures import log_failure
 from tasks.core.errors import ClipError, FailureReason
 from tasks.core.settings import Settings
-from tasks.mapping.receipts import ClipSummary, summary_of
+from tasks.core.storage import key_of
+from tasks.mapping.receipts import ClipSummary, finished, summary_of
 from tasks.poses import PoseModel
 from tasks.report.clip_card import failure_card
 
@@ -41,10 +42,21 @@ class ClipWork:
     """A clip and the engine that does it, for `annotate_clip`.
 
     A plain class: Prefect looks into dataclasses that are parameters of a task, field by field, for results of others.
+
+    Parameters
+    ----------
+    job, engine
+        The clip and the engine.
+    cache_key
+        Under which Prefect keeps the result for another try of the run, None for not at all.
+    done
+        What was found in the clip, where its outputs are complete already.
     """
 
-    def __init__(self, job: ClipJob, engine: Engine) -> None:
-        self.job, self.engine = job, engine
+    def __init__(
+        self, job: ClipJob, engine: Engine, cache_key: str | None = None, done: ClipSummary | None = None
+    ) -> None:
+        self.job, self.engine, self.cache_key, self.done = job, engine, cache_key, done
         self.name = job.clip.relative
 
 
@@ -55,18 +67,21 @@ def may_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     return not died and steps.may_pass(task, run, state)
 
 
-@task(
-    name="annotate-clip",
-    task_run_name="{work.name}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=3,
-    retry_delay_seconds=exponential_backoff(backoff_factor=2),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=may_pass,
-)
+_options: dict[str, Any] = {
+    "name": "annotate-clip",
+    "task_run_name": "{work.name}",
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=2),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": may_pass,
+}
+
+
+@task(**_options, cache_policy=NO_CACHE, persist_result=False)
 def annotate_clip(work: ClipWork) -> dict[str, Any]:
     """Annotate one clip and return its summary as plain values."""
+    if work.done is not None:
+        return asdict(work.done)
     try:
         return asdict(work.engine.annotate(work.job))
     except ClipError as error:
@@ -77,6 +92,39 @@ def annotate_clip(work: ClipWork) -> dict[str, Any]:
 def as_tasks(engine: Engine) -> Callable[[ClipJob], ClipSummary]:
     """Return what `walk` calls per clip to have the engine's work recorded as a Prefect task."""
     return lambda job: summary_of(annotate_clip(ClipWork(job, engine)))
+
+
+# The same with a result that outlives the process: another try of the run finds it and does not start the task.
+_kept_clip: Task[[ClipWork], dict[str, Any]] = task(
+    **_options,
+    cache_key_fn=lambda context, parameters: parameters["work"].cache_key,
+    persist_result=True,
+    result_serializer="json",
+)(annotate_clip.fn)
+
+
+class ShardTasks:
+    """The clips of a shard's run as Prefect tasks, each once for all tries of the run.
+
+    Parameters
+    ----------
+    engine
+        Does the work.
+    key
+        `tasks.mapping.receipts.settings_key` of the run.
+    run_id
+        The shard's run.
+    """
+
+    def __init__(self, engine: Engine, key: str, run_id: str) -> None:
+        self._engine, self._key, self._run_id = engine, key, run_id
+        self._again = _kept_clip.with_options(refresh_cache=True)
+
+    def annotate(self, job: ClipJob) -> ClipSummary:
+        """Run the task of one clip; Prefect's kept result counts only where the receipt says the same."""
+        done = finished(job.clip, job.output_root, self._key)
+        work = ClipWork(job, self._engine, key_of("clip", self._run_id, job.clip.frame_dir), done)
+        return summary_of(_kept_clip(work) if done is not None else self._again(work))
 
 
 def run_here(jobs: Iterable[ClipJob], engine: Engine, room: Callable[[int], int] | None = None) -> Iterator[ClipResult]:

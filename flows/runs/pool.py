@@ -1,10 +1,10 @@
-"""One `annotate-video` run per clip on a work pool.
+"""Clips on a work pool: as shards (`flows.runs.dealing`), or one `annotate-video` run per clip.
 
-Problem: thousands of clips on many machines, any of which may die, and a parent that may die as well. Solution: every
-clip is a run of its own that Prefect can retry alone. The parent keeps a bounded number of them in flight and asks the
-server for their states, all in one request. Which run belongs to a clip is kept by the server, under an idempotency key
-of parent and clip: a parent that is run again finds the runs of its first try and starts none twice. What a clip
-amounts to is read from its receipt in the output folder, which all machines share.
+Problem: clips on many machines, any of which may die, and a parent that may die as well. Solution for a few clips and
+for those that take their shard down: each is a run of its own that Prefect can retry alone. The parent keeps a bounded
+number of them in flight and asks the server for their states, all in one request. Which run belongs to a clip is kept
+by the server, under an idempotency key of parent and clip: a parent that is run again finds the runs of its first try
+and starts none twice. What a clip amounts to is read from its receipt in the output folder, which all machines share.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
@@ -28,6 +29,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Cancelled, Cancelling
 
 from flows.prefect_server.requeue import MAX_RESTARTS, requeue
+from flows.runs.dealing import SHARD_DEPLOYMENT, Dealer
 from flows.runs.jobs import ClipJob
 from flows.runs.results import ClipResult, Outcome
 from tasks.clips.failures import current_failures, log_failure
@@ -39,6 +41,9 @@ from tasks.poses import entry_of, model_key
 logger = logging.getLogger(__name__)
 
 DEPLOYMENT = "annotate-video/annotate-video"
+
+MOST_SINGLE_RUNS = 8
+"""More clips than these are dealt as shards."""
 
 POLL_SECONDS = 3.0
 CRASH_PATIENCE_SECONDS = 60.0
@@ -111,6 +116,55 @@ def start_clip(job: ClipJob, idempotency_key: str) -> FlowRun:
 
 
 def run_on_pool(jobs: Sequence[ClipJob], in_flight: int) -> Iterator[ClipResult]:
+    """Annotate clips on the work pool, and yield results as they come.
+
+    A handful of clips are runs of their own, in which a person can follow every step. More are dealt as shards; what
+    those set aside is done in runs of its own at the end.
+
+    Parameters
+    ----------
+    jobs
+        The clips; all under the same settings.
+    in_flight
+        Most runs that may be queued or running at once.
+
+    Raises
+    ------
+    FightposeError
+        If a deployment is not there, the server stays away, or the output folder turns out not to be shared.
+    """
+    left: list[ClipJob] = list(jobs)
+    if len(jobs) > MOST_SINGLE_RUNS:
+        left.clear()
+        # Clips of one work list share an input root; failed clips of an output folder may be of several.
+        for group in _by_root(jobs):
+            yield from _in_shards(group, in_flight, left)
+    yield from run_alone(left, in_flight)
+
+
+def _by_root(jobs: Sequence[ClipJob]) -> list[list[ClipJob]]:
+    """Return the clips grouped by their input root."""
+    groups: dict[Path, list[ClipJob]] = {}
+    for job in jobs:
+        groups.setdefault(job.input_root, []).append(job)
+    return list(groups.values())
+
+
+def _in_shards(jobs: Sequence[ClipJob], in_flight: int, left: list[ClipJob]) -> Iterator[ClipResult]:
+    """Deal clips as shards and yield how they ended; those that no shard did go into `left`."""
+    with get_client(sync_client=True) as client:
+        _require_deployment(client, SHARD_DEPLOYMENT)
+        dealer, watch = Dealer(client, jobs, in_flight), _Watch()
+        while dealer.open:
+            dealer.deal()
+            runs = _read(client, list(dealer.shards))
+            watch.look(runs)
+            yield from dealer.look(runs)
+            time.sleep(POLL_SECONDS if dealer.shards else 0)
+    left += dealer.left
+
+
+def run_alone(jobs: Sequence[ClipJob], in_flight: int) -> Iterator[ClipResult]:
     """Annotate clips as runs of the deployment `annotate-video`, and yield results as they come.
 
     Parameters
@@ -125,9 +179,11 @@ def run_on_pool(jobs: Sequence[ClipJob], in_flight: int) -> Iterator[ClipResult]
     FightposeError
         If the deployment is not there, the server stays away, or the output folder turns out not to be shared.
     """
+    if not jobs:
+        return
     waiting, children = deque(jobs), dict[UUID, Child]()
     with get_client(sync_client=True) as client:
-        _require_deployment(client)
+        _require_deployment(client, DEPLOYMENT)
         watch = _Watch()
         while waiting or children:
             while waiting and len(children) < in_flight:
@@ -170,19 +226,18 @@ def _unfinished_children_of(parent: UUID) -> FlowRunFilter:
     )
 
 
-def _require_deployment(client: SyncPrefectClient) -> None:
+def _require_deployment(client: SyncPrefectClient, name: str) -> None:
     """Refuse to start where nothing would ever run."""
     try:
-        deployment = client.read_deployment_by_name(DEPLOYMENT)
+        deployment = client.read_deployment_by_name(name)
     except ObjectNotFound:
         raise FightposeError(
-            f"the Prefect server at {client.api_url} has no deployment {DEPLOYMENT}; start `fightpose up`, or deploy "
+            f"the Prefect server at {client.api_url} has no deployment {name}; start `fightpose up`, or deploy "
             "with `prefect --no-prompt deploy --all --prefect-file deployments/prefect.yaml`"
         ) from None
     if not deployment.work_pool_name:
         raise FightposeError(
-            f"the work pool of the deployment {DEPLOYMENT} was deleted; create it again and deploy, or start "
-            "`fightpose up`"
+            f"the work pool of the deployment {name} was deleted; create it again and deploy, or start `fightpose up`"
         )
 
 
