@@ -19,10 +19,10 @@ from prefect.states import Failed
 from pydantic import Field
 
 from flows.analyze_dataset import analyze
+from flows.engine.jobs import ClipJob
 from flows.runs import conclusion
 from flows.runs.artifacts import ProgressBar, show_table
 from flows.runs.conclusion import begin
-from flows.runs.jobs import ClipJob
 from flows.runs.local import overlapped, parallel, run_here
 from flows.runs.plan import Plan, plan_run
 from flows.runs.pool import cancel_children, run_on_pool
@@ -79,13 +79,13 @@ def annotate_dataset(
     Args:
         input: Folder of clips, or one clip.
         output_root: Folder below which the input's tree is mirrored.
-        mode: single runs clip after clip, parallel in worker processes, demo only a few clips of each folder, pool as
-            runs of their own on the work pool.
+        mode: single loads the model once and overlaps the steps of several clips, parallel runs whole clips in worker
+            processes, demo only a few clips of each folder, pool deals shards of clips to the work pool.
         settings: Settings of the run; what is left empty follows the model.
         num_workers: Most worker processes in mode parallel; empty means as many as cores and memory carry.
         demo_count: Number of clips in mode demo.
-        in_flight: Most clips queued or running at once in mode pool; keep it at 20 where the server's database is
-            SQLite.
+        in_flight: Most runs (shards, or clips of their own) queued or running at once in mode pool; one waits in the
+            queue at a time.
         fail_on: When failed clips make this run a failed one: never, with any, or above a share of them.
         fail_share: The share for fail_on.
         settle_seconds: Look at new clips for this long and leave those that grow for the next run; 0 takes all.

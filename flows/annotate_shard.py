@@ -19,15 +19,15 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 from pydantic import Field
 
+from flows.engine.engines import Engine, run_keys
+from flows.engine.jobs import ClipJob, RunKeys
+from flows.engine.shards import CRASHES, Journal, UnderWay, WorkList, read_work_list, slice_of
+from flows.engine.walk import Ended, walk
 from flows.prefect_server.leases import device_lease
 from flows.prefect_server.shutdown import ends_between_steps
-from flows.runs.engine import Engine, run_keys
-from flows.runs.jobs import ClipJob, RunKeys
 from flows.runs.local import ShardTasks, overlapped, result_of
 from flows.runs.pool import start_clip
 from flows.runs.results import Outcome
-from flows.runs.shards import CRASHES, Journal, UnderWay, WorkList, read_work_list, slice_of
-from flows.runs.walk import Ended, walk
 from tasks.core.errors import FightposeError
 from tasks.core.settings import Settings
 from tasks.core.storage import key_of

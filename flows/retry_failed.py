@@ -16,7 +16,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.annotate_dataset import Count, FailShare, InFlight, conclude, judged, run_jobs
-from flows.runs.jobs import ClipJob
+from flows.engine.jobs import ClipJob
 from flows.runs.pool import cancel_children
 from flows.runs.results import DatasetSummary
 from tasks.annotations.format import AnnotationError, read_annotation

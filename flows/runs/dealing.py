@@ -24,11 +24,11 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 
+from flows.engine.engines import run_keys
+from flows.engine.jobs import ClipJob
+from flows.engine.shards import Journal, next_count, read_work_list, shards_folder, size_of, slice_of, write_work_list
 from flows.prefect_server.requeue import MAX_RESTARTS, requeue
-from flows.runs.engine import run_keys
-from flows.runs.jobs import ClipJob
 from flows.runs.results import ClipResult, Outcome
-from flows.runs.shards import Journal, next_count, read_work_list, shards_folder, size_of, slice_of, write_work_list
 from tasks.clips.failures import Failure, current_failures
 from tasks.core.errors import ClipError, FightposeError
 from tasks.core.storage import key_of

@@ -1,7 +1,7 @@
 """Running many clips on this machine, each as one Prefect task: overlapped, or whole in worker processes.
 
 The task is the record of a clip that people look at and that says how often it was tried; the work is done by an engine
-that knows nothing of Prefect and never waits for its server (`flows.runs.engine`).
+that knows nothing of Prefect and never waits for its server (`flows.engine.engines`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
+from flows.engine.engines import Engine, OverlappedEngine, ParallelEngine
+from flows.engine.jobs import ClipJob
+from flows.engine.walk import Ended, walk
+from flows.engine.workers import WorkerDiedError
 from flows.runs.artifacts import show_card
-from flows.runs.engine import Engine, OverlappedEngine, ParallelEngine
-from flows.runs.jobs import ClipJob
 from flows.runs.machine_load import Load, ResourceMonitor, allowed_workers
 from flows.runs.results import ClipResult, Outcome
-from flows.runs.walk import Ended, walk
-from flows.runs.workers import WorkerDiedError
 from tasks import steps
 from tasks.clips.failures import log_failure
 from tasks.core.errors import ClipError, FailureReason
@@ -137,7 +137,7 @@ def run_here(jobs: Iterable[ClipJob], engine: Engine, room: Callable[[int], int]
     engine
         Does the work; see `overlapped` and `parallel`.
     room
-        As for `flows.runs.walk.walk`.
+        As for `flows.engine.walk.walk`.
     """
     for ended in walk(jobs, engine, as_tasks(engine), room):
         yield result_of(ended)

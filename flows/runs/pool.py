@@ -28,9 +28,9 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Cancelled, Cancelling
 
+from flows.engine.jobs import ClipJob
 from flows.prefect_server.requeue import MAX_RESTARTS, requeue
 from flows.runs.dealing import SHARD_DEPLOYMENT, Dealer
-from flows.runs.jobs import ClipJob
 from flows.runs.results import ClipResult, Outcome
 from tasks.clips.failures import current_failures, log_failure
 from tasks.core.errors import ClipError, FailureReason, FightposeError

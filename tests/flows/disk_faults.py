@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from flows.annotate_dataset import require_writable
-from flows.runs.jobs import ClipJob
+from flows.engine.jobs import ClipJob
 from flows.runs.results import ClipResult, Outcome
 from tasks.annotations.format import read_annotation
 from tasks.annotations.validate import validate_dataset

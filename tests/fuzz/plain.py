@@ -15,7 +15,7 @@ from pathlib import Path
 from unittest import mock
 
 from flows import annotate_video as flow
-from flows.runs.jobs import ClipJob, RunKeys
+from flows.engine.jobs import ClipJob, RunKeys
 from flows.runs.results import ClipResult, Outcome
 from tasks import steps
 from tasks.core.errors import ClipError
@@ -67,7 +67,7 @@ def _annotated(job: ClipJob) -> ClipResult:
 
 
 def annotate_measured(work: tuple[ClipJob, RunKeys]) -> ClipResult:
-    """Do the same in a worker process of `flows.runs.engine.ParallelEngine`, and note what memory it took."""
+    """Do the same in a worker process of `flows.engine.engines.ParallelEngine`, and note what memory it took."""
     job, _ = work
     result = annotate_plain(job)
     _note_peak(job.output_root)

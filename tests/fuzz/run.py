@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.runs.engine import ParallelEngine
-from flows.runs.jobs import ClipJob
+from flows.engine.engines import ParallelEngine
+from flows.engine.jobs import ClipJob
+from flows.engine.walk import walk
 from flows.runs.local import result_of
-from flows.runs.walk import walk
 from tasks.annotations.format import read_annotation
 from tasks.annotations.validate import validate_dataset
 from tasks.clips.discovery import discover_clips
@@ -93,7 +93,7 @@ def fuzz_videos(kind: str, clips: Path, output_root: Path, workers: int) -> Tall
     found = discover_clips(clips, output_root).clips
     tally = Tally(kind, inputs=len(found))
     deaths = _CountDeaths()
-    logging.getLogger("flows.runs.walk").addHandler(deaths)
+    logging.getLogger("flows.engine.walk").addHandler(deaths)
     try:
         jobs = [ClipJob(clip, clips, output_root, SETTINGS) for clip in found]
         with ParallelEngine(SETTINGS, workers, target="tests.fuzz.plain:annotate_measured") as engine:
@@ -103,7 +103,7 @@ def fuzz_videos(kind: str, clips: Path, output_root: Path, workers: int) -> Tall
                     # Its worker died: what the worker could not record is recorded here.
                     result_of(ended)
     finally:
-        logging.getLogger("flows.runs.walk").removeHandler(deaths)
+        logging.getLogger("flows.engine.walk").removeHandler(deaths)
     tally.deaths = deaths.count
     failed = {failure.frame_dir: failure for failure in current_failures(output_root)}
     for clip in found:
@@ -123,7 +123,7 @@ def fuzz_videos(kind: str, clips: Path, output_root: Path, workers: int) -> Tall
 
 
 class _CountDeaths(logging.Handler):
-    """Counts the lines by which `flows.runs.walk` tells that a worker died."""
+    """Counts the lines by which `flows.engine.walk` tells that a worker died."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

@@ -18,10 +18,10 @@ from prefect.flow_engine import run_flow
 from prefect.states import Completed, Crashed, Pending, Running
 
 from flows.annotate_video import annotate_video
+from flows.engine.jobs import ClipJob
 from flows.prefect_server.provision import create_pools, deploy
 from flows.prefect_server.requeue import MAX_RESTARTS, requeue
 from flows.runs import pool as fan_out
-from flows.runs.jobs import ClipJob
 from flows.runs.pool import cancel_children, run_on_pool
 from flows.runs.results import Outcome
 from tasks.clips.discovery import discover_clips

@@ -1,4 +1,4 @@
-"""A worker process of `flows.runs.workers`: does what it is sent until its parent is gone.
+"""A worker process of `flows.engine.workers`: does what it is sent until its parent is gone.
 
 It starts without Prefect, which takes seconds to import, and talks to its parent alone: pickles over a socket pair that
 nobody else can reach.

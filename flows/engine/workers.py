@@ -81,7 +81,7 @@ class WorkerPool:
 
     Examples
     --------
-    >>> with WorkerPool("flows.runs.stages:finish", 2) as pool:  # doctest: +SKIP
+    >>> with WorkerPool("flows.engine.stages:finish", 2) as pool:  # doctest: +SKIP
     ...     summary = pool.call(work, seconds_left=limits.seconds_left)
     """
 
@@ -201,7 +201,7 @@ class _Worker:
                 [
                     sys.executable,
                     "-c",
-                    "from flows.runs.worker_process import main; main()",
+                    "from flows.engine.worker_process import main; main()",
                     str(os.getpid()),
                     str(theirs.fileno()),
                     target,

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from flows.runs.jobs import ClipJob
+from flows.engine.jobs import ClipJob
 from tasks.clips.discovery import Clip, clip_record
 from tasks.core.errors import FightposeError
 from tasks.core.settings import Settings

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from flows.runs.engine import Engine
-from flows.runs.jobs import ClipJob
-from flows.runs.workers import WorkerDiedError
+from flows.engine.engines import Engine
+from flows.engine.jobs import ClipJob
+from flows.engine.workers import WorkerDiedError
 from tasks.core.errors import ClipError, FailureReason, FightposeError
 from tasks.mapping.receipts import ClipSummary
 

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.runs.jobs import ClipJob, RunKeys
+from flows.engine.jobs import ClipJob, RunKeys
 from tasks.annotations.format import build_annotation, write_annotation
 from tasks.clips.failures import resolve_failures
 from tasks.core.progress import Progress, report
@@ -28,6 +28,7 @@ from tasks.overlay.painter import write_overlay
 from tasks.poses.extract import extract_poses
 from tasks.poses.models import PoseModel, model_of
 from tasks.poses.usage import Usage
+from tasks.regions.camera_weights import start_weights
 from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions
 from tasks.tracking import track_people
@@ -207,7 +208,7 @@ def finish(found: Found, descriptor: int | None = None) -> ClipSummary:
 def involved_people(job: ClipJob, tracks: Tracks, settings: ScoringSettings) -> Involvement:
     """Return the people of a clip that reach its annotation, in rank order."""
     regions = score_regions(tracks)
-    start = settings.camera_weights.start(job.clip.frame_dir) if settings.camera_weights else None
+    start = start_weights(settings.camera_weights, job.clip.frame_dir)
     weights = learn_region_weights(tracks, regions, settings, start)
     ranking = rank_involvement(tracks, regions, weights, settings)
     return select_people(ranking, job.settings.selection, job.clip.path)

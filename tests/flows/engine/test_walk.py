@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.runs import walk as room_of_walk
-from flows.runs.engine import ParallelEngine
-from flows.runs.jobs import ClipJob, RunKeys
+from flows.engine import walk as room_of_walk
+from flows.engine.engines import ParallelEngine
+from flows.engine.jobs import ClipJob, RunKeys
+from flows.engine.walk import walk
+from flows.engine.workers import StoppedError
 from flows.runs.local import result_of
 from flows.runs.results import Outcome
-from flows.runs.walk import walk
-from flows.runs.workers import StoppedError
 from tasks.clips.discovery import discover_clips
 from tasks.clips.failures import current_failures
 from tasks.core.errors import FightposeError

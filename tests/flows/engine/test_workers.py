@@ -16,14 +16,14 @@ from typing import Any
 import psutil
 import pytest
 
-from flows.runs import workers
-from flows.runs.workers import OutOfTimeError, StoppedError, WorkerDiedError, WorkerHangsError, WorkerPool
+from flows.engine import workers
+from flows.engine.workers import OutOfTimeError, StoppedError, WorkerDiedError, WorkerHangsError, WorkerPool
 from tasks.core import progress
 from tasks.core.errors import ClipError, FailureReason
 from tasks.core.progress import Progress
 from tasks.mapping.run_lock import sole_run
 
-TARGET = "tests.flows.runs.test_workers:work"
+TARGET = "tests.flows.engine.test_workers:work"
 
 
 def work(payload: tuple[str, Any], *descriptors: int) -> Any:
@@ -125,7 +125,7 @@ def test_progress_log_lines_and_descriptors_pass_between_the_two(pool, caplog, t
 PARENT = """
 import sys, threading
 from pathlib import Path
-from flows.runs.workers import WorkerPool
+from flows.engine.workers import WorkerPool
 from tasks.mapping.run_lock import sole_run
 with sole_run(Path(sys.argv[1])), WorkerPool({target!r}, 4) as pool:
     for number in range(4):

@@ -13,10 +13,10 @@ import numpy as np
 import psutil
 import pytest
 
-from flows.runs.engine import OverlappedEngine, resolved, run_keys
-from flows.runs.jobs import ClipJob
-from flows.runs.stages import find_poses, finish
-from flows.runs.walk import walk
+from flows.engine.engines import OverlappedEngine, resolved, run_keys
+from flows.engine.jobs import ClipJob
+from flows.engine.stages import find_poses, finish
+from flows.engine.walk import walk
 from tasks.annotations.format import read_annotation
 from tasks.clips.discovery import discover_clips
 from tasks.core.errors import ClipError, FailureReason

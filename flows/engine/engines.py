@@ -20,9 +20,9 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from flows.runs.jobs import ClipJob, RunKeys
-from flows.runs.stages import find_poses
-from flows.runs.workers import OutOfTimeError, StoppedError, WorkerHangsError, WorkerPool
+from flows.engine.jobs import ClipJob, RunKeys
+from flows.engine.stages import find_poses
+from flows.engine.workers import OutOfTimeError, StoppedError, WorkerHangsError, WorkerPool
 from tasks.core.errors import ClipError, FailureReason
 from tasks.core.settings import Settings
 from tasks.mapping.receipts import ClipSummary, settings_key
@@ -87,7 +87,7 @@ class OverlappedEngine:
         self._settings, self._keys = resolved(settings), run_keys(settings)
         self._model = shared(model)
         self._budget = KeptBudget()
-        self._finishers = WorkerPool("flows.runs.stages:finish", finishers, ONE_THREAD)
+        self._finishers = WorkerPool("flows.engine.stages:finish", finishers, ONE_THREAD)
         self._stopped = threading.Event()
         self._held = ExitStack()
         self.at_once = finishers + CLIPS_AHEAD
@@ -155,7 +155,7 @@ class ParallelEngine:
         Clips to have under way: one per worker.
     """
 
-    def __init__(self, settings: Settings, workers: int, target: str = "flows.runs.stages:annotate_alone") -> None:
+    def __init__(self, settings: Settings, workers: int, target: str = "flows.engine.stages:annotate_alone") -> None:
         self._settings, self._keys = resolved(settings), run_keys(settings)
         self._workers = WorkerPool(target, workers)
         self.at_once = workers

@@ -1,0 +1,1 @@
+"""Clips through overlapping stages, without Prefect: what single runs, parallel runs and shards have in common."""
