@@ -94,7 +94,14 @@ def test_the_deployments_are_those_that_the_program_starts(content):
     from flows.runs.pool import DEPLOYMENT
 
     names = [deployment["name"] for deployment in content["deployments"]]
-    assert names == ["annotate-video", "annotate-dataset", "retry-failed", "verify-mapping", "analyze-dataset"]
+    assert names == [
+        "annotate-video",
+        "annotate-dataset",
+        "retry-failed",
+        "verify-mapping",
+        "analyze-dataset",
+        "annotate-shard",
+    ]
     assert f"{names[0]}/{names[0]}" == DEPLOYMENT
     for deployment in content["deployments"]:
         assert deployment["enforce_parameter_schema"] is True

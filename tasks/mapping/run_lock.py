@@ -40,20 +40,31 @@ def held_locks() -> tuple[int, ...]:
     return tuple(_held)
 
 
+class FolderHeldError(FightposeError):
+    """Another run holds the output folder."""
+
+
 @contextmanager
-def sole_run(output_root: Path) -> Iterator[None]:
+def sole_run(output_root: Path, patience: float = PATIENCE_SECONDS) -> Iterator[None]:
     """Hold an output folder for the length of the block.
+
+    Parameters
+    ----------
+    output_root
+        The folder.
+    patience
+        Seconds to wait for one that is held.
 
     Raises
     ------
-    FightposeError
+    FolderHeldError
         If another run holds it: two runs would annotate the same clips twice and merge each other's half.
     """
     path = output_root / WORK_FOLDER / LOCK_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        _take(descriptor, output_root)
+        _take(descriptor, output_root, patience)
         _held.append(descriptor)
         yield
     finally:
@@ -64,13 +75,13 @@ def sole_run(output_root: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _take(descriptor: int, output_root: Path) -> None:
+def _take(descriptor: int, output_root: Path, patience: float) -> None:
     """Lock the file and write into it who holds it, or refuse."""
     try:
-        _lock_in_time(descriptor)
+        _lock_in_time(descriptor, patience)
     except BlockingIOError:
         holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "unknown"
-        raise FightposeError(
+        raise FolderHeldError(
             f"another run is writing to {output_root} ({holder}); wait until it ends, or choose another output folder"
         ) from None
     except OSError as error:
@@ -83,9 +94,9 @@ def _take(descriptor: int, output_root: Path) -> None:
     os.pwrite(descriptor, f"{holder}\n".encode(), 0)
 
 
-def _lock_in_time(descriptor: int) -> None:
-    """Lock a file, waiting for the end of another holder for as long as `PATIENCE_SECONDS`; else a BlockingIOError."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def _lock_in_time(descriptor: int, patience: float) -> None:
+    """Lock a file, waiting so many seconds for the end of another holder; else a BlockingIOError."""
+    deadline = time.monotonic() + patience
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

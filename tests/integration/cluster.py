@@ -102,7 +102,10 @@ class Cluster:
         """Do what `up` does, with a stand-in for the model, other limits of the pools, and a schedule switched on."""
         asyncio.run(provision.create_pools())
         content = yaml.safe_load((provision.DEPLOYMENTS / "prefect.yaml").read_text(encoding="utf-8"))
-        content["deployments"][0]["entrypoint"] = "tests.integration.counted.annotate_video"
+        for deployment in content["deployments"]:
+            if deployment["name"] in ("annotate-video", "annotate-shard"):
+                name = deployment["entrypoint"].rpartition(".")[2]
+                deployment["entrypoint"] = f"tests.integration.counted.{name}"
         if schedule:
             content["deployments"][1]["schedules"] = [schedule]
         file = self.folder / "prefect.yaml"

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from flows import annotate_dataset as dataset
+from flows import annotate_shard as shard
+from flows.annotate_shard import annotate_shard
 from flows.annotate_video import annotate_video
+from flows.engine import stages
 from tasks import steps
 from tasks.core.settings import PoseSettings
 from tasks.poses.detections import Detections
 from tasks.video.reading import Image
 from tests.conftest import StandInModel
 
-__all__ = ["annotate_video"]
+__all__ = ["annotate_shard", "annotate_video"]
 
 COUNT_FILE = "FIGHTPOSE_TEST_COUNT"
 """Environment variable: the file of the lines."""
@@ -59,6 +62,7 @@ def _model(settings: PoseSettings) -> Slow:
 # Only in the processes that a cluster starts: pytest imports this module too while it collects, and there the other
 # tests need the steps as they are.
 if COUNT_FILE in os.environ:
-    setattr(steps, "extract_poses", _counted)  # noqa: B010 - the type checker need not know
-    setattr(steps, "model_of", _model)  # noqa: B010
-    setattr(dataset, "model_of", _model)  # noqa: B010
+    for room in (steps, stages):
+        setattr(room, "extract_poses", _counted)  # noqa: B010 - the type checker need not know
+    for room in (steps, dataset, shard):
+        setattr(room, "model_of", _model)  # noqa: B010
