@@ -24,6 +24,7 @@ from flows.runs import conclusion
 from flows.runs.artifacts import ProgressBar, show_table
 from flows.runs.conclusion import begin
 from flows.runs.local import overlapped, parallel, run_here
+from flows.runs.merging import merge_if_wanted
 from flows.runs.plan import Plan, plan_run
 from flows.runs.pool import cancel_children, run_on_pool
 from flows.runs.results import ClipResult, DatasetSummary, Outcome
@@ -107,6 +108,7 @@ def annotate_dataset(
         summary = conclude(results, output_root, settings.dataset)
         summary.problems = plan.problems
         summary.warnings = plan.warnings + summary.warnings
+    merge_if_wanted(output_root)
     return judged(summary, fail_on, fail_share)
 
 

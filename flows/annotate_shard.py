@@ -26,6 +26,7 @@ from flows.engine.walk import Ended, walk
 from flows.prefect_server.leases import device_lease
 from flows.prefect_server.shutdown import ends_between_steps
 from flows.runs.local import ShardTasks, overlapped, result_of
+from flows.runs.merging import merge_soon
 from flows.runs.pool import start_clip
 from flows.runs.results import Outcome
 from tasks.core.errors import FightposeError
@@ -71,6 +72,7 @@ def annotate_shard(
         under_way.clear()
         raise
     journal.note(end="walked")
+    merge_soon(output_root)
     if failed := outcomes[Outcome.FAILED]:
         return Failed(message=f"{failed} of {len(jobs)} clips failed; Retry runs them again", data=dict(outcomes))
     return dict(outcomes)

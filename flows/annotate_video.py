@@ -23,6 +23,7 @@ from pydantic import Field
 from flows.prefect_server.leases import device_lease
 from flows.prefect_server.shutdown import ends_between_steps
 from flows.runs.artifacts import show_card
+from flows.runs.merging import merge_soon
 from tasks import steps
 from tasks.clips.discovery import Clip, find_clip
 from tasks.clips.failures import log_failure, resolve_failures
@@ -77,9 +78,12 @@ def annotate_video(
         clip = _labelled(clip, label, resolved)
         # The whole run and not the extraction alone: the model stays on the GPU until the process ends.
         with device_lease(resolved.poses.device), ends_between_steps() as between:
-            return _annotate(clip, output_root, resolved, entry, between)
+            ended: ClipSummary | State[ClipSummary] = _annotate(clip, output_root, resolved, entry, between)
     except Exception as error:
-        return _recorded(error, clip, output_root)
+        ended = _recorded(error, clip, output_root)
+    # A run over the folder merges at its end; after that a clip that is retried does so itself.
+    merge_soon(output_root)
+    return ended
 
 
 def _labelled(clip: Clip, label: int | None, settings: Settings) -> Clip:

@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import State
 
 from flows.annotate_dataset import Count, FailShare, InFlight, conclude, judged, run_jobs
 from flows.engine.jobs import ClipJob
+from flows.runs.merging import merge_if_wanted
 from flows.runs.pool import cancel_children
 from flows.runs.results import DatasetSummary
 from tasks.annotations.format import AnnotationError, read_annotation
@@ -74,6 +75,7 @@ def retry_failed(
             distrust(job.clip, output_root)
         results = run_jobs(jobs, mode, num_workers, in_flight, total=len(jobs))
         summary = conclude(results, output_root, settings.dataset)
+    merge_if_wanted(output_root)
     return judged(summary, fail_on, fail_share)
 
 

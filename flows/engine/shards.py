@@ -25,8 +25,7 @@ from flows.engine.jobs import ClipJob
 from tasks.clips.discovery import Clip, clip_record
 from tasks.core.errors import FightposeError
 from tasks.core.settings import Settings
-from tasks.core.storage import atomic_path, key_of
-from tasks.mapping.receipts import WORK_FOLDER
+from tasks.core.storage import WORK_FOLDER, atomic_path, key_of
 
 logger = logging.getLogger(__name__)
 

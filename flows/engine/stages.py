@@ -23,7 +23,16 @@ from tasks.core.progress import Progress, report
 from tasks.core.records import Involvement, Poses, Tracks, VideoInfo
 from tasks.core.settings import ScoringSettings, Settings
 from tasks.involvement import rank_involvement, select_people
-from tasks.mapping.receipts import ClipSummary, overlay_is_current, poses_path, write_receipt
+from tasks.mapping.receipts import (
+    ClipSummary,
+    FileStamp,
+    begin_outputs,
+    overlay_is_current,
+    poses_path,
+    require_unchanged,
+    stamp_of,
+    write_receipt,
+)
 from tasks.overlay.painter import write_overlay
 from tasks.poses.extract import extract_poses
 from tasks.poses.models import PoseModel, model_of
@@ -55,9 +64,9 @@ class Found:
     job, keys, limits
         The clip, what names its results, and its limits, whose clock is the machine's.
     video
-        What the clip is.
-    poses
-        The poses' file, by the clip's content.
+        What the clip is; by its content the poses are found.
+    seen
+        State of the clip's file before it was read.
     extracted
         Whether the model ran, False if the poses were there.
     seconds
@@ -72,6 +81,7 @@ class Found:
     keys: RunKeys
     limits: ClipLimits
     video: VideoInfo
+    seen: FileStamp | None
     extracted: bool
     seconds: dict[str, float]
     kept: FramesKept | None = None
@@ -119,12 +129,14 @@ def find_poses(
     seconds: dict[str, float] = {}
     limits = ClipLimits(job.clip.path, job.settings.limits)
     with step(job, "probe", seconds):
+        # Before the clip is hashed: what replaces it from here on is noticed at the end.
+        seen = stamp_of(job.clip.path)
         video = probe_guarded(limits)
     stored = poses_path(job.output_root, video, keys.model_key, job.settings.poses)
     with step(job, "poses", seconds, video.header_frames):
         if _valid_poses(stored):
             logger.debug("%s: poses are there already, the model is not run", job.clip.relative)
-            return Found(job, keys, limits, video, extracted=False, seconds=seconds), None
+            return Found(job, keys, limits, video, seen, extracted=False, seconds=seconds), None
 
         def on_frames(done: int) -> None:
             """Report progress, and end where the clip takes too much or the run is stopped."""
@@ -134,7 +146,7 @@ def find_poses(
 
         poses, kept, descriptor = _extracted(job.settings, video, model, limits, budget, held, on_frames)
         poses.save(stored)
-    return Found(job, keys, limits, video, extracted=True, seconds=seconds, kept=kept), descriptor
+    return Found(job, keys, limits, video, seen, extracted=True, seconds=seconds, kept=kept), descriptor
 
 
 def _extracted(
@@ -190,6 +202,7 @@ def finish(found: Found, descriptor: int | None = None) -> ClipSummary:
     with step(job, "annotation", seconds):
         tracks = end_at_nearer(tracks)
         provenance = found.keys.provenance(video.sha256)
+        begin_outputs(clip, job.output_root)
         write_annotation(clip.annotation_path, [build_annotation(clip, tracks, people, settings, provenance)])
     wanted = settings.overlay.save_overlayfile
     if wanted and not overlay_is_current(clip, job.output_root, video.sha256, found.keys.settings):
@@ -200,7 +213,8 @@ def finish(found: Found, descriptor: int | None = None) -> ClipSummary:
     summary = ClipSummary(
         poses.frame_count, len(people.track_ids), top, seconds, extracted=found.extracted, usage=found.usage
     )
-    write_receipt(clip, job.output_root, video.sha256, found.keys.settings, wanted, summary)
+    seen = require_unchanged(clip.path, found.seen, video.sha256)
+    write_receipt(clip, job.output_root, video.sha256, found.keys.settings, wanted, summary, seen)
     resolve_failures(job.output_root, [clip.frame_dir])
     return summary
 
