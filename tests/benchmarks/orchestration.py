@@ -1,169 +1,281 @@
-"""What Prefect costs: the same clips through the plain functions and through the flow, taken in turn.
+"""What running clips costs beside the work itself: plain functions, a local run, worker processes, and a pool.
 
-    python -m tests.benchmarks.orchestration --clips FOLDER [--count 20] [--pool] [--json FILE]
+    python -m tests.benchmarks.orchestration --clips FOLDER [--frame-ms 1] [--rounds 2] [--json FILE]
 
-Each clip is annotated twice into fresh folders, once by the steps as plain functions and once as an `annotate-video`
-subflow, in alternating order, so that a machine whose speed drifts slows both alike. The start of the server is
-measured apart: it is paid once per run. What the flow adds is told in seconds of processors as well, the server's
-included, which other programs of the machine disturb less than the clock.
+The same clips go through four ways, in rounds of alternating order, so that a machine whose speed drifts slows all
+alike. A stand-in takes the place of the pose model: it sleeps for so many milliseconds per frame, as a fast GPU does.
 
-With `--pool` each clip is besides a run on the pool of the server that PREFECT_API_URL names (`fightpose up`), one
-after the other: from the moment at which a worker takes it to its end, the start of its process and the loading of the
-model included. All of that beyond the plain functions' seconds is what a run of its own costs.
+    plain      the engine alone, without Prefect
+    single     the same as a local run: one Prefect task per clip
+    parallel   whole clips in worker processes, one Prefect task per clip
+    pool       a shard on the pool `gpu` of a server with a worker, all on this machine
+
+Seconds per clip count from the first clip that ends to the last: the start of servers and processes is paid once and
+told apart. `busy` is the share of that time in which the model works. Requests and processor seconds of the server are
+those of a whole round, its database's growth as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
 
-from flows.prefect_server.server import prefect_api, prepare_environment
-from tasks.video.decoder import helper_processes
+from flows.prefect_server.server import prepare_environment
+from tests.integration.counted import SECONDS_PER_FRAME, Slow
+
+WAYS = ("plain", "single", "parallel", "pool")
+
+SETTLE_SECONDS = 3.0
+"""How long the server may write after the last clip of a round: its recorder works once a second."""
 
 
-def _plain(output_root: Path) -> Callable[[Any], None]:
-    """Return a function that annotates a job by the steps as plain functions."""
-    from prefect.tasks import Task
+@dataclass(slots=True)
+class Cost:
+    """What the rounds of one way took.
 
-    from flows import annotate_video as room
-    from tasks import steps
-    from tasks.core.settings import Settings
-    from tasks.poses import entry_of
+    Attributes
+    ----------
+    clips, frames
+        Clips that ended, and their frames.
+    seconds, intervals
+        Time from the first end to the last of each round, and the ends that it holds.
+    cpu, server_cpu
+        Processor seconds of all processes but the server's, and of the server.
+    requests, database
+        Requests that the server answered, and bytes by which its database grew.
+    """
 
-    names = {name: value.fn for name, value in vars(steps).items() if isinstance(value, Task)}
-    plain = SimpleNamespace(**names, timed=steps.timed)
-    entry = entry_of(Settings().poses)
+    clips: int = 0
+    frames: int = 0
+    seconds: float = 0.0
+    intervals: int = 0
+    cpu: float = 0.0
+    server_cpu: float = 0.0
+    requests: int = 0
+    database: int = 0
+    first: list[float] = field(default_factory=list)
 
-    def run(job: Any) -> None:
-        """Annotate one clip without Prefect."""
-        original, room.steps = room.steps, plain  # type: ignore[assignment]
-        try:
-            room._annotate(job.clip, output_root, job.settings.resolve(entry.thresholds), entry, lambda: None)
-        finally:
-            room.steps = original
-
-    return run
-
-
-def _server_work() -> float:
-    """Return the seconds of processors that the temporary server, this process's child, has taken so far."""
-    # Helpers that decode work for both ways, and are left out of both.
-    helpers = helper_processes()
-    children = [child for child in psutil.Process().children(recursive=True) if child.pid not in helpers]
-    return sum(sum(child.cpu_times()[:2]) for child in children)
+    def figures(self, frame_seconds: float) -> dict[str, float]:
+        """Return the figures per clip."""
+        pace = self.seconds / self.intervals
+        return {
+            "seconds_per_clip": pace,
+            "cpu_per_clip": self.cpu / self.clips,
+            "server_cpu_per_clip": self.server_cpu / self.clips,
+            "http_per_clip": self.requests / self.clips,
+            "db_kb_per_clip": self.database / self.clips / 1000,
+            "busy": self.frames / self.clips * frame_seconds / pace,
+            "first_clip_s": max(self.first),
+        }
 
 
-def measure(folder: Path, count: int) -> dict[str, float]:
-    """Annotate the first clips of a folder both ways and return seconds and shares."""
+def annotate_stand_in(work: Any) -> Any:
+    """Annotate a clip in a worker process of mode parallel, with the stand-in as its model."""
+    from flows.engine import stages
+
+    stages.model_of = lambda settings: Slow()  # type: ignore[assignment]
+    return stages.annotate_alone(work)
+
+
+class Bench:
+    """The clips, the server and the ways.
+
+    Parameters
+    ----------
+    clips
+        Folder of clips.
+    scratch
+        Where outputs go; each round of each way has a folder of its own.
+    cluster
+        The server, with a worker.
+    """
+
+    def __init__(self, clips: Path, scratch: Path, cluster: Any) -> None:
+        self._clips, self._scratch, self._cluster = clips, scratch, cluster
+        self._server = psutil.Process(cluster.processes["server"].pid)
+
+    def jobs(self, name: str, *, overlay: bool = True) -> list[Any]:
+        """Return the jobs of a round."""
+        from flows.engine.jobs import ClipJob
+        from tasks.clips.discovery import discover_clips
+        from tasks.core.settings import Settings
+
+        root = self._scratch / name
+        settings = Settings.model_validate({"overlay": {"save_overlayfile": overlay}})
+        return [ClipJob(clip, self._clips, root, settings) for clip in discover_clips(self._clips, root).clips]
+
+    def plain(self, jobs: list[Any]) -> Iterator[int]:
+        """Yield the frames of each clip that ends, through the engine alone."""
+        from flows.engine.walk import walk
+        from flows.runs.local import overlapped
+
+        with overlapped(jobs[0].settings, Slow()) as engine:
+            for ended in walk(jobs, engine):
+                yield ended.summary.frames if ended.summary else 0
+
+    def single(self, jobs: list[Any]) -> Iterator[int]:
+        """Yield them with a Prefect task per clip."""
+        from flows.runs.local import overlapped, run_here
+
+        with overlapped(jobs[0].settings, Slow()) as engine:
+            for result in run_here(jobs, engine):
+                yield result.summary.frames if result.summary else 0
+
+    def parallel(self, jobs: list[Any]) -> Iterator[int]:
+        """Yield them in worker processes."""
+        from flows.engine.engines import ParallelEngine
+        from flows.runs.local import run_here
+
+        with ParallelEngine(jobs[0].settings, len(os.sched_getaffinity(0)), f"{__name__}:annotate_stand_in") as engine:
+            for result in run_here(jobs, engine):
+                yield result.summary.frames if result.summary else 0
+
+    def pool(self, jobs: list[Any]) -> Iterator[int]:
+        """Yield them as a shard on the pool."""
+        from flows.engine.engines import run_keys
+        from flows.engine.shards import Journal, write_work_list
+        from tasks.mapping.receipts import finished
+
+        key = run_keys(jobs[0].settings).settings
+        root, by_name = jobs[0].output_root, {job.clip.relative: job for job in jobs}
+        run = self._cluster.run("annotate-shard", output_root=str(root), clips=str(write_work_list(jobs, key)))
+        journal, seen = Journal(root, str(run.id)), 0
+        deadline = time.monotonic() + 3600
+        while seen < len(jobs) and time.monotonic() < deadline:
+            for line in [line for line in journal.lines() if "clip" in line][seen:]:
+                seen += 1
+                summary = finished(by_name[line["clip"]].clip, root, key)
+                yield summary.frames if summary else 0
+            time.sleep(0.05)
+        self._cluster.wait(run, 120)
+
+    def measure(self, way: str, jobs: list[Any], cost: Cost) -> None:
+        """Run one round of a way and add what it took."""
+        run: Callable[[list[Any]], Iterator[int]] = getattr(self, way)
+        with self._counted(cost):
+            start = time.perf_counter()
+            ends: list[float] = []
+            frames = _in_flow(run, jobs, ends) if way in ("single", "parallel") else _noted(run(jobs), ends)
+        cost.first.append(ends[0] - start)
+        cost.seconds += ends[-1] - ends[0]
+        cost.intervals += len(ends) - 1
+        cost.clips += len(ends)
+        cost.frames += frames
+
+    @contextmanager
+    def _counted(self, cost: Cost) -> Iterator[None]:
+        """Add the processor time, requests and bytes of the block, and of what the server still writes after it."""
+        before = self._own_cpu(), self._server_cpu(), self._requests(), self._database()
+        yield
+        cost.cpu += self._own_cpu() - before[0]
+        time.sleep(SETTLE_SECONDS)
+        cost.server_cpu += self._server_cpu() - before[1]
+        cost.requests += self._requests() - before[2]
+        cost.database += self._database() - before[3]
+
+    def _own_cpu(self) -> float:
+        """Return the processor seconds of this process and all below it but the server, those that ended included."""
+        total = 0.0
+        servers = {self._server.pid, *(child.pid for child in self._server.children(recursive=True))}
+        me = psutil.Process()
+        for process in [me, *me.children(recursive=True)]:
+            if process.pid in servers:
+                continue
+            try:
+                times = process.cpu_times()
+            except psutil.Error:
+                continue
+            total += times.user + times.system + times.children_user + times.children_system
+        return total
+
+    def _server_cpu(self) -> float:
+        """Return the processor seconds of the server."""
+        times = [process.cpu_times() for process in [self._server, *self._server.children(recursive=True)]]
+        return sum(t.user + t.system for t in times)
+
+    def _requests(self) -> int:
+        """Return how many requests the server's log names."""
+        return (self._cluster.folder / "server.log").read_bytes().count(b"HTTP/1.1")
+
+    def _database(self) -> int:
+        """Return the bytes of the server's database."""
+        return sum(path.stat().st_size for path in (self._cluster.folder / "prefect").glob("prefect.db*"))
+
+
+def _noted(frames: Iterator[int], ends: list[float]) -> int:
+    """Note when each clip ends, and return the frames of all."""
+    total = 0
+    for count in frames:
+        ends.append(time.perf_counter())
+        total += count
+    return total
+
+
+def _in_flow(run: Callable[[list[Any]], Iterator[int]], jobs: list[Any], ends: list[float]) -> int:
+    """Do the same inside a flow run, as the dataset flow does."""
     from prefect import flow
 
-    from flows.runs.local import ClipJob, run_clip
-    from tasks.clips.discovery import discover_clips
-    from tasks.core.settings import Settings
-    from tasks.poses import model_of
+    @flow(name="orchestration-benchmark")
+    def stand_in() -> int:
+        """Stand in for the dataset flow."""
+        return _noted(run(jobs), ends)
 
-    settings = Settings()
-    model_of(settings.poses)
-    with tempfile.TemporaryDirectory(prefix="fightpose-") as scratch:
-        roots = {"plain": Path(scratch) / "plain", "flow": Path(scratch) / "flow"}
-        jobs = {
-            way: [ClipJob(c, folder, root, settings) for c in discover_clips(folder, root).clips[:count]]
-            for way, root in roots.items()
-        }
-        ways: dict[str, Callable[[Any], Any]] = {"plain": _plain(roots["plain"]), "flow": run_clip}
-        seconds, work = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0.0)
-
-        @flow(name="orchestration-benchmark")
-        def both() -> None:
-            """Stand in for the dataset flow, so that each clip is a subflow as in a real run."""
-            # The first clip compiles the model and opens the connections: not counted.
-            for way in ways:
-                ways[way](jobs[way][0])
-            # The server works for the flow alone, if a little later.
-            work["flow"] -= _server_work()
-            for index in range(1, len(jobs["plain"])):
-                order = list(ways) if index % 2 else list(ways)[::-1]
-                for way in order:
-                    start, used = time.perf_counter(), time.process_time()
-                    ways[way](jobs[way][index])
-                    seconds[way] += time.perf_counter() - start
-                    work[way] += time.process_time() - used
-            work["flow"] += _server_work()
-
-        both()
-    clips = len(jobs["plain"]) - 1
-    added = seconds["flow"] - seconds["plain"]
-    return {
-        "clips": clips,
-        "plain_s": seconds["plain"],
-        "flow_s": seconds["flow"],
-        "added_s_per_clip": added / clips,
-        "plain_cpu_s": work["plain"],
-        "flow_cpu_s": work["flow"],
-        "added_cpu_s_per_clip": (work["flow"] - work["plain"]) / clips,
-        "share_of_run": added / seconds["flow"],
-    }
+    return int(stand_in())
 
 
-def measure_pool(folder: Path, count: int) -> list[float]:
-    """Annotate the first clips of a folder as runs on the pool and return the seconds of each."""
-    from prefect import flow, runtime
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter
-    from prefect.client.schemas.sorting import FlowRunSort
+def measure(clips: Path, frame_ms: float, rounds: int, ways: list[str]) -> dict[str, Any]:
+    """Run all ways in turn and return the figures."""
+    os.environ[SECONDS_PER_FRAME] = str(frame_ms / 1000)
+    from tests.integration.cluster import Cluster
 
-    from flows.runs.local import ClipJob
-    from flows.runs.pool import run_on_pool
-    from tasks.clips.discovery import discover_clips
-    from tasks.core.settings import Settings
-
-    @flow(name="orchestration-benchmark-pool")
-    def on_pool(root: Path) -> str:
-        """Run the clips one at a time and return this run's identifier."""
-        jobs = [ClipJob(clip, folder, root, Settings()) for clip in discover_clips(folder, root).clips[:count]]
-        for _ in run_on_pool(jobs, in_flight=1):
-            pass
-        return str(runtime.flow_run.id)
-
-    with tempfile.TemporaryDirectory(prefix="fightpose-") as scratch:
-        parent = on_pool(Path(scratch))
-    seconds = []
-    with get_client(sync_client=True) as client:
-        children = FlowRunFilter.model_validate({"parent_flow_run_id": {"any_": [parent]}})
-        for run in client.read_flow_runs(flow_run_filter=children, sort=FlowRunSort.START_TIME_ASC):
-            taken = next(state for state in client.read_flow_run_states(run.id) if state.is_pending())
-            seconds.append((run.end_time - taken.timestamp).total_seconds())
-    return seconds
+    costs = {way: Cost() for way in ways}
+    bare = {"overlay": Cost(), "no_overlay": Cost()}
+    with tempfile.TemporaryDirectory(prefix="fightpose-") as folder:
+        scratch = Path(folder)
+        # INFO: the server's log then has a line per request, which is how they are counted.
+        environment = {SECONDS_PER_FRAME: os.environ[SECONDS_PER_FRAME], "PREFECT_SERVER_LOGGING_LEVEL": "INFO"}
+        with Cluster(scratch / "cluster", environment=environment) as cluster:
+            if "pool" in ways:
+                cluster.provision(gpu=1, cpu=1)
+                cluster.worker("gpu", "gpu-1")
+            bench = Bench(clips, scratch, cluster)
+            for number in range(rounds):
+                for way in ways if number % 2 == 0 else ways[::-1]:
+                    bench.measure(way, bench.jobs(f"{way}-{number}"), costs[way])
+                for name, cost in bare.items():
+                    bench.measure("plain", bench.jobs(f"{name}-{number}", overlay=name == "overlay"), cost)
+    figures: dict[str, Any] = {way: cost.figures(frame_ms / 1000) for way, cost in costs.items()}
+    pace = {way: figures[way]["seconds_per_clip"] for way in ways}
+    figures["ratios"] = {f"{way}_to_plain": pace[way] / pace["plain"] for way in ("single", "pool") if way in pace}
+    figures["cpu_per_clip"] = {name: cost.cpu / cost.clips for name, cost in bare.items()}
+    return figures
 
 
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", required=True, type=Path)
-    parser.add_argument("--count", type=int, default=21, help="clips, the first of which is not counted")
-    parser.add_argument("--pool", action="store_true", help="also as runs on the pool of a running `fightpose up`")
+    parser.add_argument("--frame-ms", type=float, default=1.0, help="how long the stand-in takes for a frame")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="plain has to be among them")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     prepare_environment(console_level="CRITICAL")
-    start = time.perf_counter()
-    with prefect_api():
-        figures = {"server_start_s": time.perf_counter() - start, **measure(args.clips.resolve(), args.count)}
-        if args.pool:
-            # The first clip is left out as above: it starts the worker's file caches.
-            each = measure_pool(args.clips.resolve(), args.count)[1:]
-            pool, plain = sum(each) / len(each), figures["plain_s"] / figures["clips"]
-            figures |= {"pool_s_per_clip": pool, "pool_added_s_per_clip": pool - plain, "pool_share": 1 - plain / pool}
-    for name, value in figures.items():
-        sys.stdout.write(f"{name:20s} {value:.3f}\n")
+    figures = measure(args.clips.resolve(), args.frame_ms, args.rounds, args.ways)
+    for name, group in figures.items():
+        for key, value in group.items():
+            sys.stdout.write(f"{name:13s} {key:20s} {value:.3f}\n")
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1))
 
