@@ -27,6 +27,8 @@ ENVIRONMENT = {
     # The service looks at every unfinished child run of every parent, one by one: at every 20 s (the default) that is
     # half of the server's work with 50 clips in flight. `flows.runs.pool.cancel_children` cancels them at once anyway.
     "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "300",
+    # A shard waits in the queue until a GPU is free, which may take minutes and is no reason for an alarm ("Late").
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "3600",
     # The logs of the pure steps belong to the run that called them.
     "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks",
     # The same loggers speak outside runs too (the self-check, worker start-up).
