@@ -14,7 +14,7 @@ from tasks.annotations.format import write_annotation
 from tasks.clips.discovery import Clip, find_clip
 from tasks.clips.manifest import read_manifests, write_manifest
 from tasks.mapping.receipts import ClipSummary, write_receipt
-from tasks.review.index import clip_id, review_folder
+from tasks.review.index import INDEX_VERSION, clip_id, review_folder
 from tests.tasks.samples import sample_annotation
 from tests.video_factory import plain_frames, write_video
 
@@ -107,10 +107,11 @@ def make_many(folder: Path, count: int, hostile: Sequence[str] = ()) -> Path:
                 "id": clip_id(clip.frame_dir), "clip": clip.frame_dir, "status": "annotated", "label": number % 2,
                 "frames": 90, "fps": 30.0, "width": 640, "height": 360, "people": 3, "gap": round(gap, 4),
                 "quality": round(quality, 4), "seen": 0.9, "filled": 0.1, "top": [[1, 0.71], [2, 0.63], [5, 0.4]],
-                "uncertain": reasons, "suspects": int(number % 7 == 0), "poster": 45, "review": "",
+                "uncertain": reasons, "suspects": int(number % 7 == 0), "likely": 0.5 * (number % 7 == 0),
+                "poster": 45, "review": "",
                 "stat": [status.st_size, status.st_mtime_ns],
             }
         )  # fmt: skip
     review_folder(root).mkdir(parents=True)
-    (review_folder(root) / "index.json").write_text(json.dumps({"version": 1, "rows": rows}))
+    (review_folder(root) / "index.json").write_text(json.dumps({"version": INDEX_VERSION, "rows": rows}))
     return root

@@ -23,6 +23,7 @@ in rank order (consumers keep the first two), T decoded frames and 17 COCO keypo
 | track_length | int32 [M] | frames in which the person is not missing |
 | best_partner | int32 [M] | track ID of the person it interacts with most, 0 for none |
 | window_frames | int32 [S + 1] | edges of the time windows, in frames |
+| identity_confidence | float32 [M, T] | probability that the person keeps its ID around the frame, 0 where missing |
 | window_scores | float32 [M, S] | involvement within each window |
 | fps | float | frames per second |
 | sample_aspect_ratio | float | width / height of a stored pixel; only where pixels are not square (see below) |
@@ -58,6 +59,7 @@ from tasks.core.records import NUM_KEYPOINTS, Involvement, Tracks
 from tasks.core.region_layout import REGIONS
 from tasks.core.settings import Settings
 from tasks.core.storage import atomic_path
+from tasks.tracking.identity import identity_confidence
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -129,8 +131,22 @@ def build_annotation(
         "provenance": provenance,
         "schema_version": SCHEMA_VERSION,
     }
+    annotation["identity_confidence"] = confidence_of(annotation)
     _require_plain_and_finite(annotation, clip.frame_dir)
     return annotation
+
+
+def confidence_of(annotation: Annotation) -> npt.NDArray[np.float32]:
+    """Return how likely each person of an annotation keeps its identity around each frame, (M, T)."""
+    # Steps and overlaps are lengths: measured where pixels are square.
+    shown = in_display(annotation)
+    return identity_confidence(
+        shown["bbox"],
+        shown["keypoint"],
+        shown["keypoint_score"],
+        shown["filled"],
+        float(shown.get("fps") or 25.0),
+    )
 
 
 def people_arrays(tracks: Tracks, involvement: Involvement) -> dict[str, Any]:

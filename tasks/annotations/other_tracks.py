@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.annotations.format import Annotation, in_display, people_arrays
+from tasks.annotations.format import Annotation, confidence_of, in_display, people_arrays
 from tasks.core.records import Involvement, Poses, RegionWeights, Tracks
 from tasks.core.region_layout import REGIONS
 from tasks.core.storage import atomic_path
@@ -71,7 +71,10 @@ class OtherTracks:
         if not places:
             return annotation
         added = people_arrays(self.tracks, take(self.people, np.array(places)))
-        return annotation | {key: _concatenated(annotation[key], added[key]) for key in added}
+        joined = annotation | {key: _concatenated(annotation[key], added[key]) for key in added}
+        if "identity_confidence" in annotation:
+            joined["identity_confidence"] = confidence_of(joined)
+        return joined
 
 
 def other_tracks(tracks: Tracks, ranking: Involvement, annotated: npt.NDArray[np.int32]) -> OtherTracks:

@@ -6,15 +6,16 @@ style, so that it follows light and dark.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from tasks.overlay.canvas import FONT, Color, capital_ink
+from tasks.report.rendering import render
 from tasks.video.reading import Image
 
 
@@ -41,6 +42,11 @@ class Chart:
     labels: tuple[str, ...]
     series: tuple[tuple[str, tuple[float, ...]], ...]
     decimals: int = 0
+
+    @property
+    def has_bars(self) -> bool:
+        """Whether there is anything to see."""
+        return any(value for _, values in self.series for value in values)
 
     @property
     def highest(self) -> float:
@@ -74,38 +80,32 @@ VALUED_WIDTH = 20
 
 def svg_chart(chart: Chart) -> str:
     """Return a chart as an SVG element; all text in it is escaped."""
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(chart.title)}">',
-        f'<text class="title" x="{_LEFT}" y="18">{html.escape(chart.title)}</text>',
-    ]
-    baseline = HEIGHT - _BOTTOM
-    parts.append(f'<line class="axis" x1="{_LEFT}" y1="{baseline}" x2="{WIDTH - _RIGHT}" y2="{baseline}"/>')
+    return render("chart.svg.j2", drawn=layout_of(chart)).strip()
+
+
+def layout_of(chart: Chart) -> dict[str, Any]:
+    """Return a chart with the places of its bars, as the template draws it."""
+    bars = []
     for number, group, x, width, height, value in _bars(chart):
-        y = baseline - height
-        tip = html.escape(f"{chart.labels[group]} {chart.series[number][0]}: {value:.{chart.decimals}f}")
-        parts.append(
-            f'<rect class="bar{number % 2}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}">'
-            f"<title>{tip}</title></rect>"
-        )
-        if value and width >= VALUED_WIDTH:
-            parts.append(
-                f'<text class="value" x="{x + width / 2:.1f}" y="{y - 4:.1f}">{value:.{chart.decimals}f}</text>'
-            )
-    slot = (WIDTH - _LEFT - _RIGHT) / max(len(chart.labels), 1)
-    for group, label in enumerate(chart.labels):
-        x = _LEFT + (group + 0.5) * slot
-        parts.append(f'<text class="label" x="{x:.1f}" y="{HEIGHT - 10}">{html.escape(label)}</text>')
-    if len(chart.series) > 1:
-        for number, (name, _) in enumerate(chart.series):
-            x = WIDTH - _RIGHT - 90 * (len(chart.series) - number)
-            parts.append(f'<rect class="bar{number % 2}" x="{x}" y="8" width="10" height="10"/>')
-            parts.append(f'<text class="legend" x="{x + 15}" y="17">{html.escape(name)}</text>')
-    return "".join([*parts, "</svg>"])
+        text = f"{value:.{chart.decimals}f}"
+        tip = f"{chart.labels[group]} {chart.series[number][0]}: {text}"
+        shown = text if value and width >= VALUED_WIDTH else ""
+        bars.append({"series": number, "x": x, "width": width, "height": height, "tip": tip, "text": shown})
+    return {
+        "chart": chart,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "left": _LEFT,
+        "right": _RIGHT,
+        "baseline": HEIGHT - _BOTTOM,
+        "bars": bars,
+        "slot": (WIDTH - _LEFT - _RIGHT) / max(len(chart.labels), 1),
+    }
 
 
 _INK: Color = (60, 50, 40)
 _PAPER: Color = (255, 255, 255)
-_BARS: tuple[Color, Color] = ((190, 120, 50), (90, 140, 235))
+_BARS: tuple[Color, ...] = ((190, 120, 50), (90, 140, 235), (90, 160, 90), (160, 90, 150))
 
 
 def png_chart(chart: Chart, zoom: int = 2) -> Image:
@@ -125,7 +125,9 @@ def png_chart(chart: Chart, zoom: int = 2) -> Image:
     for number, _, x, width, height, value in _bars(chart):
         corner = (round(x * zoom), round((baseline - height) * zoom))
         if height > 0:
-            cv2.rectangle(image, corner, (round((x + width) * zoom) - 1, baseline * zoom), _BARS[number % 2], -1)
+            cv2.rectangle(
+                image, corner, (round((x + width) * zoom) - 1, baseline * zoom), _BARS[number % len(_BARS)], -1
+            )
         if value and width >= VALUED_WIDTH:
             write(f"{value:.{chart.decimals}f}", x + width / 2, baseline - height - 5, 6, middle=True)
     cv2.line(image, (_LEFT * zoom, baseline * zoom), ((WIDTH - _RIGHT) * zoom, baseline * zoom), _INK, 1)
@@ -135,7 +137,7 @@ def png_chart(chart: Chart, zoom: int = 2) -> Image:
     if len(chart.series) > 1:
         for number, (name, _) in enumerate(chart.series):
             x = WIDTH - _RIGHT - 90 * (len(chart.series) - number)
-            cv2.rectangle(image, (x * zoom, 8 * zoom), ((x + 10) * zoom, 18 * zoom), _BARS[number % 2], -1)
+            cv2.rectangle(image, (x * zoom, 8 * zoom), ((x + 10) * zoom, 18 * zoom), _BARS[number % len(_BARS)], -1)
             write(name, x + 15, 16, 7)
     return image
 

@@ -36,7 +36,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"visible": printable, "figure": figure, "address": address}
+    environment.filters |= {"visible": printable, "figure": figure, "address": address, "kind": kind, "cell": cell}
     return environment
 
 
@@ -47,6 +47,16 @@ def figure(value: Any, form: str) -> str:
     ('0.26', '', '')
     """
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else format(value, form)
+
+
+def kind(how: str) -> str:
+    """Return the style class of a column: name, text, warn or number."""
+    return how if how in ("name", "text", "warn") else "number"
+
+
+def cell(value: Any, how: str) -> str:
+    """Return what a cell of a table shows: a number in the column's format, text with escapes for what is not shown."""
+    return figure(value, how) if isinstance(value, float) else printable(str(value))
 
 
 def address(path: str) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tasks.annotations.dataset import read_split
 from tasks.annotations.format import Annotation, AnnotationError, read_annotation
 from tasks.clips.discovery import ANNOTATION_POSTFIXES, OVERLAY_POSTFIXES
 from tasks.clips.failures import current_failures
 from tasks.clips.video_files import OVERLAY_ENDINGS
 from tasks.core.region_layout import REGIONS
+from tasks.core.settings import Settings
 from tasks.core.storage import PARTIAL_MARK
+from tasks.mapping.merged import DATASET_NAME
 from tasks.mapping.receipts import WORK_FOLDER
 
 UNCERTAIN = {
@@ -40,11 +44,14 @@ SELDOM_SEEN = 0.5
 MUCH_FILLED = 0.3
 LOW_QUALITY = 1.25
 
-_TEXT = ["clip", "status", "reason", "info", "folder", "overlay", "best_region", "uncertain"]
+_TEXT = ["clip", "status", "reason", "info", "folder", "overlay", "best_region", "uncertain", "split"]
 _NUMBERS = [
     "label", "frames", "fps", "width", "height", "people", "first_id", "second_id", "first_score", "second_score",
-    "gap", "quality", "seen", "filled",
+    "gap", "quality", "seen", "filled", "identity",
 ]  # fmt: skip
+WHOLE = ("label", "frames", "width", "height", "people", "first_id", "second_id")
+"""Columns of whole numbers; pandas keeps them as floats because some are not known."""
+
 _WEIGHTS = [f"weight_{region}" for region in REGIONS]
 COLUMNS = [*_TEXT[:4], *_NUMBERS, *_TEXT[4:], *_WEIGHTS]
 """Columns of the table of clips; those of `seconds_<step>` follow."""
@@ -65,11 +72,17 @@ class OutputTables:
         (K,) composite scores of everyone of rank 1 or 2.
     best_regions
         (K,) names of the region in which each of them scores best, by weighted score.
+    posters
+        Clip to the frame that shows it best, see `poster_frame`.
+    made
+        What the annotations were made with (model and settings that are not the defaults) to their number.
     """
 
     clips: pd.DataFrame
     first_scores: npt.NDArray[np.float64]
     best_regions: list[str]
+    posters: dict[str, int] = field(default_factory=dict)
+    made: Counter[str] = field(default_factory=Counter)
 
 
 def read_outputs(output_root: Path) -> OutputTables:
@@ -81,6 +94,9 @@ def read_outputs(output_root: Path) -> OutputTables:
     rows: list[dict[str, Any]] = []
     scores: list[float] = []
     regions: list[str] = []
+    posters: dict[str, int] = {}
+    made: Counter[str] = Counter()
+    split = {name: part for part, names in read_split(output_root / DATASET_NAME).items() for name in names}
     for path in annotation_files(output_root):
         try:
             annotations = read_annotation(path)["annotations"]
@@ -91,9 +107,12 @@ def read_outputs(output_root: Path) -> OutputTables:
             continue
         for annotation, row in zip(annotations, read, strict=True):
             overlay = _overlay_of(path, output_root)
+            row["split"] = split.get(row["clip"], "")
             rows.append({**row, "overlay": overlay, **_seconds(output_root, row["clip"])})
             scores += _floats(annotation.get("composite_scores"))[:2]
             regions += best_regions(annotation)[:2]
+            posters[row["clip"]] = poster_frame(annotation)
+            made[made_with(annotation)] += 1
     annotated = {row["clip"] for row in rows if row["status"] == "annotated"}
     rows += [
         {
@@ -106,7 +125,33 @@ def read_outputs(output_root: Path) -> OutputTables:
         for f in current_failures(output_root)
         if f.frame_dir not in annotated
     ]
-    return OutputTables(_table(rows), np.array(scores, np.float64), regions)
+    return OutputTables(_table(rows), np.array(scores, np.float64), regions, posters, made)
+
+
+def poster_frame(annotation: Annotation) -> int:
+    """Return the frame that shows a clip best: the middle of the window in which the first two are most involved."""
+    frames = int(np.asarray(annotation["keypoint_score"]).shape[1])
+    edges, scores = annotation.get("window_frames"), annotation.get("window_scores")
+    if edges is None or scores is None or not np.size(scores):
+        return frames // 2
+    best = int(np.asarray(scores)[:2].sum(axis=0).argmax())
+    return int(edges[best] + edges[best + 1]) // 2
+
+
+def made_with(annotation: Annotation) -> str:
+    """Return the model of an annotation and its settings that are not this version's defaults, in words."""
+    provenance, settings = annotation.get("provenance"), annotation.get("settings")
+    model = provenance.get("model") if isinstance(provenance, dict) else None
+    words = [f"model {model or 'not known'}"]
+    default = Settings().model_dump(mode="json")
+    for group in ("poses", "tracking", "selection", "scoring"):
+        values = settings.get(group) if isinstance(settings, dict) else None
+        for name, value in (values if isinstance(values, dict) else {}).items():
+            usual = default[group].get(name)
+            # Thresholds follow the model unless they are set; what they were is in the annotation.
+            if usual is not None and value != usual and not isinstance(value, dict):
+                words.append(f"{name} {value}")
+    return ", ".join(words)
 
 
 def annotation_files(output_root: Path) -> list[Path]:
@@ -146,10 +191,12 @@ def clip_row(annotation: Annotation) -> dict[str, Any]:
         "people": people,
         **dict(zip(("first_id", "second_id"), ids, strict=False)),
         **dict(zip(("first_score", "second_score"), scores, strict=False)),
-        "gap": scores[1] - scores[2] if len(scores) > 2 else None,
+        # Where people ranked otherwise than the scores, the lead says nothing.
+        "gap": scores[1] - scores[2] if len(scores) > 2 and scores[1] >= scores[2] else None,
         "quality": _mean(_floats(annotation.get("track_quality"))[:2]),
         "seen": _mean(present.ravel()),
         "filled": float((filled & present).sum() / max(present.sum(), 1)),
+        "identity": _lowest(annotation.get("identity_confidence"), present),
         "best_region": next(iter(best_regions(annotation)), ""),
         **{f"weight_{region}": weight for region, weight in _weights(annotation).items()},
     }
@@ -259,6 +306,12 @@ def _folder(frame_dir: str) -> str:
 def _floats(values: Any) -> list[float]:
     """Return values as a flat list of floats, empty for None."""
     return [] if values is None else [float(value) for value in np.asarray(values, np.float64).ravel()]
+
+
+def _lowest(confidence: Any, present: npt.NDArray[np.bool_]) -> float | None:
+    """Return the lowest confidence in the identity of the first two where they are seen, None where it is not known."""
+    known = None if confidence is None else np.asarray(confidence, np.float64)[:2]
+    return float(known[present].min()) if known is not None and known.shape == present.shape and present.any() else None
 
 
 def _mean(values: npt.ArrayLike) -> float | None:

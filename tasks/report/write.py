@@ -11,8 +11,9 @@ Written into the output root, each whole or not at all:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from tasks.clips.labels import class_names
 from tasks.core.errors import FightposeError
 from tasks.core.region_layout import REGIONS
+from tasks.core.settings import DatasetSettings
 from tasks.core.storage import atomic_path
 from tasks.core.text import printable
+from tasks.mapping.receipts import recorded_settings
 from tasks.report.charts import Chart, histogram, png_chart
-from tasks.report.page import report_page
-from tasks.report.tables import OutputTables, read_outputs
+from tasks.report.page import Page, report_page
+from tasks.report.tables import WHOLE, OutputTables, read_outputs
 
 CSV_NAME, TEXT_NAME, PAGE_NAME = "analysis_clips.csv", "analysis.txt", "analysis.html"
 
@@ -70,13 +74,29 @@ def write_report(output_root: Path, against: Path | None = None) -> Report:
         If a folder does not exist or the report cannot be written.
     """
     tables = read_outputs(_existing(output_root))
+    classes = class_names(recorded_settings(output_root).dataset)
     changes = compare(read_outputs(_existing(against)).clips, tables.clips) if against else None
-    charts = all_charts(tables)
-    text = summary_text(tables, changes)
-    title = f"fightpose analysis: {output_root.absolute().name}"
-    page = report_page(title, tables.clips, charts, by_uncertainty(tables.clips), changes)
+    if changes is not None:
+        changes["what"] = [", ".join(change_words(row, classes)) for row in changes.to_dict("records")]
+    charts = all_charts(tables, classes)
+    text = summary_text(tables, changes, classes)
+    page = report_page(
+        tables.clips,
+        Page(
+            title=f"fightpose analysis: {output_root.absolute().name}",
+            charts=charts,
+            uncertain=by_uncertainty(tables.clips),
+            changes=changes,
+            classes=classes,
+            splits=class_splits(tables.clips, classes),
+            made=_made_lines(tables),
+            posters=tables.posters,
+        ),
+        output_root,
+    )
     try:
-        _write(output_root / CSV_NAME, tables.clips.to_csv(index=False, lineterminator="\n"))
+        whole = tables.clips.astype(dict.fromkeys(WHOLE, "Int64"))
+        _write(output_root / CSV_NAME, whole.to_csv(index=False, lineterminator="\n"))
         _write(output_root / TEXT_NAME, text + "\n")
         _write(output_root / PAGE_NAME, page)
         for chart in charts:
@@ -90,15 +110,14 @@ def write_report(output_root: Path, against: Path | None = None) -> Report:
     return Report(text, _value(tables, charts, changes))
 
 
-def all_charts(tables: OutputTables) -> list[Chart]:
-    """Return the charts of the report, also where there is nothing to show."""
+def all_charts(tables: OutputTables, classes: Mapping[int, str] | None = None) -> list[Chart]:
+    """Return the charts of the report, also where there is nothing to show; classes by name."""
     clips = tables.clips
     done = clips[clips["status"] == "annotated"]
-    fight, other = done[done["label"] == 1], done[done["label"] != 1]
+    parts = _by_class(done, classes or class_names(DatasetSettings()))
     most = int(done["people"].max()) if len(done) else 1
     people = [
-        (name, tuple(float((part["people"] == count).sum()) for count in range(1, most + 1)))
-        for name, part in (("Fight", fight), ("other", other))
+        (name, tuple(float((part["people"] == count).sum()) for count in range(1, most + 1))) for name, part in parts
     ]
     reasons = failure_counts(clips)
     regions = [float(tables.best_regions.count(region)) for region in REGIONS]
@@ -110,7 +129,7 @@ def all_charts(tables: OutputTables) -> list[Chart]:
         histogram(
             "scores",
             "Composite score of rank 1",
-            [(name, part["first_score"].to_numpy()) for name, part in (("Fight", fight), ("other", other))],
+            [(name, part["first_score"].to_numpy()) for name, part in parts],
         ),
         histogram("first_two", "Composite scores of ranks 1 and 2, all clips", [("", tables.first_scores)]),
         histogram("quality", "Mean joint score of the first two", [("", done["quality"].to_numpy())]),
@@ -123,14 +142,39 @@ def all_charts(tables: OutputTables) -> list[Chart]:
     ]
 
 
-def summary_text(tables: OutputTables, changes: pd.DataFrame | None = None) -> str:
+def _by_class(done: pd.DataFrame, classes: Mapping[int, str]) -> list[tuple[str, pd.DataFrame]]:
+    """Return the annotated clips of each class under its name; labels that no class has come last, as others."""
+    parts = [(name, done[done["label"] == number]) for number, name in classes.items()]
+    rest = done[~done["label"].isin(list(classes))]
+    return [*parts, ("other", rest)] if len(rest) else parts
+
+
+def class_splits(clips: pd.DataFrame, classes: Mapping[int, str]) -> tuple[list[str], list[tuple[str, list[int]]]]:
+    """Return the names of the splits, and for each class how many annotated clips of it are in each of them."""
+    done = clips[clips["status"] == "annotated"]
+    names = [name for name in ("train", "val", "test") if (done["split"] == name).any()]
+    names += sorted(set(done["split"]) - {*names, ""}) + ([""] if (done["split"] == "").any() else [])
+    rows = [(name, [int((part["split"] == split).sum()) for split in names]) for name, part in _by_class(done, classes)]
+    return [name or "in no split" for name in names], rows
+
+
+def _made_lines(tables: OutputTables) -> list[str]:
+    """Return with what the annotations were made, the most frequent first, and when the report was."""
+    lines = [f"{count} clips: {words}" for words, count in tables.made.most_common(MOST_LISTED)]
+    return [*lines, f"Report of {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}"]
+
+
+def summary_text(
+    tables: OutputTables, changes: pd.DataFrame | None = None, classes: Mapping[int, str] | None = None
+) -> str:
     """Return the summary as plain text."""
+    classes = classes or class_names(DatasetSettings())
     clips = tables.clips
     done = clips[clips["status"] == "annotated"]
     counts = {status: int((clips["status"] == status).sum()) for status in ("annotated", "failed", "unreadable")}
-    fights = int((done["label"] == 1).sum())
+    by_class = ", ".join(f"{len(part)} {name}" for name, part in _by_class(done, classes))
     lines = [
-        f"Clips: {counts['annotated']} annotated ({fights} Fight, {counts['annotated'] - fights} other), "
+        f"Clips: {counts['annotated']} annotated ({by_class}), "
         f"{counts['failed']} failed, {counts['unreadable']} unreadable",
         f"Frames: {int(done['frames'].sum())}, people: {int(done['people'].sum())}",
     ]
@@ -140,7 +184,7 @@ def summary_text(tables: OutputTables, changes: pd.DataFrame | None = None) -> s
             f"First two people: mean joint score {_mean(quality):.2f}, with a pose in {_mean(seen):.0%} of the frames, "
             f"{_mean(done['filled']):.0%} of those poses filled in"
         )
-    for chart in all_charts(tables):
+    for chart in all_charts(tables, classes):
         lines += ["", *_text_chart(chart)]
     lines += ["", *_uncertain_lines(done), *_problem_lines(clips)]
     if changes is not None:
@@ -166,13 +210,20 @@ def _value(tables: OutputTables, charts: list[Chart], changes: pd.DataFrame | No
 
 def _by_label(chart: Chart, values: Sequence[float]) -> dict[str, float]:
     """Return one series of a chart by label."""
-    return dict(zip(chart.labels, values, strict=True))
+    return dict(zip(chart.labels, (value if chart.decimals else int(value) for value in values), strict=True))
 
 
 def _records(table: pd.DataFrame, *names: str) -> list[dict[str, Any]]:
     """Return some columns of a table as plain rows, None for what is not known."""
     rows = ({name: row[name] for name in names} for row in table.to_dict("records"))
-    return [{name: None if value != value else value for name, value in row.items()} for row in rows]
+    return [{name: _plain(name, value) for name, value in row.items()} for row in rows]
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return a value of a column as JSON has it: None for what is not known, whole numbers whole."""
+    if value != value:
+        return None
+    return int(value) if name.removesuffix("_before").removesuffix("_after") in WHOLE else value
 
 
 def failure_counts(clips: pd.DataFrame) -> dict[str, int]:
@@ -181,21 +232,62 @@ def failure_counts(clips: pd.DataFrame) -> dict[str, int]:
     return {str(reason): int(count) for reason, count in reasons.items()}
 
 
+COMPARED = {
+    "status": None,
+    "label": 0.5,
+    "split": None,
+    "people": 0.5,
+    "first_id": 0.5,
+    "second_id": 0.5,
+    "first_score": 0.005,
+    "quality": 0.005,
+}
+"""What two runs are compared by, and from which difference of numbers on; words differ or not."""
+
+
+def change_words(row: Mapping[Hashable, Any], classes: Mapping[int, str]) -> list[str]:
+    """Return what changed of a clip, in words; `row` is of `compare`."""
+    if not row["status_before"] == row["status_after"] == "annotated":
+        return [f"{row['status_before']} -> {row['status_after']}"]
+    words = []
+    for name, noun, form in (
+        ("people", "people", ".0f"),
+        ("first_score", "score", ".2f"),
+        ("quality", "quality", ".2f"),
+    ):
+        words.append(f"{noun} {row[f'{name}_before']:{form}} -> {row[f'{name}_after']:{form}}")
+    sides = [[row[f"{name}_{side}"] for name in ("first_id", "second_id")] for side in ("before", "after")]
+    ids = [" and ".join(f"{one:.0f}" for one in side if one == one) for side in sides]
+    if ids[0] != ids[1]:
+        words.append(f"first two ID {ids[0]} -> {ids[1]}")
+    if row["label_before"] != row["label_after"]:
+        labels = [classes.get(int(row[f"label_{side}"]), str(row[f"label_{side}"])) for side in ("before", "after")]
+        words.append(f"class {labels[0]} -> {labels[1]}")
+    if row["split_before"] != row["split_after"]:
+        words.append(f"split {row['split_before'] or 'none'} -> {row['split_after'] or 'none'}")
+    return words
+
+
 def compare(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """Return the clips whose outcome differs between two runs, one row each.
 
-    Columns: clip, then `<name>_before` and `<name>_after` of status, people, first_score and quality. A clip that one
-    run lacks has the status "absent" there. Scores and qualities count as equal within 0.005.
+    Columns: clip, then `<name>_before` and `<name>_after` of what is compared (`COMPARED`). A clip that one run lacks
+    has the status "absent" there. Scores and qualities count as equal within 0.005.
     """
-    names = ["status", "people", "first_score", "quality"]
-    # An unreadable or doubled file may repeat an identifier: the first row stands for the clip.
+    names = list(COMPARED)
+    # An unreadable or doubled file may repeat an identifier: the first row counts for the clip.
     sides = [table.drop_duplicates("clip").set_index("clip")[names] for table in (before, after)]
     both = pd.concat([sides[0].add_suffix("_before"), sides[1].add_suffix("_after")], axis=1).sort_index()
     for side in ("status_before", "status_after"):
         both[side] = both[side].fillna("absent")
     differs = both["status_before"] != both["status_after"]
-    for name, tolerance in (("people", 0.5), ("first_score", 0.005), ("quality", 0.005)):
-        differs |= (both[f"{name}_after"] - both[f"{name}_before"]).abs() > tolerance
+    for name, tolerance in COMPARED.items():
+        earlier, later = both[f"{name}_before"], both[f"{name}_after"]
+        if tolerance is not None:
+            differs |= (later - earlier).abs() > tolerance
+        elif name == "split":
+            # A clip that one run lacks is reported by its status.
+            differs |= (earlier != later) & earlier.notna() & later.notna()
     order = [f"{name}_{side}" for name in names for side in ("before", "after")]
     return both.loc[differs, order].reset_index()
 
@@ -252,14 +344,7 @@ def _change_lines(changes: pd.DataFrame) -> list[str]:
     """Return what differs from the earlier run."""
     lines = [f"Different from the earlier run: {len(changes)} clips"]
     for row in changes.head(MOST_LISTED).to_dict("records"):
-        steps = [f"{row['status_before']} -> {row['status_after']}"]
-        if row["status_before"] == row["status_after"] == "annotated":
-            steps = [
-                f"people {row['people_before']:.0f} -> {row['people_after']:.0f}",
-                f"score {row['first_score_before']:.2f} -> {row['first_score_after']:.2f}",
-                f"quality {row['quality_before']:.2f} -> {row['quality_after']:.2f}",
-            ]
-        lines.append(f"  {printable(row['clip'])}: {', '.join(steps)}")
+        lines.append(f"  {printable(row['clip'])}: {printable(row['what'])}")
     return [*lines, *_rest(len(changes), PAGE_NAME)]
 
 

@@ -66,7 +66,12 @@ def clip_view(
         "region_weights": {name: round(float(w), 3) for name, w in annotation["region_weights"].items()},
         **_people(annotation, applied, changes, others),
         "suspects": [
-            {"kind": suspect.kind, "frame": suspect.frame, "ids": list(suspect.track_ids)}
+            {
+                "kind": suspect.kind,
+                "frame": suspect.frame,
+                "ids": list(suspect.track_ids),
+                "likely": round(suspect.likely, 3),
+            }
             for suspect in (find_suspects(shown) if shown else [])
         ],
         "next_id": _next_id(annotation, changes, others),

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.annotations.format import Annotation
+from tasks.annotations.format import Annotation, confidence_of
 from tasks.annotations.other_tracks import OtherTracks
 from tasks.review.log import (
     Change,
@@ -269,6 +269,9 @@ def apply_changes(annotation: Annotation, changes: Iterable[Change], others: Oth
         return Applied(None, True, review.note, misfits)
     corrected = {key: value for key, value in annotation.items() if key not in ("review", "automatic")}
     corrected |= _arrays(annotation, people, review.merged)
+    # Of the people as they are now; annotations of earlier versions have none.
+    if "identity_confidence" in annotation:
+        corrected["identity_confidence"] = confidence_of(corrected)
     corrected["label"] = review.label
     corrected["automatic"] = {
         "label": int(automatic["label"]),

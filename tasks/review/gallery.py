@@ -6,10 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from tasks.clips.discovery import name_key
 from tasks.core.text import printable
+from tasks.regions.camera_weights import camera_of
 from tasks.review.index import Row, review_key
 from tasks.review.log import Entry, SetChecked, SetExcluded, SetLabel
 
@@ -112,9 +114,14 @@ def _number(item: Item, name: str, absent: float = math.inf) -> float:
 ORDERS: dict[str, Callable[[Item], Any]] = {
     "name": lambda item: item[0]["clip"],
     "uncertain": lambda item: (-len(item[0].get("uncertain", ())), _number(item, "gap"), item[0]["clip"]),
+    "teach": lambda item: (
+        -len(item[0].get("uncertain", ())) - _number(item, "likely", 0.0),
+        _number(item, "gap"),
+        item[0]["clip"],
+    ),
     "quality": lambda item: (_number(item, "quality"), item[0]["clip"]),
     "lead": lambda item: (_number(item, "gap"), item[0]["clip"]),
-    "switches": lambda item: (-_number(item, "suspects", 0.0), item[0]["clip"]),
+    "switches": lambda item: (-_number(item, "likely", 0.0), -_number(item, "suspects", 0.0), item[0]["clip"]),
     "score": lambda item: (-max((score for _, score in item[0].get("top", ())), default=0.0), item[0]["clip"]),
     "people": lambda item: (-_number(item, "people", 0.0), item[0]["clip"]),
 }
@@ -141,7 +148,10 @@ def find_clips(rows: Iterable[Row], verdicts: Mapping[str, Verdict], query: Mapp
     """
     items = [(row, verdicts.get(row["clip"], NO_VERDICT)) for row in rows]
     found = [item for item in items if _fits(item, query)]
-    found.sort(key=ORDERS.get(query.get("sort", ""), ORDERS["name"]))
+    if query.get("sort") == "teach":
+        found = teaching_order(found)
+    else:
+        found.sort(key=ORDERS.get(query.get("sort", ""), ORDERS["name"]))
     pages = max(1, math.ceil(len(found) / PAGE_SIZE))
     wanted = query.get("page", "0")
     # Only ASCII digits: `isdigit` alone takes characters that `int` refuses.
@@ -154,6 +164,22 @@ def find_clips(rows: Iterable[Row], verdicts: Mapping[str, Verdict], query: Mapp
         "page_size": PAGE_SIZE,
         "counts": _counts(items),
     }
+
+
+def teaching_order(items: Iterable[Item]) -> list[Item]:
+    """Return clips so that the first ones teach most when they are reviewed, whatever number of them is.
+
+    Cameras take turns, because settings are judged on cameras left out; within a camera the clips come first whose
+    ranking and identities are least certain. Clips that say something already, and those without people, come last.
+    """
+    cameras: dict[str, list[Item]] = {}
+    rest: list[Item] = []
+    for item in sorted(items, key=ORDERS["teach"]):
+        row, verdict = item
+        open_ = row["status"] == "annotated" and not verdict.checked and not verdict.corrections
+        (cameras.setdefault(camera_of(row["clip"]), []) if open_ else rest).append(item)
+    rounds = zip_longest(*cameras.values())
+    return [item for turn in rounds for item in turn if item is not None] + rest
 
 
 def card(item: Item) -> dict[str, Any]:

@@ -7,18 +7,21 @@ Three signs, all from the boxes of the annotated people. Sizes are square roots 
 - jump: a person's box moves by more than 0.8 sizes per frame of the gap, or its size changes by more than half;
 - broken: a track ends, and within half a second another begins less than one size away from where it ended.
 
-They are hints for the eye: quick motion at low frame rates jumps, too.
+They are hints for the eye: quick motion at low frame rates jumps, too. A fourth kind, alike, comes from the probability
+that a person loses its identity (`tasks.tracking.identity`): the moments at which it is highest and none of the three
+signs is near. All are ordered by that probability, the likeliest first.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import combinations, permutations
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.annotations.format import Annotation, in_display
+from tasks.annotations.format import Annotation, confidence_of, in_display
+from tasks.core.geometry import iou
 
 SWAP_SHARE = 0.6
 SWAP_LEAST = 0.5
@@ -27,8 +30,11 @@ SIZE_CHANGE = 1.5
 BROKEN_SECONDS = 0.5
 BROKEN_SIZES = 1.0
 
+LIKELY = 0.35
+"""Probability from which on a moment is listed that shows none of the three signs: four in ten of these are real."""
+
 MOST_SUSPECTS = 50
-"""More than this in one clip tell nothing new; the earliest are kept."""
+"""More than this in one clip tell nothing new; the likeliest are kept."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,20 +46,23 @@ class Suspect:
     Attributes
     ----------
     kind
-        "swap", "jump" or "broken".
+        "swap", "jump", "broken" or "alike".
     frame
         First frame after the supposed switch.
     track_ids
-        Who is concerned.
+        The people concerned.
+    likely
+        Probability that an identity is lost around the frame.
     """
 
     kind: str
     frame: int
     track_ids: tuple[int, ...]
+    likely: float = field(default=0.0, compare=False)
 
 
 def find_suspects(annotation: Annotation) -> list[Suspect]:
-    """Return the places where an ID may have gone to another person, by frame.
+    """Return the places where an ID may have gone to another person, the likeliest first.
 
     Parameters
     ----------
@@ -74,8 +83,47 @@ def find_suspects(annotation: Annotation) -> list[Suspect]:
     for person, track_id in enumerate(ids):
         frames = _jumps(centre[person], size[person], np.flatnonzero(seen[person]))
         found += [Suspect("jump", frame, (track_id,)) for frame in frames if (track_id, frame) not in explained]
-    found += _broken(centre, size, seen, ids, float(annotation.get("fps") or 25.0))
-    return sorted(found, key=lambda suspect: (suspect.frame, suspect.track_ids))[:MOST_SUSPECTS]
+    fps = float(annotation.get("fps") or 25.0)
+    found += _broken(centre, size, seen, ids, fps)
+    risk = _risk(annotation, seen)
+    row = {track_id: person for person, track_id in enumerate(ids)}
+    found = [replace(s, likely=max(float(risk[row[i], s.frame]) for i in s.track_ids)) for s in found]
+    found += _alike(boxes, risk, ids, found, round(BROKEN_SECONDS * fps))
+    return sorted(found, key=lambda suspect: (-suspect.likely, suspect.frame, suspect.track_ids))[:MOST_SUSPECTS]
+
+
+def _risk(annotation: Annotation, seen: npt.NDArray[np.bool_]) -> Floats:
+    """Return the probability of each person and frame that an identity is lost, (M, T), 0 where nobody is seen."""
+    known = annotation.get("identity_confidence")
+    # Annotations of earlier versions have none, and other people's lack more than that.
+    if known is None or known.shape != seen.shape:
+        if not {"keypoint", "filled"} <= annotation.keys():
+            return np.zeros(seen.shape)
+        known = confidence_of(annotation)
+    return np.where(seen, 1 - np.asarray(known, np.float64), 0.0)
+
+
+def _alike(boxes: Floats, risk: Floats, ids: list[int], found: list[Suspect], reach: int) -> list[Suspect]:
+    """Return the moments of the highest probability of each person, but none within `reach` frames of another sign."""
+    more: list[Suspect] = []
+    left = risk.copy()
+    for suspect in found:
+        for track_id in suspect.track_ids:
+            left[ids.index(track_id), max(suspect.frame - reach, 0) : suspect.frame + reach + 1] = 0
+    while left.size and len(more) < MOST_SUSPECTS:
+        person, frame = np.unravel_index(int(left.argmax()), left.shape)
+        likely = float(left[person, frame])
+        if likely < LIKELY:
+            break
+        overlap = iou(boxes[person, frame].astype(np.float32), boxes[:, frame].astype(np.float32))
+        overlap[person] = 0
+        other = int(overlap.argmax())
+        people = (int(person), other) if overlap[other] > 0 else (int(person),)
+        more.append(Suspect("alike", int(frame), tuple(ids[i] for i in people), likely))
+        # One entry for both: whoever looks at one of them sees the other.
+        for i in people:
+            left[i, max(int(frame) - 2 * reach, 0) : int(frame) + 2 * reach + 1] = 0
+    return more
 
 
 def _swaps(centre: Floats, size: Floats, seen: npt.NDArray[np.bool_], ids: list[int]) -> list[Suspect]:

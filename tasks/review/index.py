@@ -10,7 +10,7 @@ A row is a plain dict:
     label, frames, fps, width, height, people, gap, quality, seen, filled    as in `tasks.report.tables`
     top                        [[track ID, composite score], ...] of everyone in the annotation
     uncertain                  names in `tasks.report.tables.UNCERTAIN`
-    suspects                   number of places where an ID may have gone to another person
+    suspects, likely           number of places where an ID may have gone to another person, and the highest probability
     poster                     frame for the thumbnail: the middle of the first two people's busiest window
     review                     `review_key` of the corrections that the annotation holds, "" for an automatic one
     reason, info               of a failure, or why the annotation is unreadable
@@ -38,12 +38,12 @@ from tasks.clips.manifest import read_manifests
 from tasks.core.storage import atomic_path, key_of
 from tasks.mapping.merged import DATASET_NAME
 from tasks.mapping.receipts import WORK_FOLDER
-from tasks.report.tables import clip_row
+from tasks.report.tables import clip_row, poster_frame
 from tasks.review.id_switches import find_suspects
 
 Row = dict[str, Any]
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 """Raise it when rows change: older ones are then made anew."""
 
 _TAKEN = ("status", "label", "frames", "fps", "width", "height", "people", "gap", "quality", "seen", "filled")
@@ -194,24 +194,15 @@ def summary_of(annotation: Annotation) -> Row:
     KeyError, TypeError, ValueError
         If the annotation lacks what every one has.
     """
-    table = clip_row(annotation)
+    table, suspects = clip_row(annotation), find_suspects(annotation)
     ids = np.asarray(annotation.get("track_ids", [])).tolist()
     scores = np.asarray(annotation.get("composite_scores", []), np.float64).round(4).tolist()
     numbers = {name: round(v, 4) if isinstance(v := table[name], float) else v for name in _TAKEN}
     return numbers | {
         "top": [list(pair) for pair in zip(ids, scores, strict=False)],
         "uncertain": table["uncertain"].split(),
-        "suspects": len(find_suspects(annotation)),
+        "suspects": len(suspects),
+        "likely": round(max((suspect.likely for suspect in suspects), default=0.0), 3),
         "poster": poster_frame(annotation),
         "review": review_key(annotation["review"]["changes"]) if "review" in annotation else "",
     }
-
-
-def poster_frame(annotation: Annotation) -> int:
-    """Return the frame that shows a clip best: the middle of the window in which the first two are most involved."""
-    frames = int(np.asarray(annotation["keypoint_score"]).shape[1])
-    edges, scores = annotation.get("window_frames"), annotation.get("window_scores")
-    if edges is None or scores is None or not np.size(scores):
-        return frames // 2
-    best = int(np.asarray(scores)[:2].sum(axis=0).argmax())
-    return int(edges[best] + edges[best + 1]) // 2

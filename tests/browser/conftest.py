@@ -63,6 +63,8 @@ def open_page(chromium: Any) -> Iterator[Callable[[Path], Any]]:
 
         def opened(output_root: Path) -> Any:
             """Open the page."""
+            # Served first, so that the page is closed before its server: else its last request would be refused.
+            url = stack.enter_context(serving(output_root))
             context = chromium.new_context(viewport={"width": 1440, "height": 900})
             stack.callback(context.close)
             page = context.new_page()
@@ -70,7 +72,6 @@ def open_page(chromium: Any) -> Iterator[Callable[[Path], Any]]:
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
             page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-            url = stack.enter_context(serving(output_root))
             page.goto(url)
             return page
 

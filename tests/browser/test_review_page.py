@@ -6,11 +6,16 @@ import re
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tasks.annotations.format import read_annotation
+from tasks.annotations.format import build_annotation, read_annotation, write_annotation
+from tasks.annotations.other_tracks import other_tracks, save_other_tracks
+from tasks.involvement.selection import take
+from tasks.mapping.receipts import tracks_path
 from tasks.review.log import read_review
 from tests.review_outputs import Outputs, make_many, make_outputs
+from tests.tasks.samples import SETTINGS, sample_involvement, sample_tracks
 
 pytestmark = pytest.mark.browser
 
@@ -267,3 +272,60 @@ def test_nothing_is_shown_without_the_token(chromium, open_page, outputs):
     assert answer.status == 403
     assert stranger.inner_text("body") == "Open the address that 'fightpose review' printed."
     other.close()
+
+
+def keep_two(outputs: Outputs, number: int) -> None:
+    """Write a clip's annotation with its first two people, IDs 3 and 2, and keep ID 1 beside it as a run does."""
+    clip = outputs.clips[number]
+    tracks, ranking = sample_tracks(), sample_involvement([3, 2, 1])
+    annotation = build_annotation(clip, tracks, take(ranking, np.arange(2)), SETTINGS, {"model": "test"})
+    others = other_tracks(tracks, ranking, annotation["track_ids"])
+    save_other_tracks(tracks_path(clip, outputs.root), others, annotation)
+    write_annotation(clip.annotation_path, [annotation])
+
+
+def test_a_switch_is_mended_by_keyboard_and_undone_across_clips(open_page, outputs):
+    """To the frame, swap, checked; undo leads back to the clip that was left, and takes both back there."""
+    page = open_by_keyboard(open_page, outputs)
+    first = page.inner_text("#clip-name")
+    for _ in range(8):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("1")
+    page.keyboard.press("x")
+    page.wait_for_selector(".history :text('from frame 8 on, ID 3 and ID 2 change places')")
+    page.keyboard.press("c")
+    page.wait_for_function("name => document.getElementById('clip-name').textContent !== name", arg=first)
+    page.keyboard.press("u")
+    page.wait_for_function("name => document.getElementById('clip-name').textContent === name", arg=first)
+    page.wait_for_function("() => document.querySelectorAll('.history li').length === 1")
+    page.wait_for_selector("#checked[aria-pressed=false]")
+    page.keyboard.press("u")
+    page.wait_for_function("() => document.querySelectorAll('.history li').length === 0")
+    # With any person of the list, too; the clip was opened again, at its first frame.
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+X")
+    page.keyboard.press("3")
+    page.wait_for_selector(".history :text('ID 3 and ID 1 change places')")
+
+
+def test_the_rest_is_folded_and_comes_into_the_annotation(open_page, outputs):
+    """Shown by one key, moved up by another, with its own score; applied, it is in the annotation."""
+    keep_two(outputs, 0)
+    page = open_page(outputs.root)
+    open_clip(page, "one")
+    assert page.inner_text(".rest summary") == "1 person not in the annotation"
+    assert not page.is_visible(".rest li[data-person='1']")
+    page.keyboard.press("r")
+    page.wait_for_selector(".rest li[data-person='1']", state="visible")
+    page.keyboard.press("3")
+    page.wait_for_selector(".rest li.chosen[data-person='1']")
+    page.keyboard.press("Shift+ArrowUp")
+    page.wait_for_function("() => !document.querySelector('.rest')")
+    wait_for_order(page, 3, 2, 1)
+    page.click("#apply")
+    page.click("#apply-now")
+    page.wait_for_selector("#applied")
+    annotation = read_annotation(outputs.clips[0].annotation_path)["annotations"][0]
+    assert annotation["track_ids"].tolist() == [3, 2, 1]
+    assert annotation["review"]["joined"] == [1]

@@ -71,6 +71,7 @@ export function suspectWords({ kind, frame, ids }) {
     swap: `frame ${frame}: ${who.join(" and ")} may have changed places`,
     jump: `frame ${frame}: ${who[0]} jumps, it may be another person from here on`,
     broken: `frame ${frame}: ${who[1]} begins where ${who[0]} ended, they may be one person`,
+    alike: `frame ${frame}: ${who.join(" and ")} look alike here, ${who.length > 1 ? "they" : "the ID"} may be exchanged`,
   }[kind] || `frame ${frame}`;
 }
 

@@ -19,7 +19,7 @@ const FILTERS = [
 
 const ORDERS = {
   name: "Name", uncertain: "Most uncertain first", lead: "Smallest lead first", quality: "Lowest quality first",
-  switches: "Likeliest ID switch first", score: "Highest score first", people: "Most people first",
+  teach: "Teaches most first", switches: "Likeliest ID switch first", score: "Highest score first", people: "Most people first",
 };
 
 const REASONS = {

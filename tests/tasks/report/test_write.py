@@ -65,7 +65,7 @@ class Tags(html.parser.HTMLParser):
 def test_empty_output_folder_has_a_report(tmp_path: Path) -> None:
     """No annotation, no failure: a report of zeros."""
     text = write_report(tmp_path).text
-    assert "Clips: 0 annotated (0 Fight, 0 other), 0 failed, 0 unreadable" in text
+    assert "Clips: 0 annotated (0 Fight, 0 No fight), 0 failed, 0 unreadable" in text
     assert len(pd.read_csv(tmp_path / CSV_NAME)) == 0
     assert (tmp_path / PAGE_NAME).read_text(encoding="utf-8").startswith("<!doctype html>")
 
@@ -76,7 +76,7 @@ def test_only_failures_have_a_report(tmp_path: Path) -> None:
     fail(tmp_path, "Fight/b.mp4", FailureReason.NO_TRACKS)
     fail(tmp_path, "Fight/c.mp4", FailureReason.EMPTY_VIDEO)
     text = write_report(tmp_path).text
-    assert "0 annotated (0 Fight, 0 other), 3 failed" in text
+    assert "0 annotated (0 Fight, 0 No fight), 3 failed" in text
     rows = pd.read_csv(tmp_path / CSV_NAME)
     assert rows["reason"].value_counts().to_dict() == {"NO_TRACKS": 2, "EMPTY_VIDEO": 1}
 
@@ -87,7 +87,7 @@ def test_report_counts_what_is_there(tmp_path: Path) -> None:
     put(tmp_path, "NonFight/b.avi", scores=(0.5,))
     fail(tmp_path, "Fight/c.mp4", FailureReason.LOW_QUALITY)
     text = write_report(tmp_path).text
-    assert "Clips: 2 annotated (1 Fight, 1 other), 1 failed, 0 unreadable" in text
+    assert "Clips: 2 annotated (1 Fight, 1 No fight), 1 failed, 0 unreadable" in text
     assert "Frames: 40, people: 4" in text
     assert (tmp_path / TEXT_NAME).read_text(encoding="utf-8") == text + "\n"
     rows = pd.read_csv(tmp_path / CSV_NAME).set_index("clip")
@@ -107,7 +107,7 @@ def test_a_failure_that_is_over_is_not_counted(tmp_path: Path) -> None:
     """A clip that failed once and has its annotation now is annotated."""
     fail(tmp_path, "Fight/a.mp4", FailureReason.PROCESSING_ERROR)
     put(tmp_path, "Fight/a.mp4")
-    assert "1 annotated (1 Fight, 0 other), 0 failed" in write_report(tmp_path).text
+    assert "1 annotated (1 Fight, 0 No fight), 0 failed" in write_report(tmp_path).text
 
 
 def test_a_damaged_annotation_costs_only_itself(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_damaged_annotation_costs_only_itself(tmp_path: Path) -> None:
     broken: list[Annotation] = [{"frame_dir": "set/Fight/broken"}]
     write_annotation(folder / "broken_enhanced_stgcn_annotation.pkl", broken)
     text = write_report(tmp_path).text
-    assert "1 annotated (1 Fight, 0 other), 0 failed, 2 unreadable" in text
+    assert "1 annotated (1 Fight, 0 No fight), 0 failed, 2 unreadable" in text
     assert "set/Fight/bad: unreadable" in text
 
 

@@ -61,3 +61,20 @@ def test_an_annotation_without_boxes_or_people_has_none():
     """That of an earlier script, or of a track that was never seen."""
     assert find_suspects({"keypoint_score": np.zeros((1, 3, 17), np.float32)}) == []
     assert find_suspects(walking([None, None, None])) == []
+
+
+def test_the_likeliest_comes_first_and_people_who_look_alike_are_listed() -> None:
+    """Two people in one place for a second are one moment, told once for both; far apart they are none."""
+    near = walking([(100.0, 100.0)] * 50, [(104.0, 100.0)] * 50)
+    far = walking([(100.0, 100.0)] * 50, [(400.0, 100.0)] * 50)
+    for annotation in (near, far):
+        shape = annotation["keypoint_score"].shape
+        rng = np.random.default_rng(0)
+        annotation["keypoint"] = annotation["bbox"][:, :, None, :2] + rng.uniform(0, 3, (*shape, 2)).astype(np.float32)
+        annotation["filled"] = np.zeros(shape[:2], np.bool_)
+        annotation["keypoint_score"] *= 0.3
+    found = find_suspects(near)
+    assert {suspect.kind for suspect in found} == {"alike"}
+    assert all(suspect.track_ids in ((1, 2), (2, 1)) for suspect in found)
+    assert [suspect.likely for suspect in found] == sorted((suspect.likely for suspect in found), reverse=True)
+    assert find_suspects(far) == []
