@@ -1,0 +1,1 @@
+"""The docs: their pictures, and the tests that keep them true."""
