@@ -8,26 +8,18 @@ weights that docs/regions.md quotes.
 
 from __future__ import annotations
 
-import sys
-import tempfile
 from pathlib import Path
 
 import cv2
-import numpy as np
-import numpy.typing as npt
 
-from flows.cli.demo import DEMO_CLIPS
 from tasks.core.records import Involvement, RegionWeights, Tracks, VideoInfo
-from tasks.core.region_layout import REGIONS
-from tasks.core.settings import OverlaySettings, Settings
-from tasks.core.wheel_files import fetch
+from tasks.core.settings import Settings
 from tasks.involvement import rank_involvement
-from tasks.overlay.painter import write_overlay
 from tasks.poses import entry_of, extract_poses, load_model
 from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions
 from tasks.tracking import track_people
-from tasks.video.reading import Image, decode_frames, probe_video
+from tasks.video.reading import decode_frames, probe_video
 
 INK, PAPER, RED = (40, 40, 40), (255, 255, 255), (40, 40, 220)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
