@@ -17,35 +17,45 @@ GPU_KIT := build/bench-gpu
 GPU_NEEDS := 'av<19' mmengine==0.10.7 mmcv-lite==2.1.0 mmpose==1.3.2 addict yapf platformdirs termcolor json-tricks munkres \
 	pycocotools six 'setuptools<81'
 
-.PHONY: help install install-locked install-mmpose install-int8 lock licences settings audit fuzz demo up test test-browser test-client test-mmpose \
+.PHONY: help install install-mmpose install-int8 lock licences settings audit fuzz demo up test test-browser test-client \
+	test-mmpose \
 	test-integration bench-gpu bench-gpu-kit lint format clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+# Installs by uv, which takes a third of pip's time, and by pip where uv cannot be had or cannot reach the index that pip
+# is configured for. $(1): what to install, in the options that both understand.
+define install_packages
+	@echo "Installing $(2)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python $(1) 2>$(VENV)/uv.log || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check $(1)
+endef
 
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+$(BIN)/python:
+	@echo "Creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5' || echo "uv cannot be had here; pip does the work"
+
+# Locked versions, each checked by its hash: the same on every machine. The project itself is built with the locked
+# setuptools, so that nothing is downloaded for the build.
+$(VENV)/.installed: pyproject.toml requirements.lock | $(BIN)/python
+	$(call install_packages,--require-hashes --requirement requirements.lock,the locked packages)
+	$(call install_packages,--no-deps --no-build-isolation --editable .,fightpose)
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	$(call install_packages,--require-hashes --requirement requirements-dev.lock,what the tests need)
 	@touch $@
 
 install: $(VENV)/.installed ## Create .venv and install fightpose into it
 
-install-locked: | $(BIN)/python ## Install exactly the locked versions, each checked by its hash
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	@touch $(VENV)/.installed
-
-lock: $(VENV)/.installed ## Renew requirements.lock (network)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile pyproject.toml --universal --upgrade --generate-hashes --no-header --no-annotate --quiet \
-		--output-file requirements.lock
+lock: $(VENV)/.installed ## Renew requirements.lock and requirements-dev.lock (network)
+	$(BIN)/uv pip compile pyproject.toml --extra build --universal --upgrade --generate-hashes --no-header --no-annotate \
+		--quiet --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra build --extra dev --constraint requirements.lock --universal --upgrade \
+		--generate-hashes --no-header --no-annotate --quiet --output-file requirements-dev.lock
 
 settings: $(VENV)/.installed-dev ## Renew docs/settings.md
 	$(BIN)/python -m tasks.core.settings.describe docs/settings.md
@@ -58,9 +68,11 @@ audit: $(VENV)/.installed ## Ask for known weaknesses of the locked versions (ne
 	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements.lock
 
 $(VENV)/.installed-mmpose: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mmpose]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps mmpose==1.3.2
+	@echo "Installing torch and mmpose (minutes)"
+	@# By pip: it finds builds of torch for the CPU alone where an index or a disk offers them.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mmpose]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps mmpose==1.3.2
 	@touch $@
 
 install-mmpose: $(VENV)/.installed-mmpose ## Add RTMO as mmpose config and checkpoint; compiles nothing

@@ -32,6 +32,18 @@ def test_every_locked_package_has_hashes_and_none_a_place():
     assert not re.search(r"://|--(extra-)?index-url|--find-links", LOCK.read_text(encoding="utf-8"))
 
 
+def test_both_lock_files_agree():
+    """What the tests run on is what is delivered: one version of each package, and torch in neither."""
+    both = [
+        dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE))
+        for name in ("requirements.lock", "requirements-dev.lock")
+    ]
+    delivered, tested = both
+    assert {name: tested.get(name) for name in delivered} == delivered
+    # Plain torch brings gigabytes of CUDA; only `make install-mmpose` wants it.
+    assert "torch" not in tested
+
+
 @pytest.mark.parametrize("name", sorted(installed_closure()))
 def test_no_package_is_under_the_agpl(name):
     """Nor silent about its licence."""
