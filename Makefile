@@ -17,9 +17,8 @@ GPU_KIT := build/bench-gpu
 GPU_NEEDS := 'av<19' mmengine==0.10.7 mmcv-lite==2.1.0 mmpose==1.3.2 addict yapf platformdirs termcolor json-tricks munkres \
 	pycocotools six 'setuptools<81'
 
-.PHONY: help install install-mmpose install-int8 lock licences settings audit fuzz demo up test test-browser test-client \
-	test-mmpose \
-	test-integration bench-gpu bench-gpu-kit lint format clean
+.PHONY: help install install-mmpose install-int8 lock licences settings docs-pictures audit fuzz demo up test test-browser \
+	test-client test-mmpose test-integration bench-gpu bench-gpu-kit lint format clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -59,6 +58,9 @@ lock: $(VENV)/.installed ## Renew requirements.lock and requirements-dev.lock (n
 
 settings: $(VENV)/.installed-dev ## Renew docs/settings.md
 	$(BIN)/python -m tasks.core.settings.describe docs/settings.md
+
+docs-pictures: demo $(VENV)/.installed-dev ## Renew the pictures of the docs, from the demo clips
+	$(BIN)/python -m tests.docs.pictures demo-output
 
 licences: $(VENV)/.installed-dev ## Renew docs/licences.md
 	$(BIN)/python -m tests.supply_chain > docs/licences.md
