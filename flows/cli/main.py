@@ -99,6 +99,7 @@ app.command("explain", short_help="Show why people are ranked as they are")(file
 app.command("convert", short_help="Convert annotations to another layout")(files.convert)
 app.command("windows", short_help="Cut long clips into labelled windows")(files.windows)
 app.command("training", short_help="Write training configs and a data card")(exchange.training)
+app.command("purge", short_help="Remove what shows people from an output")(outputs.purge)
 app.command("settings", short_help="List every setting, or an example file")(annotate.settings)
 app.command("doctor", short_help="Check that this machine can do the job")(outputs.doctor)
 app.command("learn-region-weights", short_help="Learn region weights for each camera")(files.learn_region_weights)

@@ -100,6 +100,29 @@ def verify(
     raise typer.Exit(0 if report.ok else 1)
 
 
+def purge(
+    output_root: OutputRoot,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Remove every file that holds pixels of the clips: overlays, thumbnails, previews and reports with pictures.
+
+    Annotations stay. The clips themselves are never touched.
+    """
+    from tasks.core.text import printable
+    from tasks.mapping import purge as purging
+
+    files = purging.pictures_of(output_root)
+    # With --json nobody is there to answer.
+    if files and not yes and (as_json or not typer.confirm(f"Remove {len(files)} files of {output_root}?")):
+        raise FightposeError(f"nothing was removed of {len(files)} files; add --yes to remove them without being asked")
+    done = purging.purge(output_root)
+    lines = [printable(name) for name in done.files]
+    words = f"removed {len(done.files)} files, {done.bytes / 1e6:.1f} MB"
+    Output(as_json, quiet).tell({"removed": done.files, "bytes": done.bytes}, [*lines, words, *purging.LEFT])
+
+
 def analyze(
     output_root: OutputRoot,
     against: Annotated[Path | None, typer.Option(help="Output folder of another run, to compare with.")] = None,

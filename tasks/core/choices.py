@@ -98,3 +98,11 @@ class Scorer(StrEnum):
 
     DEFAULT = "default"
     SEED = "seed"
+
+
+class Privacy(StrEnum):
+    """What an overlay shows of the people in the picture."""
+
+    OFF = "off"
+    HEADS = "heads"
+    SKELETON = "skeleton"

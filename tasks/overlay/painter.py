@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -43,7 +44,8 @@ from tasks.overlay.canvas import (
     text_box,
 )
 from tasks.overlay.labels import LabelPlacer, label_anchor
-from tasks.overlay.panels import RegionGrid, Row, Scoreboard, Timeline, badge, quiet_corner
+from tasks.overlay.panels import RegionGrid, Row, Scoreboard, Timeline, badge, quiet_corners
+from tasks.overlay.privacy import Veil
 from tasks.video.writing import VideoWriter
 
 MOMENT_SHARE = 0.6
@@ -59,6 +61,9 @@ FRAMES_AHEAD = 4
 """Decoded frames that wait to be drawn on; at 4K one is 25 MB."""
 
 GREY: Color = (120, 120, 120)
+
+ESTIMATED_SHARE = 0.6
+"""How much of the colour is left where a person was not seen but estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +157,12 @@ class OverlayPainter:
         if self._board.width > size[0] // 2 or self._board.height + self._timeline.height > size[1] // 2:
             self._board = Scoreboard([], self._sizes)
         panel = (self._board.width, self._board.height)
-        self._corner = quiet_corner(tracks.poses.bbox, size, panel, self._timeline.height)
+        self._corners = quiet_corners(tracks.poses, self._edges, size, panel, self._timeline.height)
+        self._veil = Veil(tracks, size, settings.overlay_privacy)
         self._grid: RegionGrid | None = None
         if settings.overlay_regions:
             weights = involvement.region_weights.weights
-            self._grid = RegionGrid(weights, size, self._sizes, self._timeline.height, (*self._corner, *panel))
+            self._grid = RegionGrid(weights, size, self._sizes, self._timeline.height, (*self._corners[0], *panel))
 
     def _look(self, track_id: int, color: Color, row: Row | None, moment: BoolArray | None) -> _Look:
         """Prepare what a track looks like."""
@@ -179,7 +185,7 @@ class OverlayPainter:
             order=row.rank if row else 1_000_000 + track_id,
             colors=(dark, middle, color),
             joints=(mix(dark, WHITE, 0.35), mix(middle, WHITE, 0.35), mix(color, WHITE, 0.35)),
-            pale=(mix(dark, WHITE, 0.4), mix(middle, WHITE, 0.4), mix(color, WHITE, 0.4)),
+            pale=(mix(dark, GREY, 0.3), mix(middle, GREY, 0.3), mix(color, GREY, 0.3)),
             moment=np.zeros(0, np.bool_) if moment is None else moment,
             label=label,
             moment_label=framed,
@@ -195,7 +201,7 @@ class OverlayPainter:
         frame
             (H, W, 3) uint8, BGR.
         """
-        image: Image = np.array(frame, np.uint8, order="C")
+        image: Image = np.array(self._veil.over(frame_index, frame), np.uint8, order="C")
         if self._grid:
             self._grid.draw(image)
         window = int(np.searchsorted(self._edges, frame_index, side="right")) - 1
@@ -203,12 +209,21 @@ class OverlayPainter:
         looks = [self._looks[track_id] for track_id in self._tracks.track_id[first:last].tolist()]
         people = _People.of_rows(self._tracks, slice(first, last), self._size)
         by_rank = sorted(range(len(looks)), key=lambda i: looks[i].order)
+        # People who were estimated shine through: they are drawn on a layer of their own, below those who were seen.
+        estimated = [i for i in by_rank if people.filled[i]]
+        if estimated:
+            layer = image.copy()
+            for i in reversed(estimated):
+                self._person(layer, people, i, looks[i], window)
+            cv2.addWeighted(layer, ESTIMATED_SHARE, image, 1 - ESTIMATED_SHARE, 0.0, dst=image)
         # The most involved are drawn last, over the others.
         for i in reversed(by_rank):
-            self._person(image, people, i, looks[i], window)
+            if not people.filled[i]:
+                self._person(image, people, i, looks[i], window)
         self._timeline.draw(image, frame_index)
-        self._board.draw(image, *self._corner, window)
-        self._labels(image, by_rank, first, looks, window)
+        corner = self._corners[max(0, min(window, len(self._corners) - 1))]
+        self._board.draw(image, *corner, window)
+        self._labels(image, by_rank, first, looks, window, corner)
         return image
 
     def _person(self, image: Image, people: _People, i: int, look: _Look, window: int) -> None:
@@ -220,12 +235,16 @@ class OverlayPainter:
         colors = look.pale if filled else look.colors
         dash = sizes.dash if filled else None
 
-        draw_box(image, people.boxes[i], colors[1] if look.selected else colors[0], sizes.thin, dash)
-        if moment:
-            draw_corners(image, people.boxes[i], colors[2], sizes.strong)
         limbs, levels = people.limbs[i], people.limb_levels[i]
+        # A dark rim keeps lines apart from light ground and from one another, whatever their colour.
         if look.selected and not filled:
-            # A dark rim keeps the lines apart from light clothes and from one another.
+            draw_box(image, people.boxes[i], BLACK, sizes.thin + 2 * sizes.rim)
+            if moment:
+                draw_corners(image, people.boxes[i], BLACK, sizes.strong + 2 * sizes.rim)
+        draw_box(image, people.boxes[i], colors[1] if look.selected else colors[0], sizes.thin, dash)
+        if moment and not filled:
+            draw_corners(image, people.boxes[i], colors[2], sizes.strong)
+        if not filled:
             draw_rim(image, limbs[levels >= 0], thickness + 2 * sizes.rim)
         for level, color in enumerate(colors):
             draw_segments(image, limbs[levels == level], color, thickness, dash)
@@ -233,10 +252,12 @@ class OverlayPainter:
             radius = sizes.joint + (thickness > sizes.line)
             draw_joints(image, people.joints[i], people.joint_levels[i], look.joints, radius)
 
-    def _labels(self, image: Image, by_rank: list[int], first: int, looks: list[_Look], window: int) -> None:
+    def _labels(
+        self, image: Image, by_rank: list[int], first: int, looks: list[_Look], window: int, corner: tuple[int, int]
+    ) -> None:
         """Draw the labels, the most involved people choosing their places first; `first` is the frame's first row."""
         poses = self._tracks.poses
-        left, top = self._corner
+        left, top = corner
         taken = [(left, top, left + self._board.width, top + self._board.height)]
         taken.append((0, self._size[1] - self._timeline.height, *self._size))
         gap = self._sizes.pad + self._sizes.joint

@@ -7,12 +7,13 @@ the timeline's mark).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tasks.core.records import FloatArray, IntArray
+from tasks.core.records import FloatArray, IntArray, Poses
 from tasks.overlay.canvas import BLACK, WHITE, YELLOW, Color, Sizes, blend, mix, text_box
 from tasks.video.reading import Image
 
@@ -198,13 +199,20 @@ class RegionGrid:
             blend(image, picture, left, top, 0.5)
 
 
-def quiet_corner(bbox: FloatArray, size: tuple[int, int], panel: tuple[int, int], bottom: int) -> tuple[int, int]:
-    """Return the left and top of the corner in which a panel covers people least; the top left where all are equal.
+def quiet_corners(
+    poses: Poses, edges: IntArray, size: tuple[int, int], panel: tuple[int, int], bottom: int
+) -> list[tuple[int, int]]:
+    """Return for each time window the left and top of the corner that a panel should be in.
+
+    It begins in the corner in which it covers people least over the whole clip (the top left where all are equal), and
+    goes to another one only where that covers less than half as much in the window: it should not jump.
 
     Parameters
     ----------
-    bbox
-        (N, 4) all boxes of the clip, x1, y1, x2, y2 in pixels.
+    poses
+        All people of the clip.
+    edges
+        (S + 1,) the time windows' edges in frames.
     size
         Width and height of the frame in pixels.
     panel
@@ -214,13 +222,20 @@ def quiet_corner(bbox: FloatArray, size: tuple[int, int], panel: tuple[int, int]
     """
     right, low = max(0, size[0] - panel[0]), max(0, size[1] - bottom - panel[1])
     corners = [(0, 0), (right, 0), (0, low), (right, low)]
+    rows = np.searchsorted(poses.frame_index, edges)
+    # The area of people's boxes that a panel in each corner covers, row by row of the clip.
+    covered = np.stack([_shared_area(poses.bbox, (x, y, x + panel[0], y + panel[1])) for x, y in corners])
+    places = [int(np.argmin(covered.sum(axis=1)))]
+    for start, end in pairwise(rows.tolist()):
+        here = covered[:, start:end].sum(axis=1)
+        best = int(np.argmin(here))
+        places.append(best if here[best] < 0.5 * here[places[-1]] else places[-1])
+    return [corners[place] for place in places[1:] or places]
 
-    def covered(corner: tuple[int, int]) -> float:
-        """Return the area of all boxes that a panel in this corner would cover."""
-        x, y = corner
-        shared_x = np.minimum(bbox[:, 2], x + panel[0]) - np.maximum(bbox[:, 0], x)
-        shared_y = np.minimum(bbox[:, 3], y + panel[1]) - np.maximum(bbox[:, 1], y)
-        overlap: npt.NDArray[np.floating] = np.maximum(shared_x, 0) * np.maximum(shared_y, 0)
-        return float(overlap.sum())
 
-    return min(corners, key=covered)
+def _shared_area(bbox: FloatArray, area: tuple[int, int, int, int]) -> npt.NDArray[np.floating]:
+    """Return what each box (N, 4) shares with an area, in square pixels."""
+    shared_x = np.minimum(bbox[:, 2], area[2]) - np.maximum(bbox[:, 0], area[0])
+    shared_y = np.minimum(bbox[:, 3], area[3]) - np.maximum(bbox[:, 1], area[1])
+    overlap: npt.NDArray[np.floating] = np.maximum(shared_x, 0) * np.maximum(shared_y, 0)
+    return overlap

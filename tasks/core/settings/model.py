@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from tasks.core.choices import InputShape, Precision, Runtime, Scorer, SecondLook, SplitBy, Tracker
+from tasks.core.choices import InputShape, Precision, Privacy, Runtime, Scorer, SecondLook, SplitBy, Tracker
 from tasks.core.settings.camera_weights import CameraWeights
 from tasks.core.settings.fields import Setting
 from tasks.core.text import shares_of
@@ -276,6 +276,11 @@ class OverlaySettings(_Group):
 
     save_overlayfile: bool = Field(True, description="Write an overlay video per clip.")
     overlay_regions: bool = Field(False, description="Show the five regions with their learned weights.")
+    overlay_privacy: Annotated[Privacy, Setting(later=True)] = Field(
+        Privacy.OFF,
+        description="heads: the picture is coarse but for bodies below the waist; skeleton: nothing of the picture is "
+        "kept. Thumbnails, cards and the review page show the overlay, and so the same.",
+    )
 
 
 class DatasetSettings(_Group):

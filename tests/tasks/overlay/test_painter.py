@@ -8,13 +8,13 @@ import av
 import numpy as np
 import pytest
 
-from tasks.core.records import Involvement, Tracks, VideoInfo
+from tasks.core.records import Involvement, Poses, Tracks, VideoInfo
 from tasks.core.settings import OverlaySettings
 from tasks.overlay import painter as overlay
 from tasks.overlay.canvas import Sizes, dashes, text_box
 from tasks.overlay.labels import LabelPlacer, label_anchor
 from tasks.overlay.painter import OverlayPainter, fighters_of_the_moment, track_colors, write_overlay
-from tasks.overlay.panels import RegionGrid, quiet_corner
+from tasks.overlay.panels import RegionGrid, quiet_corners
 from tests.scenes import ranked_by_id, standing_people
 
 SIZES = [(320, 240), (640, 360), (1280, 720), (1088, 1920), (3840, 2160)]
@@ -201,11 +201,56 @@ def test_colours_of_the_first_ranks_differ() -> None:
     assert len({colors[i] for i in range(1, 13)}) == 12
 
 
-def test_board_keeps_clear_of_people() -> None:
-    """The panel goes to the corner in which it covers least."""
-    boxes = np.array([[0, 0, 100, 100], [540, 0, 640, 100]], np.float32)
-    assert quiet_corner(boxes, (640, 360), (100, 60), 20) == (0, 280)
-    assert quiet_corner(boxes[:0], (640, 360), (100, 60), 20) == (0, 0)
+def poses_with_boxes(boxes: list[tuple[int, list[int]]]) -> Poses:
+    """Return people of some boxes, each with its frame, in a clip of 40 frames."""
+    boxes = sorted(boxes)
+    frames = np.array([frame for frame, _ in boxes], np.int32)
+    joints = np.zeros((len(boxes), 17), np.float32)
+    area = np.array([box for _, box in boxes], np.float32).reshape(-1, 4)
+    return Poses(frames, area, joints[:, 0], np.zeros((len(boxes), 17, 2), np.float32), joints, 40, 640, 360, 25.0)
+
+
+def test_board_keeps_clear_of_people_in_every_window() -> None:
+    """It goes to another corner only where that helps, and comes back only when it has to leave again."""
+    top_left, top_right, low_left = [0, 0, 100, 100], [540, 0, 640, 100], [0, 280, 100, 340]
+    edges = np.array([0, 10, 20, 30, 40], np.int32)
+    boxes = [(1, top_left), (1, top_right), (11, top_left), (11, low_left), (12, low_left), (31, top_left)]
+    corners = quiet_corners(poses_with_boxes(boxes), edges, (640, 360), (100, 60), 20)
+    # Lower right is free throughout.
+    assert corners == [(540, 280)] * 4
+    boxes += [(frame, [540, 280, 640, 340]) for frame in (20, 21, 22)]
+    corners = quiet_corners(poses_with_boxes(boxes), edges, (640, 360), (100, 60), 20)
+    # The top right is quietest over the clip, but taken in the first window; lower left is taken in the second.
+    assert corners == [(0, 280), (540, 0), (540, 0), (540, 0)]
+    assert quiet_corners(poses_with_boxes([]), edges, (640, 360), (100, 60), 20) == [(0, 0)] * 4
+    # A clip without windows has one corner all the same.
+    assert quiet_corners(poses_with_boxes([]), edges[:0], (640, 360), (100, 60), 20) == [(0, 0)]
+
+
+@pytest.mark.parametrize("ground", [(0, 0, 0), (255, 255, 255), (128, 128, 128), (80, 92, 255), (255, 196, 64)])
+def test_a_skeleton_is_seen_on_any_ground(ground: tuple[int, int, int]) -> None:
+    """Also on one that has its own colour: a dark rim or the colour itself stands out."""
+    tracks = standing_people((640, 360))
+    painter = OverlayPainter(tracks, ranked_by_id(tracks), (640, 360), OverlaySettings())
+    frame = np.full((360, 640, 3), ground, np.uint8)
+    difference = np.abs(painter.draw(3, frame).astype(int) - frame).max(axis=2)
+    for person in (1, 2):
+        x1, y1, x2, y2 = tracks.poses.bbox[(tracks.track_id == person) & (tracks.poses.frame_index == 3)][0].astype(int)
+        assert (difference[y1:y2, x1:x2] > 70).sum() > 300
+
+
+def test_estimated_people_are_fainter_than_seen_ones() -> None:
+    """Their boxes too: nobody may take them for evidence."""
+    seen = standing_people((640, 360))
+    guessed = Tracks(seen.poses, seen.track_id, np.ones(len(seen), np.bool_))
+    frame = np.full((360, 640, 3), 90, np.uint8)
+
+    def strength(tracks: Tracks) -> float:
+        """Return how much of the area of the people changes, and how strongly."""
+        drawn = OverlayPainter(tracks, ranked_by_id(tracks), (640, 360), OverlaySettings()).draw(3, frame)
+        return float(np.abs(drawn[150:270].astype(int) - 90).mean())
+
+    assert 0 < strength(guessed) < 0.5 * strength(seen)
 
 
 def test_dashes_begin_and_end_with_their_segment() -> None:
