@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from flows.prefect_server.server import prepare_environment
+from flows.prefect_server.server import prefect_api, prepare_environment
 from tasks.poses.detections import Detections
 from tasks.poses.models import load_model
 from tasks.video.reading import Image
@@ -89,23 +88,16 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandInModel:
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the address of a Prefect server with a database of its own, for this session and its child processes."""
-    from prefect.settings import (
-        PREFECT_API_URL,
-        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-        PREFECT_LOCAL_STORAGE_PATH,
-        temporary_settings,
-    )
-    from prefect.testing.utilities import prefect_test_harness
+    """Give the address of a Prefect server with a database of its own, for this session and its child processes.
+
+    The one that local runs start, secret and all; its database is copied, not migrated, from the second session on.
+    """
+    from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
     storage = tmp_path_factory.mktemp("prefect")
-    with (
-        prefect_test_harness(server_startup_timeout=180),
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOCAL_STORAGE_PATH: storage}),
-    ):
-        os.environ["PREFECT_API_URL"] = PREFECT_API_URL.value()
-        yield os.environ["PREFECT_API_URL"]
-        del os.environ["PREFECT_API_URL"]
+    # A server that the user has named is not for tests.
+    with temporary_settings({PREFECT_API_URL: None, PREFECT_LOCAL_STORAGE_PATH: storage}), prefect_api() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
