@@ -115,20 +115,23 @@ def serve(output_root: Path, port: int, who: str | None, output: Output) -> None
     import uvicorn
 
     from flows.review.app import address, create_app
-    from flows.review.service import ReviewDesk
+    from flows.review.connections import ImpatientProtocol
+    from flows.review.service import ReviewService
 
-    desk = ReviewDesk(output_root, who or _login())
+    service = ReviewService(output_root, who or _login())
     with _listening(port) as listener:
         host = f"{HOST}:{listener.getsockname()[1]}"
         token = secrets.token_urlsafe(24)
-        app = create_app(desk, token, host)
+        app = create_app(service, token, host)
         # Server and date tell nothing that anybody needs; requests are not logged, as they would fill the terminal.
-        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
+        config = uvicorn.Config(
+            app, http=ImpatientProtocol, log_level="warning", access_log=False, server_header=False, lifespan="off"
+        )
         url = address(host, token)
         # If quiet, too: without the address nobody gets in.
         Output(output.as_json).tell({"url": url}, [f"Review page: {url}"])
         output.progress("Open it in a browser on this machine; Ctrl-C ends it.")
-        desk.start()
+        service.start()
         try:
             # Ctrl-C is the way to end it, not an accident. uvicorn closes everything first and then raises the signal
             # again, which ends in this exception most times, and at times in nothing.
@@ -136,7 +139,7 @@ def serve(output_root: Path, port: int, who: str | None, output: Output) -> None
                 uvicorn.Server(config).run(sockets=[listener])
             output.progress("Closed. Corrections are kept; 'fightpose apply-review' puts them into effect.")
         finally:
-            desk.stop()
+            service.stop()
 
 
 def _listening(port: int) -> socket.socket:

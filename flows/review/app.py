@@ -25,13 +25,14 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request, cookie_parser
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flows.review.service import NoSuchClipError, ReviewDesk
+from flows.review.service import NoSuchClipError, ReviewService
 from tasks.core.errors import FightposeError
 from tasks.review.log import Change
 
@@ -56,13 +57,13 @@ class _Correction(BaseModel):
     changes: list[Change] = Field(min_length=1, max_length=100)
 
 
-class Gate:
-    """Lets a request in only if it was made by the page itself, and marks every answer with the page's policy.
+class AuthenticationMiddleware:
+    """Answers a request only if the page itself made it, and marks every answer with the page's policy.
 
     Parameters
     ----------
     app
-        What lies behind the gate.
+        The application behind it.
     token
         The secret of the printed address.
     host
@@ -81,8 +82,9 @@ class Gate:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http":
-            # There are no web sockets here.
+        if scope["type"] == "websocket":
+            # There are none here; unanswered, the handshake would end as an error of the server.
+            await send({"type": "websocket.close", "code": 1008})
             return
 
         async def send_marked(message: Message) -> None:
@@ -102,8 +104,6 @@ class Gate:
 
     def _refusal(self, request: Request) -> Response | None:
         """Return the answer to a request that may not come in, or that brings the token; None for all others."""
-        if request.headers.get("host") != self._host:
-            return PlainTextResponse("This page answers under its own address only.", 421)
         if request.method not in ("GET", "HEAD") and not self._is_ours(request.headers):
             return PlainTextResponse("Corrections are taken from the review page only.", 403)
         offered = request.query_params.get("token")
@@ -128,19 +128,19 @@ class Gate:
         return is_json and origin in (None, f"http://{self._host}")
 
 
-def create_app(desk: ReviewDesk, token: str, host: str) -> Starlette:
+def create_app(service: ReviewService, token: str, host: str) -> Starlette:
     """Return the application.
 
     Parameters
     ----------
-    desk
+    service
         What it serves.
     token
         The secret without which no request is answered.
     host
         Host and port under which it is reached, for example `127.0.0.1:8765`.
     """
-    api = _Api(desk)
+    api = _Api(service)
     routes = [
         Route("/", api.page),
         Route("/api/clips", api.clips),
@@ -153,7 +153,13 @@ def create_app(desk: ReviewDesk, token: str, host: str) -> Starlette:
         Route("/videos/{key}", api.video),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(Gate, token=token, host=host)])
+    # Outermost first: a foreign name is refused before anything else is looked at.
+    own_name = host.rpartition(":")[0]
+    middleware = [
+        Middleware(TrustedHostMiddleware, allowed_hosts=[own_name], www_redirect=False),
+        Middleware(AuthenticationMiddleware, token=token, host=host),
+    ]
+    return Starlette(routes=routes, middleware=middleware)
 
 
 def address(host: str, token: str) -> str:
@@ -182,8 +188,8 @@ def _answered(handler: Callable[[Any, Request], Awaitable[Response]]) -> Any:
 class _Api:
     """The handlers of all routes; file work is done in threads."""
 
-    def __init__(self, desk: ReviewDesk) -> None:
-        self._desk = desk
+    def __init__(self, service: ReviewService) -> None:
+        self._service = service
 
     async def page(self, request: Request) -> Response:
         """Send the page."""
@@ -192,49 +198,49 @@ class _Api:
     @_answered
     async def clips(self, request: Request) -> Response:
         """Send one page of the gallery."""
-        return _json(await run_in_threadpool(self._desk.find, dict(request.query_params)))
+        return _json(await run_in_threadpool(self._service.find, dict(request.query_params)))
 
     @_answered
     async def clip(self, request: Request) -> Response:
         """Send one clip."""
-        return _json(await run_in_threadpool(self._desk.view, request.path_params["key"]))
+        return _json(await run_in_threadpool(self._service.view, request.path_params["key"]))
 
     @_answered
     async def correct(self, request: Request) -> Response:
         """Take corrections and send the clip as it is with them."""
         body = await _body(request)
         correction = _Correction.model_validate_json(body)
-        return _json(await run_in_threadpool(self._desk.correct, request.path_params["key"], correction.changes))
+        return _json(await run_in_threadpool(self._service.correct, request.path_params["key"], correction.changes))
 
     @_answered
     async def undo(self, request: Request) -> Response:
         """Take back one correction: the last one, or the one that the body names."""
         wanted = _Wanted.model_validate_json(await _body(request))
-        return _json(await run_in_threadpool(self._desk.undo, request.path_params["key"], wanted.entry))
+        return _json(await run_in_threadpool(self._service.undo, request.path_params["key"], wanted.entry))
 
     @_answered
     async def redo(self, request: Request) -> Response:
         """Take back the last undo."""
         await _body(request)
-        return _json(await run_in_threadpool(self._desk.redo, request.path_params["key"]))
+        return _json(await run_in_threadpool(self._service.redo, request.path_params["key"]))
 
     @_answered
     async def apply(self, request: Request) -> Response:
         """Put all corrections into effect."""
         await _body(request)
-        return _json(await run_in_threadpool(self._desk.apply))
+        return _json(await run_in_threadpool(self._service.apply))
 
     @_answered
     async def thumbnail(self, request: Request) -> Response:
         """Send a thumbnail."""
-        path = await run_in_threadpool(self._desk.thumbnail, request.path_params["key"])
+        path = await run_in_threadpool(self._service.thumbnail, request.path_params["key"])
         # The gallery names the overlay's time of change in the address, so that a new one is asked for at once.
         return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 
     @_answered
     async def video(self, request: Request) -> Response:
         """Send the overlay video, or the part of it that the browser asks for."""
-        path = await run_in_threadpool(self._desk.video, request.path_params["key"])
+        path = await run_in_threadpool(self._service.video, request.path_params["key"])
         # Browsers play H.264 in mov as well, but not under the name of that container.
         return FileResponse(path, media_type="video/mp4", headers={"Cache-Control": "private, no-cache"})
 

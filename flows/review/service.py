@@ -43,7 +43,7 @@ class NoSuchClipError(FightposeError):
     """A request names a clip that is not there, or has not what is asked for."""
 
 
-class ReviewDesk:
+class ReviewService:
     """One output root under review; its methods may be called from several threads.
 
     Parameters

@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 
 from flows.review.app import address, create_app
-from flows.review.service import ReviewDesk
+from flows.review.service import ReviewService
 
 TOKEN = "browser-token"  # noqa: S105 - of the tests
 
@@ -36,22 +36,22 @@ def chromium() -> Iterator[Any]:
 @contextmanager
 def serving(output_root: Path) -> Iterator[str]:
     """Serve the review page of an output root and give its address."""
-    desk = ReviewDesk(output_root, "tester")
+    service = ReviewService(output_root, "tester")
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     # Before the thread runs: a browser that comes earlier waits instead of being refused.
     listener.listen()
     host = f"127.0.0.1:{listener.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(create_app(desk, TOKEN, host), log_level="error", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(create_app(service, TOKEN, host), log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-    desk.start()
+    service.start()
     thread.start()
     try:
         yield address(host, TOKEN)
     finally:
         server.should_exit = True
         thread.join()
-        desk.stop()
+        service.stop()
         listener.close()
 
 

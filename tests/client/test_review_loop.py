@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from flows.review.service import ReviewDesk
+from flows.review.service import ReviewService
 from tasks.annotations.format import read_annotation, write_annotation
 from tasks.review.index import clip_id
 from tasks.review.log import Role, SetOrder, SetRole
@@ -28,9 +28,9 @@ def test_the_loader_gives_the_people_in_the_corrected_order(mmaction, tmp_path):
     by_hand |= {key: automatic[key][[2, 1]] for key in ("keypoint", "keypoint_score")}
     write_annotation(tmp_path / "wanted.pkl", [by_hand])
 
-    desk = ReviewDesk(outputs.root, "tester")
-    desk.correct(clip_id(clip.frame_dir), [SetRole(track_id=3, role=Role.BYSTANDER), SetOrder(track_ids=(1, 2))])
-    assert desk.apply()["problems"] == 0
+    service = ReviewService(outputs.root, "tester")
+    service.correct(clip_id(clip.frame_dir), [SetRole(track_id=3, role=Role.BYSTANDER), SetOrder(track_ids=(1, 2))])
+    assert service.apply()["problems"] == 0
 
     merged = read_annotation(outputs.root / "dataset.pkl")
     # By itself: the client compares the first clip of two files.
