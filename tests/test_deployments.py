@@ -64,7 +64,7 @@ def load_flow(entrypoint: str) -> Any:
 
 
 def test_every_key_is_one_that_prefect_reads(content):
-    """A typo in a key would silently drop what stands behind it."""
+    """A typo in a key would silently drop its value."""
     assert unknown_keys(content) == []
 
 
@@ -127,7 +127,7 @@ def test_every_entrypoint_is_a_flow_whose_parameters_match(content):
 
 
 def test_the_nightly_schedule_is_off_and_complete(content):
-    """Whoever switches it on gets a run that starts."""
+    """A person who switches it on gets a run that starts."""
     dataset = next(d for d in content["deployments"] if d["name"] == "annotate-dataset")
     (schedule,) = dataset["schedules"]
     assert schedule["active"] is False
@@ -208,7 +208,7 @@ def test_prefects_command_is_not_passed_to_the_image_s_own_entrypoint(kind, cont
 
 @pytest.mark.parametrize("kind", POOL_TYPES)
 def test_no_run_can_name_the_command_of_its_process_or_container(kind):
-    """A job variable that the template does not have is refused by the server, as it is told here."""
+    """A job variable that the template does not have is refused by the server, because of these words."""
     variables = json.loads((ROOT / f"deployments/pool-{kind}.json").read_text(encoding="utf-8"))["variables"]
     assert variables["additionalProperties"] is False
     assert not {"command", "args", "entrypoint"} & set(variables["properties"])
@@ -241,7 +241,7 @@ def test_the_process_pool_gives_runs_their_environment(content):
 
 
 def test_the_window_of_the_zombie_automation_holds_three_heartbeats(content):
-    """One lost heartbeat is no death."""
+    """One lost heartbeat does not kill a run."""
     from flows.prefect_server.provision import HEARTBEAT_WINDOW
 
     frequency = int(content["deployments"][0]["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])

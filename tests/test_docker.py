@@ -68,7 +68,7 @@ def test_a_final_stage_is_lean_pinned_and_not_root(stages, target):
 
 
 def test_every_dependency_of_the_images_is_pinned():
-    """What pyproject.toml asks for stands in the constraints with one version."""
+    """What pyproject.toml asks for is in the constraints with one version."""
     import tomllib
 
     pinned = {

@@ -1,1 +1,1 @@
-"""The Prefect servers that fightpose starts, what they are told, and how runs end on them."""
+"""The Prefect servers that fightpose starts: access, database, pools, deployments, leases and the end of runs."""

@@ -1,6 +1,6 @@
 """The secret of a Prefect server: who may ask it, and how everybody who may learns it.
 
-Whoever may ask a Prefect server can start runs, and so execute commands on its workers. Prefect has basic
+A program that may ask a Prefect server can start runs, and so execute commands on its workers. Prefect has basic
 authentication for this: the server's setting `server.api.auth_string`, the clients' `api.auth_string`. Here the secret
 is made, kept in a file that only its owner can read, and handed on in environment variables, never in arguments, which
 every user of a machine can list.

@@ -64,7 +64,7 @@ def visible_gpus() -> list[str]:
 def device_lease(device: str) -> Iterator[None]:
     """Hold what a run needs of this machine for the length of the block.
 
-    Runs that no worker started hold nothing: whoever starts them by hand knows the machine.
+    Runs that no worker started hold nothing: a person who starts one by hand knows the machine.
 
     Parameters
     ----------

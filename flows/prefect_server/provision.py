@@ -41,7 +41,7 @@ FOLDER_RUNS = 4
 """Runs over folders and checks at once on a pool: they mostly wait."""
 
 HEARTBEAT_WINDOW = timedelta(seconds=90)
-"""A run of which nothing was heard for this long is dead: three of the heartbeats that the deployments ask for."""
+"""A run that was silent for this long is dead: three of the heartbeats that the deployments ask for."""
 
 START_WINDOW = {"process": timedelta(minutes=5)}
 """How long a run may be about to start before it is taken for lost, by the type of its pool. A start takes seconds; on
@@ -211,7 +211,7 @@ def put_back(moment: datetime) -> int:
     Parameters
     ----------
     moment
-        When the workers were told to end.
+        When the workers got the signal to end.
     """
     broken_off: dict[str, Any] = {"state": {"type": {"any_": ["RUNNING", "PENDING"]}}}
     crashed: dict[str, Any] = {"state": {"type": {"any_": ["CRASHED"]}}, "end_time": {"after_": moment}}

@@ -9,11 +9,11 @@ from __future__ import annotations
 import base64
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from flows.prefect_server.access import ADDRESS, CLIENT_SECRET, Access
+from flows.prefect_server.access import ADDRESS, Access
 from flows.prefect_server.environment import ENVIRONMENT, LOOPBACK, ask_loopback_directly
 from flows.prefect_server.temporary_server import temporary_server
 from tasks.core.errors import FightposeError
@@ -64,6 +64,8 @@ def prefect_api(meanwhile: Callable[[], object] | None = None) -> Iterator[str]:
             yield address
             return
         stack.enter_context(clients_use(access or stack.enter_context(temporary_server(meanwhile))))
+        # Nobody can read them there, and each clip would wait for them. The console and the failure log stay.
+        stack.enter_context(_without_logs_to_api())
         try:
             yield os.environ[ADDRESS]
         finally:
@@ -102,12 +104,29 @@ def clients_use(access: Access) -> Iterator[None]:
     """Make Prefect's clients in this process, and in the processes that it starts, ask a server."""
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-    earlier = {name: os.environ.get(name) for name in (ADDRESS, CLIENT_SECRET)}
+    settings = {PREFECT_API_URL: access.address, PREFECT_API_AUTH_STRING: access.secret}
     # Worker processes find the server by their environment.
-    os.environ.update(access.for_clients())
+    with temporary_settings(settings), _environment_with(access.for_clients()):
+        yield
+
+
+@contextmanager
+def _without_logs_to_api() -> Iterator[None]:
+    """Keep log lines from being sent to the server, by this process and by those that it starts."""
+    from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+
+    variables = {"PREFECT_LOGGING_TO_API_ENABLED": "false"}
+    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}), _environment_with(variables):
+        yield
+
+
+@contextmanager
+def _environment_with(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the length of the block."""
+    earlier = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
-        with temporary_settings({PREFECT_API_URL: access.address, PREFECT_API_AUTH_STRING: access.secret}):
-            yield
+        yield
     finally:
         for name, value in earlier.items():
             os.environ.pop(name, None)

@@ -5,7 +5,7 @@ whatever it does, and an extraction of minutes is lost. Solution: the signal onl
 the run sees that it was asked, puts itself back into the queue and ends; what it has finished is found by the next try.
 A cancelled run gets the same signal from its worker, so the server is asked: cancelled runs end at once.
 
-While the step goes on the run already stands in the queue, for a time at which the grace is over: killed early, it
+While the step goes on the run is already in the queue, for a time at which the grace is over: killed early, it
 starts again all the same.
 """
 
@@ -69,7 +69,7 @@ class _NeverAsked:
 def ends_between_steps() -> Iterator[Between]:
     """Make SIGTERM wait for the end of a step; give the function that is to be called before each step.
 
-    Only in a process that a worker started for this very run: whoever runs flows by hand ends them by hand.
+    Only in a process that a worker started for this very run: a person who runs flows by hand ends them by hand.
     """
     run_id = runtime.flow_run.id
     if run_id is None or os.environ.get("PREFECT__FLOW_RUN_ID") != str(run_id):
@@ -103,7 +103,7 @@ class _Request:
         threading.Thread(target=self._answer, name="drain", daemon=True).start()
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Take the signal; the second one, which is our own, ends the run where it stands."""
+        """Take the signal; the second one, which is our own, ends the run at once."""
         if self._at_once:
             _PREFECTS_HANDLER(number, frame)
         self._signals.put(number)

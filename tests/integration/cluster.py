@@ -178,7 +178,7 @@ class Cluster:
         return chosen
 
     def extractions(self) -> list[tuple[float, Path]]:
-        """Return when the extraction of which clip started."""
+        """Return the time and the clip of each extraction that was started."""
         if not self.count_file.exists():
             return []
         lines = self.count_file.read_text(encoding="utf-8").splitlines()

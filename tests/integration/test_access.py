@@ -89,7 +89,7 @@ def test_a_page_of_another_address_gets_nothing_even_if_it_knew_the_secret(root,
 
 
 def test_a_page_of_another_address_is_not_permitted_to_ask(root):
-    """The browser asks first (CORS preflight) and is told no; a page of the UI's own address is told yes."""
+    """The browser asks first (CORS preflight) and is refused; a page of the UI's own address is not."""
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
     for origin in (FOREIGN_PAGE, "null", "http://127.0.0.1:1", root.replace("http", "https")):
         refused = httpx.options(f"{root}/api/flow_runs/filter", headers={**asked, "Origin": origin})

@@ -103,7 +103,7 @@ def test_every_answer_carries_the_policy(client, outputs):
 
 
 def test_no_path_leads_out(client, outputs, tmp_path):
-    """Neither in an address nor by a link that stands where an overlay should."""
+    """Neither in an address nor by a link in the place of an overlay."""
     (tmp_path / "secret.mp4").write_bytes(b"secret")
     for path in ("/static/../review_server.py", "/static/%2e%2e/review_server.py", "/videos/..%2f..%2fsecret.mp4",
                  "/thumbnails/%2e%2e", "/static//etc/passwd"):  # fmt: skip
@@ -127,7 +127,7 @@ def test_parts_of_a_video_are_sent(client, outputs):
 
 
 def test_an_avi_overlay_is_played_as_mp4(client, outputs):
-    """The preview is made once, below the work folder, and anew when the overlay changes."""
+    """The preview is made once, below the work folder, and again when the overlay changes."""
     clip, path = outputs.clips[2], f"/videos/{key_of(outputs, 2)}"
     assert clip.overlay_path.suffix == ".avi"
     preview = client.get(path).content
