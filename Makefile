@@ -91,7 +91,7 @@ demo: $(VENV)/.installed ## Annotate four demo clips and show what comes out
 up: $(VENV)/.installed ## Start a Prefect server, pools, deployments and workers; Ctrl-C ends all of it
 	$(BIN)/fightpose up
 
-test-integration: $(VENV)/.installed-dev ## Kill, flood and schedule real servers and workers (minutes; PostgreSQL)
+test-integration: $(VENV)/.installed-dev ## Kill, flood and schedule real servers and workers (minutes)
 	$(BIN)/python -m pytest -m integration tests/integration
 
 test: $(VENV)/.installed-dev ## Run the tests and show how much of tasks/ and flows/ they cover

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from typing import Any
 
 import httpx
 import psutil
-import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
@@ -24,6 +22,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 
 from flows.prefect_server import provision
 from flows.prefect_server.access import Access, for_server, new_secret
+from flows.prefect_server.database import embedded_database
 from flows.prefect_server.serve import COMMAND
 from tests.integration.counted import COUNT_FILE
 
@@ -197,7 +196,7 @@ class Cluster:
 
 
 class Database:
-    """A PostgreSQL of Debian's package in a folder of its own, ended with the block.
+    """The PostgreSQL of `fightpose up` in a folder of its own, ended with the block.
 
     Parameters
     ----------
@@ -206,46 +205,20 @@ class Database:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._data, self._log = folder / "postgres", folder / "postgres.log"
-        self._port = free_port()
-        found = shutil.which("pg_ctl") or next(iter(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")), None)
-        if found is None:
-            pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-        self._bin = Path(found).resolve().parent
-
-    @property
-    def url(self) -> str:
-        """Its address as Prefect wants it."""
-        return f"postgresql+asyncpg://postgres@127.0.0.1:{self._port}/postgres"
+        self._folder, self._log = folder, folder / "postgres.log"
+        self._stack = ExitStack()
 
     def __enter__(self) -> Database:
-        # PostgreSQL refuses to run as root; its package has made a user for it.
-        self._as = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-        self._data.mkdir()
-        if self._as:
-            shutil.chown(self._data, "postgres")
-            for parent in self._data.parents:
-                # Test folders are closed to other users.
-                if parent.stat().st_uid == 0 and parent != Path("/"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
-        self._do("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust")
-        options = f"-c listen_addresses=127.0.0.1 -p {self._port} -c unix_socket_directories={self._data}"
-        self._do("pg_ctl", "-D", str(self._data), "-l", str(self._data / "log"), "-o", options, "-w", "start")
+        self.url = self._stack.enter_context(embedded_database(self._folder, self._log, os.environ))
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._do("pg_ctl", "-D", str(self._data), "-m", "fast", "-w", "stop")
+        self._stack.close()
 
     def errors(self) -> list[str]:
         """Return the errors that the database logged."""
-        log = (self._data / "log").read_text(encoding="utf-8", errors="replace")
+        log = self._log.read_text(encoding="utf-8", errors="replace")
         return [line for line in log.splitlines() if any(word in line for word in ("ERROR:", "FATAL:", "PANIC:"))]
-
-    def _do(self, program: str, *arguments: str) -> None:
-        """Run one of its programs."""
-        subprocess.run(
-            [*self._as, str(self._bin / program), *arguments], check=True, capture_output=True, cwd=self._data
-        )
 
 
 def client() -> SyncPrefectClient:
