@@ -7,10 +7,13 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import prefect
 import pytest
+from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
+from flows.prefect_server import server as module
 from flows.prefect_server.server import require_reachable
 from tasks.core.errors import FightposeError
 from tests.command_line import run_alone
@@ -21,10 +24,13 @@ class Answers(BaseHTTPRequestHandler):
     """Gives the same answer to every request."""
 
     text = '"3.8.8"'
+    status = 200
+    headers_seen: ClassVar[list[Any]] = []
 
     def do_GET(self) -> None:
         """Answer."""
-        self.send_response(200)
+        self.headers_seen.append(self.headers)
+        self.send_response(type(self).status)
         self.end_headers()
         self.wfile.write(type(self).text.encode())
 
@@ -94,3 +100,51 @@ def test_mode_pool_without_a_server_says_what_to_start(tmp_path: Path):
     assert done.returncode == 2
     assert "start `fightpose up`" in done.stderr
     assert list((tmp_path / "out").rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "may"),
+    [
+        ("home/profiles.toml", 'active = "a"\n[profiles.a]\nPREFECT_API_URL = "http://server/api"\n', True),
+        ("home/profiles.toml", 'active = "a"\n[profiles.a]\nPREFECT_LOGGING_LEVEL = "DEBUG"\n', False),
+        ("prefect.toml", '[api]\nurl = "http://server/api"\n', True),
+        ("pyproject.toml", '[tool.prefect.api]\nurl = "http://server/api"\n', True),
+        ("pyproject.toml", '[project]\nname = "x"\ndependencies = ["prefect"]\n', False),
+        (".env", "PREFECT_API_URL=http://server/api\n", True),
+    ],
+)
+def test_a_server_is_started_early_only_where_no_settings_of_prefect_can_name_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str, may: bool
+):
+    """Known without importing Prefect; in the end Prefect's own answer counts."""
+    for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    assert not module._may_name_server()
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    assert module._may_name_server() is may
+    monkeypatch.setenv("PREFECT_API_URL", "http://server/api")
+    assert module._may_name_server()
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(401, "asks for a log-in: set PREFECT_API_AUTH_STRING"), (500, "does not answer")]
+)
+def test_a_server_that_wants_another_secret_is_told_from_one_that_is_broken(server, monkeypatch, status, said):
+    """With what to do; the secret that was sent is not repeated."""
+    monkeypatch.setattr(Answers, "status", status)
+    with temporary_settings({PREFECT_API_AUTH_STRING: "me:wrong"}), pytest.raises(FightposeError, match=said) as error:
+        require_reachable(server)
+    assert "wrong" not in str(error.value)
+    assert Answers.headers_seen[-1].get("Authorization") == "Basic bWU6d3Jvbmc="
+
+
+def test_a_server_on_this_machine_is_never_asked_through_a_proxy(server, monkeypatch):
+    """Whatever the environment says, and whatever it leaves out of NO_PROXY."""
+    for name in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, nobody().removesuffix("/api"))
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setattr(Answers, "text", f'"{prefect.__version__}"')
+    require_reachable(server)
