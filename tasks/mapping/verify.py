@@ -137,7 +137,8 @@ class _Check:
     def noted(self, key: OutputKey, wrong: list[Finding]) -> bool:
         """Mark a clip for its next run; tell whether it was annotated again for these findings and gave them again."""
         clip = self.clips.get(key)
-        kinds = {finding.kind.name for finding in wrong if finding.kind in REPAIRABLE}
+        # Not for a failure alone: the next run finds the clip finished and takes the failure back.
+        kinds = {finding.kind.name for finding in wrong if finding.kind in REPAIRABLE - {FindingKind.FAILURE_LOG}}
         if clip is None or not kinds:
             return False
         recorded = recorded_outputs(clip, self.root)
