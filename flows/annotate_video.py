@@ -31,15 +31,8 @@ from tasks.clips.labels import label_clips
 from tasks.core.errors import ClipError, FailureReason
 from tasks.core.records import Involvement
 from tasks.core.settings import LARGEST_LABEL, Settings
-from tasks.mapping.receipts import (
-    ClipSummary,
-    begin_outputs,
-    overlay_is_current,
-    require_unchanged,
-    settings_key,
-    stamp_of,
-    write_receipt,
-)
+from tasks.mapping.fingerprints import require_unchanged, stamp_of
+from tasks.mapping.receipts import ClipSummary, begin_outputs, overlay_is_current, settings_key, write_receipt
 from tasks.poses import entry_of, model_key
 from tasks.poses.models import ModelEntry
 from tasks.report.clip_card import clip_card, failure_card

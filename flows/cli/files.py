@@ -17,8 +17,11 @@ def explain(annotations: Annotations, as_json: AsJson = False, quiet: Quiet = Fa
     """Show why the people of a clip are ranked as they are (docs/scores.md)."""
     from tasks.annotations.explain import explain, explain_text
     from tasks.annotations.format import read_annotation
+    from tasks.annotations.validate import require_valid
 
     read = read_annotation(annotations)["annotations"]
+    for one in read:
+        require_valid(one, annotations)
     value = [{"clip": one.get("frame_dir"), "label": one.get("label"), "people": explain(one)} for one in read]
     Output(as_json, quiet).tell(value, map(explain_text, read))
 
@@ -118,13 +121,12 @@ def learn_region_weights(
     quiet: Quiet = False,
 ) -> None:
     """Learn from finished annotations where each camera sees its fights."""
-    from tasks.annotations.format import read_annotation
+    from tasks.annotations.validate import sound_annotation
     from tasks.clips.manifest import read_manifests
     from tasks.regions.camera_weights import learn_camera_weights
 
     clips = (clip.annotation_path for clip in read_manifests(output_root) if clip.annotation_path.is_file())
-    annotations = (annotation for path in clips for annotation in read_annotation(path)["annotations"])
-    learned = learn_camera_weights(annotations, camera_pattern)
+    learned = learn_camera_weights((sound_annotation(path) for path in clips), camera_pattern)
     learned.save(out)
     lines = [
         f"{camera or 'all clips'}: {' '.join(f'{weight:.2f}' for weight in learned.weights[camera])} ({count} clips)"

@@ -5,11 +5,14 @@ Beside `<name>.pkl` there is `<name>_split.json`, so that the splits can be read
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tasks.annotations.format import Annotation, AnnotationError, is_excluded, read_annotation, write_annotation
 from tasks.clips.discovery import Clip
@@ -200,6 +203,13 @@ def split_path(dataset: Path) -> Path:
     return dataset.with_name(f"{dataset.stem}_split.json")
 
 
+def content_digest(annotation: Annotation) -> str:
+    """Return a hash of everything in an annotation, whatever the order of its keys."""
+    digest = hashlib.sha256()
+    _add(digest, annotation)
+    return digest.hexdigest()
+
+
 def _content_of(annotation: Annotation) -> str:
     """Return the hash of the clip that an annotation was made of, empty where it does not say."""
     provenance: Any = annotation.get("provenance")
@@ -223,3 +233,21 @@ def _take(annotations: list[Annotation], path: Path, gathered: Gathered, leave_o
             gathered.left_out.add(name)
         else:
             gathered.annotations[name] = annotation
+
+
+def _add(digest: Any, value: Any) -> None:
+    """Add a value of an annotation to a hash: type, shape and content, so that nothing runs into its neighbour."""
+    if isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype}{value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, dict):
+        digest.update(f"dict{len(value)}".encode())
+        for name in sorted(value, key=repr):
+            _add(digest, name)
+            _add(digest, value[name])
+    elif isinstance(value, list | tuple):
+        digest.update(f"list{len(value)}".encode())
+        for part in value:
+            _add(digest, part)
+    else:
+        digest.update(json.dumps(value, default=repr).encode())

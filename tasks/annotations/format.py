@@ -68,6 +68,7 @@ __all__ = [
     "build_annotation",
     "in_display",
     "is_excluded",
+    "only_annotation",
     "read_annotation",
     "write_annotation",
 ]
@@ -277,6 +278,20 @@ def read_annotation(path: Path) -> dict[str, Any]:
     if not _is_list_of(value["annotations"], dict):
         raise AnnotationError(f"{path}: its 'annotations' are not all dicts")
     return value
+
+
+def only_annotation(path: Path) -> Annotation:
+    """Return the annotation of a single clip's file.
+
+    Raises
+    ------
+    AnnotationError
+        If the file cannot be read, or holds none or several.
+    """
+    annotations: list[Annotation] = read_annotation(path)["annotations"]
+    if len(annotations) != 1:
+        raise AnnotationError(f"{path}: holds {len(annotations)} annotations instead of one")
+    return annotations[0]
 
 
 def is_excluded(annotation: Annotation) -> bool:

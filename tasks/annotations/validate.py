@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.annotations.format import SCHEMA_VERSION, Annotation
+from tasks.annotations.format import SCHEMA_VERSION, Annotation, AnnotationError, only_annotation
 from tasks.core.pixel_aspect import is_ratio
 from tasks.core.records import NUM_KEYPOINTS
 from tasks.core.region_layout import REGIONS
@@ -93,6 +93,42 @@ def validate_annotation(annotation: Annotation) -> list[Problem]:
     for rule in _CONTENT_RULES:
         problems += rule(annotation)
     return problems
+
+
+def require_valid(annotation: Annotation, where: object) -> None:
+    """Refuse an annotation that breaks the contract.
+
+    Parameters
+    ----------
+    annotation
+        As `validate_annotation` takes it.
+    where
+        The file, for the message.
+
+    Raises
+    ------
+    AnnotationError
+        With the first broken rule.
+    """
+    problems = validate_annotation(annotation)
+    if problems:
+        more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
+        raise AnnotationError(f"{where}: breaks the contract of annotations: {problems[0].text}{more}")
+
+
+def sound_annotation(path: Path) -> Annotation:
+    """Return the annotation of a single clip's file, if this program wrote it and it keeps the contract.
+
+    Raises
+    ------
+    AnnotationError
+        If it cannot be read, breaks the contract, or is another program's and lacks what ours have.
+    """
+    annotation = only_annotation(path)
+    require_valid(annotation, path)
+    if "schema_version" not in annotation:
+        raise AnnotationError(f"{path}: was not written by fightpose; annotate the clip again")
+    return annotation
 
 
 def validate_dataset(data: dict[str, Any], group_of: Callable[[str], str] | None = None) -> list[Problem]:

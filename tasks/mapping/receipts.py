@@ -33,10 +33,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.clips.discovery import Clip
-from tasks.core.errors import ClipError, FailureReason
 from tasks.core.records import VideoInfo
 from tasks.core.settings import PoseSettings, Settings
 from tasks.core.storage import WORK_FOLDER, file_sha256, file_system_time, key_of, write_json
+from tasks.mapping.fingerprints import FileStamp, fingerprint, fits, stat_of
 from tasks.poses.extract import CODE_VERSION as POSES_VERSION
 from tasks.poses.usage import Usage
 
@@ -78,28 +78,6 @@ class ClipSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class FileStamp:
-    """What the file system says of a file at one moment; any change of the file changes one of these.
-
-    Attributes
-    ----------
-    size
-        Bytes.
-    mtime_ns
-        Time of change of the content, which `touch` and `cp -p` set at will.
-    ctime_ns
-        Time of change of anything, which nobody can set.
-    inode
-        Number of the file itself: another file moved to this name has another one.
-    """
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-
-@dataclass(frozen=True, slots=True)
 class Making:
     """Under what key the outputs of a clip were made, and when: seconds since 1970, as the file system has it."""
 
@@ -134,43 +112,6 @@ def settings_key(settings: Settings, model_key: str) -> str:
 
 
 # What a run does to a receipt, in this order.
-
-
-def stamp_of(path: Path) -> FileStamp | None:
-    """Return the state of a file, to be taken before its content is read for the first time; None if it is gone."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return FileStamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-
-
-def require_unchanged(path: Path, seen: FileStamp | None, sha256: str) -> FileStamp:
-    """Return the state of an input after the last step, for its receipt; refuse one that was replaced on the way.
-
-    Parameters
-    ----------
-    path
-        The clip.
-    seen
-        Its state before it was hashed.
-    sha256
-        The hash from which everything was named.
-
-    Raises
-    ------
-    ClipError
-        If its content is another one by now: a receipt would vouch for a clip that was never annotated.
-    """
-    now = stamp_of(path)
-    try:
-        # A changed mode or link count changes the stamp as well, so only the content decides.
-        if now is not None and (now == seen or file_sha256(path) == sha256):
-            return now
-    except OSError:
-        pass
-    info = "it was replaced, changed or removed while it was annotated; run annotate again when it is complete"
-    raise ClipError(FailureReason.PROCESSING_ERROR, path, info)
 
 
 def begin_outputs(clip: Clip, output_root: Path) -> None:
@@ -211,15 +152,15 @@ def write_receipt(
         State of the input that the hash belongs to (`require_unchanged`); by default its state now.
     """
     path = receipt_path(clip, output_root)
-    source = _stat(clip.path) if seen is None else {"size": seen.size, "mtime_ns": seen.mtime_ns}
+    source = stat_of(clip.path) if seen is None else {"size": seen.size, "mtime_ns": seen.mtime_ns}
     receipt: dict[str, Any] = {
         "input": {**source, "sha256": sha256},
         "key": key,
         # The file system's time, like that of the run's request: clocks of machines are not compared.
         "time": file_system_time(path.parent),
         "label": clip.label,
-        "annotation": _fingerprint(clip.annotation_path),
-        "overlay": _fingerprint(clip.overlay_path) if overlay else None,
+        "annotation": fingerprint(clip.annotation_path),
+        "overlay": fingerprint(clip.overlay_path) if overlay else None,
         "summary": asdict(summary),
     }
     if redone := _redone_for(_read(path), receipt):
@@ -239,11 +180,11 @@ def finished(clip: Clip, output_root: Path, key: str) -> ClipSummary | None:
     if receipt is None or receipt.get("key") != key or receipt.get("label") != clip.label or "doubts" in receipt:
         return None
     try:
-        source = _stat(clip.path)
+        source = stat_of(clip.path)
         current = (
             {name: receipt["input"][name] for name in source} == source
-            and _fits(receipt["annotation"], clip.annotation_path)
-            and (receipt["overlay"] is None or _fits(receipt["overlay"], clip.overlay_path))
+            and fits(receipt["annotation"], clip.annotation_path)
+            and (receipt["overlay"] is None or fits(receipt["overlay"], clip.overlay_path))
         )
         if not current:
             return None
@@ -271,7 +212,7 @@ def input_changed(clip: Clip, output_root: Path) -> bool:
     clip that is gone did not.
     """
     try:
-        source = _stat(clip.path)
+        source = stat_of(clip.path)
         receipt = _read(receipt_path(clip, output_root))
         if receipt is not None and isinstance(receipt.get("input"), dict):
             return {name: receipt["input"].get(name) for name in source} != source
@@ -360,7 +301,7 @@ def receipt_fits(clip: Clip, output_root: Path) -> bool:
     """Tell whether a clip's receipt is about the annotation that is on disk."""
     receipt = _read(receipt_path(clip, output_root))
     try:
-        return receipt is not None and _fits(receipt["annotation"], clip.annotation_path)
+        return receipt is not None and fits(receipt["annotation"], clip.annotation_path)
     except (OSError, KeyError, TypeError, AttributeError):
         return False
 
@@ -372,7 +313,7 @@ def renew_receipt(clip: Clip, output_root: Path) -> None:
     """
     receipt = _read(receipt_path(clip, output_root))
     if receipt is not None:
-        write_json(receipt_path(clip, output_root), receipt | {"annotation": _fingerprint(clip.annotation_path)})
+        write_json(receipt_path(clip, output_root), receipt | {"annotation": fingerprint(clip.annotation_path)})
 
 
 def overlay_is_current(clip: Clip, output_root: Path, sha256: str, key: str) -> bool:
@@ -385,7 +326,7 @@ def overlay_is_current(clip: Clip, output_root: Path, sha256: str, key: str) -> 
             and "doubts" not in receipt
             and receipt["key"] == key
             and receipt["input"]["sha256"] == sha256
-            and _fits(receipt["overlay"], clip.overlay_path)
+            and fits(receipt["overlay"], clip.overlay_path)
         )
     except (OSError, KeyError, TypeError, AttributeError):
         return False
@@ -395,7 +336,7 @@ def overlay_shows(clip: Clip, output_root: Path) -> str | None:
     """Return the key of the corrections that the overlay on disk shows, None where it shows the automatic people."""
     receipt = _read(receipt_path(clip, output_root))
     try:
-        if receipt is None or receipt.get("shows") is None or not _fits(receipt["overlay"], clip.overlay_path):
+        if receipt is None or receipt.get("shows") is None or not fits(receipt["overlay"], clip.overlay_path):
             return None
     except (OSError, KeyError, TypeError, AttributeError):
         return None
@@ -408,12 +349,7 @@ def record_overlay(clip: Clip, output_root: Path, shows: str | None) -> None:
     A clip that was not finished before does not become so: its receipt still lacks what it lacked.
     """
     receipt = _read(receipt_path(clip, output_root)) or {}
-    write_json(receipt_path(clip, output_root), receipt | {"overlay": _fingerprint(clip.overlay_path), "shows": shows})
-
-
-def remove_receipt(clip: Clip, output_root: Path) -> None:
-    """Forget what was made of a clip that is not there any more."""
-    receipt_path(clip, output_root).unlink(missing_ok=True)
+    write_json(receipt_path(clip, output_root), receipt | {"overlay": fingerprint(clip.overlay_path), "shows": shows})
 
 
 def record_settings(output_root: Path, settings: Settings) -> None:
@@ -439,34 +375,10 @@ def receipt_path(clip: Clip, output_root: Path) -> Path:
     return output_root / WORK_FOLDER / "receipts" / f"{clip.frame_dir}.json"
 
 
-def _stat(path: Path) -> dict[str, int]:
-    """Return what tells a changed file from an unchanged one without reading it."""
-    status = path.stat()
-    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
-
-
-def _fingerprint(path: Path) -> dict[str, Any]:
-    """Return size, time of change and hash of an output."""
-    return {**_stat(path), "sha256": file_sha256(path)}
-
-
-def _fits(entry: Any, path: Path) -> bool:
-    """Tell whether an output is the one that a receipt's entry is about.
-
-    A copied output root has other times of change; then the hash decides, where the entry has one.
-    """
-    if not isinstance(entry, dict):
-        return False
-    now = _stat(path)
-    if {name: entry.get(name) for name in now} == now:
-        return True
-    return entry.get("size") == now["size"] and "sha256" in entry and entry["sha256"] == file_sha256(path)
-
-
 def _renew_times(clip: Clip, output_root: Path, receipt: dict[str, Any]) -> None:
     """Note the times of change of copied outputs, so that the next run need not hash them again."""
     files = {"annotation": clip.annotation_path, "overlay": clip.overlay_path}
-    renewed = {name: receipt[name] | _stat(path) for name, path in files.items() if receipt[name] is not None}
+    renewed = {name: receipt[name] | stat_of(path) for name, path in files.items() if receipt[name] is not None}
     if any(receipt[name] != entry for name, entry in renewed.items()):
         write_json(receipt_path(clip, output_root), receipt | renewed)
 

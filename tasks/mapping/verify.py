@@ -9,19 +9,14 @@ in its receipt (`tasks.mapping.receipts`) and the data set with the record of it
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from tasks.annotations.dataset import contents_of, read_split, split_path
-from tasks.annotations.format import Annotation, AnnotationError, is_excluded, read_annotation
+from tasks.annotations.dataset import content_digest, contents_of, read_split, split_path
+from tasks.annotations.format import Annotation, AnnotationError, is_excluded, only_annotation, read_annotation
 from tasks.annotations.validate import validate_annotation, validate_dataset
 from tasks.clips.discovery import Clip, normal
 from tasks.clips.failures import Failure, current_failures
@@ -200,7 +195,7 @@ class _Check:
     def _annotation(self, key: OutputKey, clip: Clip | None, path: Path) -> Iterator[Finding]:
         """Yield what opening an annotation and its overlay brings to light."""
         try:
-            annotation = _only_annotation(path)
+            annotation = only_annotation(path)
         except AnnotationError as error:
             yield Finding(FindingKind.UNREADABLE_ANNOTATION, key.stem, str(error), (path,))
             return
@@ -221,7 +216,7 @@ class _Check:
         if not is_excluded(annotation) and not self.failed(key):
             yield from self._membership(key)
             if self.deep:
-                self._digests[key.stem] = _digest(annotation)
+                self._digests[key.stem] = content_digest(annotation)
 
     def _receipt(self, key: OutputKey, clip: Clip) -> Iterator[Finding]:
         """Yield a receipt that is gone, and outputs that are not as it has them."""
@@ -330,7 +325,9 @@ class _Check:
         yield from (f"{problem.rule}: {problem.text}" for problem in validate_dataset(data, groups))
         if split_path(path).exists() and read_split(path) != data["split"]:
             yield f"{split_path(path).name} holds other splits; {AGAIN}"
-        merged = {normal(str(annotation.get("frame_dir"))): _digest(annotation) for annotation in data["annotations"]}
+        merged = {
+            normal(str(annotation.get("frame_dir"))): content_digest(annotation) for annotation in data["annotations"]
+        }
         left_out = {normal(name) for name in self.record.left_out}
         for stem in sorted(merged.keys() ^ (self._digests.keys() - left_out)):
             side = "is in it, but has no annotation" if stem in merged else "has an annotation, but is not in it"
@@ -360,39 +357,6 @@ def _duplicates(key: OutputKey, annotations: list[Path], overlays: list[Path]) -
         if len(files) > 1:
             names = ", ".join(path.name for path in files)
             yield Finding(FindingKind.DUPLICATE, key.stem, f"{names}; keep one of them", tuple(files))
-
-
-def _digest(annotation: Annotation) -> str:
-    """Return a hash of everything in an annotation, whatever the order of its keys."""
-    digest = hashlib.sha256()
-    _update(digest, annotation)
-    return digest.hexdigest()
-
-
-def _update(digest: Any, value: Any) -> None:
-    """Add a value of an annotation to a hash: type, shape and content, so that nothing runs into its neighbour."""
-    if isinstance(value, np.ndarray):
-        digest.update(f"{value.dtype}{value.shape}".encode())
-        digest.update(np.ascontiguousarray(value).tobytes())
-    elif isinstance(value, dict):
-        digest.update(f"dict{len(value)}".encode())
-        for name in sorted(value, key=repr):
-            _update(digest, name)
-            _update(digest, value[name])
-    elif isinstance(value, list | tuple):
-        digest.update(f"list{len(value)}".encode())
-        for part in value:
-            _update(digest, part)
-    else:
-        digest.update(json.dumps(value, default=repr).encode())
-
-
-def _only_annotation(path: Path) -> Annotation:
-    """Return the annotation of a single video's file."""
-    annotations: list[Annotation] = read_annotation(path)["annotations"]
-    if len(annotations) != 1:
-        raise AnnotationError(f"{path}: holds {len(annotations)} annotations instead of one")
-    return annotations[0]
 
 
 def _preferred(files: list[Path], expected: Path | None) -> Path:

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.annotations.format import Annotation, AnnotationError, read_annotation, write_annotation
+from tasks.annotations.format import Annotation, AnnotationError, write_annotation
 from tasks.annotations.other_tracks import OtherTracks, load_other_tracks
+from tasks.annotations.validate import sound_annotation
 from tasks.clips.discovery import Clip
 from tasks.clips.failures import current_failures, keep_failure
 from tasks.clips.manifest import read_manifests
@@ -27,6 +28,7 @@ from tasks.core.storage import atomic_path
 from tasks.mapping.merged import merge_outputs
 from tasks.mapping.receipts import (
     WORK_FOLDER,
+    input_changed,
     overlay_shows,
     receipt_fits,
     recorded_settings,
@@ -46,7 +48,7 @@ class ReviewReport:
     corrected
         Clips whose annotation was written anew from corrections.
     restored
-        Clips that got their automatic annotation back, as no correction of theirs stands any more.
+        Clips that got their automatic annotation back, as no correction of theirs holds any more.
     unchanged
         Number of clips whose corrections were in effect already.
     excluded
@@ -98,11 +100,11 @@ def automatic_annotation(clip: Clip, output_root: Path) -> Annotation:
     AnnotationError
         If it cannot be read.
     """
-    annotation = only_annotation(clip.annotation_path)
+    annotation = sound_annotation(clip.annotation_path)
     if not is_reviewed(annotation):
         return annotation
     try:
-        return only_annotation(automatic_path(clip, output_root))
+        return sound_annotation(automatic_path(clip, output_root))
     except AnnotationError as error:
         raise AnnotationError(
             f"{clip.annotation_path}: is a corrected annotation, and the automatic one cannot be read ({error}); "
@@ -128,7 +130,7 @@ def waiting_corrections(output_root: Path) -> list[str]:
 def in_effect(clip: Clip, changes: Sequence[Change]) -> bool:
     """Tell whether the annotation on disk is what these corrections give; True where there is none to correct."""
     try:
-        return _applied_changes(only_annotation(clip.annotation_path)) == _dumped(changes)
+        return _applied_changes(sound_annotation(clip.annotation_path)) == _dumped(changes)
     except AnnotationError:
         return not clip.annotation_path.exists()
 
@@ -177,7 +179,7 @@ def _apply(clip: Clip, output_root: Path, changes: list[Change], report: ReviewR
     if not clip.annotation_path.exists():
         report.problems.append((clip.frame_dir, "has no annotation to correct"))
         return
-    current = only_annotation(clip.annotation_path)
+    current = sound_annotation(clip.annotation_path)
     automatic = automatic_annotation(clip, output_root)
     kept = automatic_path(clip, output_root)
     # A rerun passes over a clip whose receipt fits; a clip that was outdated before stays so.
@@ -186,11 +188,9 @@ def _apply(clip: Clip, output_root: Path, changes: list[Change], report: ReviewR
         _restore(clip, output_root, current, fits, report)
         return
     applied = apply_changes(automatic, changes, other_people(clip, output_root, automatic))
-    if _applied_changes(current) != _dumped(changes) and _outdated(clip, kept if is_reviewed(current) else None):
-        # A newer file would hide that the clip is another one by now.
-        report.problems.append(
-            (clip.frame_dir, "the clip is newer than its annotation; run annotate again, then apply")
-        )
+    if _applied_changes(current) != _dumped(changes) and input_changed(clip, output_root):
+        # Corrections are about people of a clip that is another one by now.
+        report.problems.append((clip.frame_dir, "the clip changed since; run annotate again, then apply"))
         return
     report.problems += [(clip.frame_dir, misfit) for misfit in applied.misfits]
     if applied.excluded:
@@ -217,14 +217,6 @@ def _restore(clip: Clip, output_root: Path, current: Annotation, fits: bool, rep
     if overlay_shows(clip, output_root) is None:
         # Else the copy says that the overlay is still to be drawn anew.
         kept.unlink(missing_ok=True)
-
-
-def _outdated(clip: Clip, kept: Path | None) -> bool:
-    """Tell whether a clip is newer than its automatic annotation; a clip that is gone is not."""
-    try:
-        return clip.path.stat().st_mtime > (kept or clip.annotation_path).stat().st_mtime
-    except OSError:
-        return False
 
 
 def _empty(automatic: Annotation, changes: list[Change]) -> Annotation:
@@ -254,15 +246,6 @@ def _applied_changes(annotation: Annotation) -> list[Any] | None:
 def _dumped(changes: Sequence[Change]) -> list[dict[str, Any]]:
     """Return corrections as they stand in an annotation: plain values, tuples as lists."""
     return [change.model_dump(mode="json") for change in changes]
-
-
-def only_annotation(path: Path) -> Annotation:
-    """Return the one annotation of a single clip's file."""
-    annotations = read_annotation(path)["annotations"]
-    if len(annotations) != 1:
-        raise AnnotationError(f"{path}: holds {len(annotations)} annotations, not one")
-    annotation: Annotation = annotations[0]
-    return annotation
 
 
 def _copy(source: Path, target: Path) -> None:

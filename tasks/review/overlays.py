@@ -21,6 +21,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from tasks.annotations.format import Annotation, AnnotationError, in_display
+from tasks.annotations.validate import sound_annotation
 from tasks.clips.discovery import Clip
 from tasks.core.errors import ClipError, FightposeError
 from tasks.core.records import Involvement, Poses, RegionWeights, Tracks, VideoInfo
@@ -34,7 +35,6 @@ from tasks.review.apply import (
     clips_under_review,
     is_reviewed,
     one_at_a_time,
-    only_annotation,
     other_people,
 )
 from tasks.review.log import Role, read_review, standing_changes
@@ -92,7 +92,7 @@ def redraw_overlay(clip: Clip, output_root: Path) -> None:
         If the clip is gone, unreadable or another one by now, or the overlay cannot be written; the old one stays.
     """
     try:
-        annotation = only_annotation(clip.annotation_path)
+        annotation = sound_annotation(clip.annotation_path)
         settings = _settings_of(annotation)
         limits = ClipLimits(clip.path, recorded_settings(output_root).limits)
         video = probe_guarded(limits)
@@ -116,7 +116,7 @@ def redraw_overlay(clip: Clip, output_root: Path) -> None:
         ) from error
     with one_at_a_time(output_root):
         record_overlay(clip, output_root, _shown_key(annotation) if is_reviewed(annotation) else None)
-        if not is_reviewed(annotation) and not is_reviewed(only_annotation(clip.annotation_path)):
+        if not is_reviewed(annotation) and not is_reviewed(sound_annotation(clip.annotation_path)):
             # Kept up to now so that the clip would be found again if drawing failed.
             automatic_path(clip, output_root).unlink(missing_ok=True)
 
@@ -173,11 +173,11 @@ def _is_outdated(clip: Clip, output_root: Path) -> bool:
     if not clip.overlay_path.is_file():
         return False
     try:
-        current = only_annotation(clip.annotation_path)
+        current = sound_annotation(clip.annotation_path)
         wanted = None
         if is_reviewed(current):
             wanted = _shown_key(current)
-            if wanted == _shown_key(only_annotation(automatic_path(clip, output_root))):
+            if wanted == _shown_key(sound_annotation(automatic_path(clip, output_root))):
                 # A label or a note changes nothing in the picture.
                 wanted = None
     except (AnnotationError, KeyError, TypeError, ValueError):
