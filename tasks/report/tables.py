@@ -185,7 +185,8 @@ def clip_row(annotation: Annotation) -> dict[str, Any]:
         "folder": _folder(str(annotation["frame_dir"])),
         "label": int(annotation["label"]),
         "frames": frames,
-        "fps": annotation.get("fps"),
+        # Some other program's may be text or an array: the float fails here, where it costs only this clip.
+        "fps": float(annotation["fps"]) if annotation.get("fps") is not None else None,
         "width": int(width),
         "height": int(height),
         "people": people,

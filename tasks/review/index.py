@@ -31,7 +31,8 @@ from typing import Any
 import numpy as np
 
 from tasks.annotations.dataset import read_split
-from tasks.annotations.format import Annotation, AnnotationError, read_annotation
+from tasks.annotations.format import Annotation, AnnotationError, only_annotation
+from tasks.annotations.validate import require_valid
 from tasks.clips.discovery import Clip
 from tasks.clips.failures import current_failures, escaped
 from tasks.clips.manifest import read_manifests
@@ -180,7 +181,8 @@ def _row(key: str, clip: Clip, split: str) -> Row:
     """Make the row of one clip from its annotation; a file that cannot be read costs only itself."""
     row: Row = {"id": key, "clip": clip.frame_dir, "split": split, "stat": _stat(clip), "label": clip.label}
     try:
-        annotation = read_annotation(clip.annotation_path)["annotations"][0]
+        annotation = only_annotation(clip.annotation_path)
+        require_valid(annotation, clip.annotation_path)
         return row | summary_of(annotation)
     except (AnnotationError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         return row | {"status": "unreadable", "info": escaped(str(error))}

@@ -206,7 +206,7 @@ def _others(
     clip: Clip, output_root: Path, video: VideoInfo, annotation: Annotation, settings: Settings | None
 ) -> Tracks | None:
     """Return the tracks that no person of the annotation is made of, None where they cannot be had any more."""
-    automatic = only_annotation(automatic_path(clip, output_root)) if is_reviewed(annotation) else annotation
+    automatic = sound_annotation(automatic_path(clip, output_root)) if is_reviewed(annotation) else annotation
     kept = other_people(clip, output_root, automatic)
     others = kept.tracks if kept else _tracked_again(clip, output_root, video, automatic, settings)
     if others is None:

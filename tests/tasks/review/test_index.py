@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.annotations.format import read_annotation
+from tasks.annotations.format import only_annotation
 from tasks.clips.failures import log_failure
 from tasks.core.errors import FailureReason
 from tasks.review.gallery import find_clips, verdict_of
@@ -29,7 +29,7 @@ def test_only_changed_annotations_are_read_again(outputs, monkeypatch):
     assert len(unread(rows)) == 6
     refresh_index(outputs.root)
     read: list[Path] = []
-    monkeypatch.setattr("tasks.review.index.read_annotation", lambda path: read.append(path) or read_annotation(path))
+    monkeypatch.setattr("tasks.review.index.only_annotation", lambda path: read.append(path) or only_annotation(path))
     outputs.annotate(2, frames=24)
     refresh_index(outputs.root)
     assert read == [outputs.clips[2].annotation_path]
