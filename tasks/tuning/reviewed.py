@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.annotations.format import Annotation, AnnotationError
+from tasks.annotations.format import Annotation, AnnotationError, in_display
 from tasks.clips.discovery import Clip
 from tasks.clips.labels import group_rule
 from tasks.clips.manifest import read_manifests
@@ -141,7 +141,9 @@ def known_people(
         roles = {str(track_id): "fighter" for track_id in annotation["track_ids"][:FIRST].tolist()}
     step = max(1, round(KNOWN_EVERY * float(annotation["fps"])))
     frames: dict[int, list[dict[str, Any]]] = {}
-    for arrays in (annotation, left_out):
+    # Tracks have their boxes where pixels are square; annotations have them as stored.
+    of_clip = {name: annotation[name] for name in ("img_shape", "sample_aspect_ratio") if name in annotation}
+    for arrays in (in_display(annotation), in_display(left_out | of_clip)):
         for place, track_id in enumerate(np.asarray(arrays.get("track_ids", [])).tolist()):
             role = roles.get(str(track_id))
             if role is None:

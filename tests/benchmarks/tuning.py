@@ -5,8 +5,9 @@
 The labelled clips are halved by source. Each half stands for the reviewed clips of a user in turn: settings are chosen
 on it as `tune` chooses them, and the other half is scored with them and with the defaults. A folder of cached poses
 (one npz per clip) is one kind of detections, and so is each folder in it; --clips adds the product's own, extracted
-with the embedded model. --json writes {detections: {"default" | "tuned" | "advised": {"p_at_2", "identity_kept",
-"covered"}}}. `tuned` takes what was chosen on the other half, `advised` the defaults where tune says to keep them.
+with the embedded model. --json writes {detections: {"default" | "tuned" | "chosen": {"p_at_2", "identity_kept",
+"covered"}}}. `tuned` is what a user gets who does as `tune` says: the defaults where it says to keep them. `chosen` is
+what the other half would have chosen, whether its gain is more than chance or not.
 """
 
 from __future__ import annotations
@@ -77,16 +78,16 @@ def run_tuning(name: str, cases: list[Case], workers: int) -> dict[str, dict[str
         known.update(zip(new, measure_all(cases, settings, new, workers, _progress), strict=True) if new else ())
         return np.array([known[point] for point in points])
 
-    default, tuned, advised = (np.zeros_like(measure([()])[0]) for _ in range(3))
+    default, tuned, chosen = (np.zeros_like(measure([()])[0]) for _ in range(3))
     default[:] = known[()]
     for half in halves(sources.tolist()):
         inside = np.isin(sources, list(half))
         choice = _chosen_on(inside, measure, settings, sources)
         print(f"\n{name}: chosen on {sorted(half)}: {choice.point or 'nothing'}, gain {choice.gain.round(3)}")  # noqa: T201
         measure([choice.point])
-        tuned[~inside] = known[choice.point][~inside]
-        advised[~inside] = known[choice.point if choice.pays else ()][~inside]
-    rows = {"default": default, "tuned": tuned, "advised": advised}
+        chosen[~inside] = known[choice.point][~inside]
+        tuned[~inside] = known[choice.point if choice.pays else ()][~inside]
+    rows = {"default": default, "tuned": tuned, "chosen": chosen}
     figures = {kind: dict(zip(FIGURES, figures_of(counts).tolist(), strict=True)) for kind, counts in rows.items()}
     for kind, row in figures.items():
         print(f"{name:10s} {kind:8s} " + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))  # noqa: T201
