@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.options import SettingsFile, chosen_settings
 from flows.cli.output import AsJson, Output, Quiet
 
 
@@ -42,3 +43,35 @@ def training(
     ]
     value = {"files": written, "classes": plan.classes, "splits": plan.splits, "notes": plan.notes}
     Output(as_json, quiet).tell(value, lines, [f"warning: {note}" for note in plan.notes])
+
+
+def import_poses(
+    context: typer.Context,
+    poses: Annotated[Path, typer.Argument(help="Folder of files of poses, named like the clips.")],
+    input: Annotated[Path, typer.Argument(help="Folder of the clips, or one clip.")],
+    output_root: Annotated[Path, typer.Option(help="Folder below which the input's tree is mirrored.")],
+    settings_file: SettingsFile = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Annotate clips with poses that another program found: tracking, ranking, annotation, overlay.
+
+    Takes JSON of AlphaPose, MMPose and COCO, label files of ultralytics, MOT rows with keypoints, TRC files of Sports2D
+    and npz arrays. Track IDs of the files are kept; other skeletons are mapped to COCO's 17 joints.
+    """
+    from flows.runs.imported import import_poses
+
+    output = Output(as_json, quiet)
+    settings = chosen_settings(context, settings_file)
+    report = import_poses(poses, input, output_root, settings, output.progress)
+    lines = [
+        f"{len(report.annotated)} annotated, {len(report.failed)} failed, {len(report.without)} without poses",
+        f"Outputs: {output_root}",
+    ]
+    wrong = [f"{clip}: {reason}" for clip, reason in report.failed] if quiet else []
+    wrong += [f"warning: {line}" for line in report.warnings]
+    if report.without:
+        wrong.append(f"warning: clips without poses: {len(report.without)}, the first: {report.without[0]}")
+    value = {"annotated": report.annotated, "failed": report.failed, "without": report.without}
+    output.tell(value | {"warnings": report.warnings, "output_root": str(output_root)}, lines, wrong)
+    raise typer.Exit(1 if report.failed else 0)

@@ -98,6 +98,9 @@ app.command("analyze", short_help="Write tables, charts and a report")(outputs.a
 app.command("explain", short_help="Show why people are ranked as they are")(files.explain)
 app.command("convert", short_help="Convert annotations to another layout")(files.convert)
 app.command("windows", short_help="Cut long clips into labelled windows")(files.windows)
+app.command("import-poses", cls=SettingsCommand, short_help="Annotate with poses of another program")(
+    exchange.import_poses
+)
 app.command("training", short_help="Write training configs and a data card")(exchange.training)
 app.command("purge", short_help="Remove what shows people from an output")(outputs.purge)
 app.command("settings", short_help="List every setting, or an example file")(annotate.settings)

@@ -1,0 +1,157 @@
+"""Annotate clips with the poses that another program found: everything but the pose model, without Prefect.
+
+It takes seconds a clip, most of them for the overlay, so a clip that fails is simply imported again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tasks.annotations.format import build_annotation, write_annotation
+from tasks.clips.choosing import chosen_clips
+from tasks.clips.discovery import Clip, discover_clips
+from tasks.clips.failures import log_failure, resolve_failures
+from tasks.clips.labels import check_sources, label_clips
+from tasks.clips.manifest import write_manifest
+from tasks.core.errors import ClipError, FailureReason, FightposeError
+from tasks.core.records import Tracks
+from tasks.core.settings import Settings, Thresholds
+from tasks.core.storage import require_writable
+from tasks.involvement import rank_involvement, select_people
+from tasks.mapping.merged import merge_outputs
+from tasks.mapping.receipts import (
+    ClipSummary,
+    begin_outputs,
+    poses_path,
+    record_settings,
+    require_unchanged,
+    settings_key,
+    stamp_of,
+    write_receipt,
+)
+from tasks.mapping.run_lock import sole_run
+from tasks.overlay.painter import write_overlay
+from tasks.poses.imports import find_pose_files, read_poses
+from tasks.regions.camera_weights import start_weights
+from tasks.regions.clip_weights import learn_region_weights
+from tasks.regions.scores import score_regions
+from tasks.review.log import standing_exclusions
+from tasks.tracking import track_people
+from tasks.tracking.occlusion import end_at_nearer
+from tasks.video.decoder import decode_guarded, probe_guarded
+from tasks.video.limits import ClipLimits
+
+MODEL = "imported"
+"""What stands for the model in keys and provenance."""
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What an import came to.
+
+    Attributes
+    ----------
+    annotated
+        Identifiers of the clips that have their annotation.
+    failed
+        Identifier and reason of the others that have poses.
+    without
+        Identifiers of the clips for which there are no poses.
+    warnings
+        About labels, groups and the data set.
+    """
+
+    annotated: list[str] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    without: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def import_poses(
+    folder: Path, input: Path, output_root: Path, settings: Settings, on_clip: Callable[[str], None] = lambda _: None
+) -> ImportReport:
+    """Annotate every clip for which another program found poses, and merge the data set.
+
+    Parameters
+    ----------
+    folder
+        Of files of poses; see `tasks.poses.imports`.
+    input, output_root
+        As for a run with a model.
+    settings
+        Those of poses are not used; open thresholds are those of scores from 0 to 1.
+    on_clip
+        Called with a line about each clip.
+
+    Raises
+    ------
+    FightposeError
+        If no file belongs to any clip, or a table or pattern of the settings does not fit.
+    """
+    require_writable(output_root)
+    resolved = settings.resolve(Thresholds())
+    found = discover_clips(input, output_root)
+    report = ImportReport(warnings=check_sources(found.clips, settings.dataset))
+    clips, _ = label_clips(chosen_clips(found.clips, settings.dataset), settings.dataset)
+    files = find_pose_files(folder, [clip.frame_dir for clip in clips])
+    if not files:
+        raise FightposeError(f"{folder}: no file is named like a clip of {input}, such as {clips[0].stem}")
+    report.without = [clip.frame_dir for clip in clips if clip.frame_dir not in files]
+    clips = [clip for clip in clips if clip.frame_dir in files]
+    key = settings_key(resolved, MODEL)
+    with sole_run(output_root):
+        write_manifest(output_root, found.root, clips, key)
+        record_settings(output_root, settings)
+        for clip in clips:
+            try:
+                people = _annotate(clip, files[clip.frame_dir], output_root, resolved, key)
+            except FightposeError as error:
+                failure = error if isinstance(error, ClipError) else None
+                reason = failure.reason if failure else FailureReason.PROCESSING_ERROR
+                info = failure.info if failure else str(error)
+                log_failure(output_root, clip.path, clip.frame_dir, reason, info)
+                report.failed.append((clip.frame_dir, info))
+                on_clip(f"{clip.relative}: {reason}: {info}")
+                continue
+            report.annotated.append(clip.frame_dir)
+            on_clip(f"{clip.relative}: {people} people")
+        report.warnings += merge_outputs(output_root, settings.dataset, standing_exclusions(output_root)).warnings
+    return report
+
+
+def _annotate(clip: Clip, files: list[Path], output_root: Path, settings: Settings, key: str) -> int:
+    """Annotate one clip and return the number of its people."""
+    limits = ClipLimits(clip.path, settings.limits)
+    seen = stamp_of(clip.path)
+    video = probe_guarded(limits)
+    # Headers lie about the number of frames; the poses have to fit those that a run would see.
+    frames = sum(1 for _ in limits.within(decode_guarded(video, limits)))
+    imported = read_poses(files, frames, video.width, video.height, video.fps)
+    imported.poses.save(poses_path(output_root, video, MODEL, settings.poses))
+    if imported.track_id is None:
+        tracks = track_people(imported.poses, settings.tracking)
+    else:
+        tracks = Tracks(imported.poses, imported.track_id, np.zeros(len(imported.poses), np.bool_))
+    regions = score_regions(tracks)
+    start = start_weights(settings.scoring.camera_weights, clip.frame_dir)
+    weights = learn_region_weights(tracks, regions, settings.scoring, start)
+    ranking = rank_involvement(tracks, regions, weights, settings.scoring)
+    people = select_people(ranking, settings.selection, clip.path)
+    tracks = end_at_nearer(tracks)
+    made = {"model": MODEL, "model_key": MODEL, "video_sha256": video.sha256, "poses_from": files[0].name}
+    begin_outputs(clip, output_root)
+    write_annotation(clip.annotation_path, [build_annotation(clip, tracks, people, settings, made)])
+    wanted = settings.overlay.save_overlayfile
+    if wanted:
+        pictures = limits.within(decode_guarded(video, limits))
+        write_overlay(pictures, video, tracks, people, clip.overlay_path, settings.overlay)
+    top = [(int(i), float(s)) for i, s in zip(people.track_ids[:2], people.score[:2], strict=True)]
+    summary = ClipSummary(frames, len(people.track_ids), top, {}, extracted=False)
+    now = require_unchanged(clip.path, seen, video.sha256)
+    write_receipt(clip, output_root, video.sha256, key, wanted, summary, now)
+    resolve_failures(output_root, [clip.frame_dir])
+    return len(people.track_ids)
