@@ -75,3 +75,40 @@ def import_poses(
     value = {"annotated": report.annotated, "failed": report.failed, "without": report.without}
     output.tell(value | {"warnings": report.warnings, "output_root": str(output_root)}, lines, wrong)
     raise typer.Exit(1 if report.failed else 0)
+
+
+def import_review(
+    file: Annotated[Path, typer.Argument(help="XML that CVAT exported as 'CVAT for video 1.1'.")],
+    output_root: Annotated[Path, typer.Argument(help="Output folder whose annotations were corrected there.")],
+    clip: Annotated[
+        str, typer.Option(help="The clip, if the file's names do not say it.", show_default="by name")
+    ] = "",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take over corrections that were made in CVAT: roles, ranks, deleted people, merged and split tracks."""
+    from tasks.clips.manifest import read_manifests
+    from tasks.clips.names import ClipTable, Row
+    from tasks.core.errors import FightposeError
+    from tasks.review.apply import automatic_annotation
+    from tasks.review.cvat import changes_of, clip_of, read_cvat
+    from tasks.review.log import append_change, read_review, standing_changes
+
+    read = read_cvat(file)
+    clips = {one.frame_dir: one for one in read_manifests(output_root)}
+    if clip:
+        named = ClipTable(file, [Row(1, clip, clip)])
+        found = [name for name in clips if named.find(name)]
+        if len(found) != 1:
+            raise FightposeError(f"--clip {clip} names {len(found)} clips of {output_root}")
+    name = found[0] if clip else clip_of(read, file, list(clips))
+    changes, notes = changes_of(automatic_annotation(clips[name], output_root), read.tracks)
+    known = [entry.change for entry in standing_changes(read_review(output_root)).get(name, [])]
+    # The same file again changes nothing.
+    new = [change for change in changes if change not in known]
+    for change in new:
+        append_change(output_root, name, "CVAT", change)
+    lines = [f"{name}: {len(new)} corrections", *(f"  {change.kind}: {change}" for change in new)]
+    lines += [f"Put them into effect: fightpose apply-review {output_root}"] if new else []
+    value = {"clip": name, "changes": [change.model_dump(mode="json") for change in new], "notes": notes}
+    Output(as_json, quiet).tell(value, lines, [f"warning: {note}" for note in notes])

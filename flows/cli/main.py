@@ -101,6 +101,7 @@ app.command("windows", short_help="Cut long clips into labelled windows")(files.
 app.command("import-poses", cls=SettingsCommand, short_help="Annotate with poses of another program")(
     exchange.import_poses
 )
+app.command("import-review", short_help="Take over corrections made in CVAT")(exchange.import_review)
 app.command("training", short_help="Write training configs and a data card")(exchange.training)
 app.command("purge", short_help="Remove what shows people from an output")(outputs.purge)
 app.command("settings", short_help="List every setting, or an example file")(annotate.settings)

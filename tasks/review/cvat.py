@@ -1,0 +1,190 @@
+"""Corrections that were made in CVAT, as lines of the review's log.
+
+The file is what CVAT exports as `CVAT for video 1.1` after an export of this program was corrected there
+(`tasks.annotations.convert.cvat`). People are known by their attribute `track_id`. Taken over are roles, another order
+of ranks, people who were deleted, tracks that were merged and tracks that were split; joints that were moved are
+counted, not taken over.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.annotations.format import Annotation
+from tasks.clips.names import ClipTable, Row
+from tasks.core.errors import FightposeError
+from tasks.core.records import COCO_KEYPOINTS
+from tasks.review.log import Change, DropPerson, MergeTracks, Role, SetOrder, SetRole, SplitTrack
+
+SAME_PX = 1.0
+"""Places are written with two digits; a joint that is farther off was moved."""
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class CvatTrack:
+    """One track of the file.
+
+    Attributes
+    ----------
+    attributes
+        Name to value, as the first skeleton of the track states them.
+    frames
+        Frame to places (17, 2), NaN where a joint is outside.
+    """
+
+    attributes: dict[str, str] = field(default_factory=dict)
+    frames: dict[int, Floats] = field(default_factory=dict)
+
+    @property
+    def number(self) -> int | None:
+        """The track ID that this program gave, None for a person who was drawn in CVAT."""
+        text = self.attributes.get("track_id", "")
+        return int(text) if text.isdecimal() else None
+
+
+@dataclass(frozen=True, slots=True)
+class CvatFile:
+    """What a file says: names by which its clip may be known, and its tracks."""
+
+    names: list[str]
+    tracks: list[CvatTrack]
+
+
+def read_cvat(path: Path) -> CvatFile:
+    """Read an XML file of CVAT.
+
+    Raises
+    ------
+    FightposeError
+        If it cannot be read, is something else, or declares entities, which can blow a small file up.
+    """
+    try:
+        text = path.read_bytes()
+        if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+            raise FightposeError(f"{path}: declares entities, as no export of CVAT does; it was not read")
+        root = ElementTree.fromstring(text)  # noqa: S314 - without entities there is nothing to expand
+        tracks = [_track(one) for one in root.findall("track") if one.find("skeleton") is not None]
+    except (OSError, ElementTree.ParseError, KeyError, ValueError) as error:
+        raise FightposeError(f"{path}: is not an export of CVAT for video with skeletons ({error})") from error
+    if root.tag != "annotations" or not tracks:
+        raise FightposeError(f"{path}: has no tracks of skeletons; export the task as 'CVAT for video 1.1'")
+    named = (root.findtext("meta/task/name"), root.findtext("meta/task/source"), root.findtext("meta/source"))
+    return CvatFile([path.with_suffix("").as_posix(), *filter(None, named)], tracks)
+
+
+def clip_of(file: CvatFile, path: Path, clips: Sequence[str]) -> str:
+    """Return the clip that a file is about: by its own path, the task's name, or the name of the task's video.
+
+    Raises
+    ------
+    FightposeError
+        If none of them names a clip.
+    """
+    for name in file.names:
+        table = ClipTable(path, [Row(1, name, name)])
+        found = [clip for clip in clips if table.find(clip)]
+        if len(found) == 1:
+            return found[0]
+    raise FightposeError(f"{path}: cannot be told to which clip it belongs ({', '.join(file.names)}); give --clip")
+
+
+def changes_of(annotation: Annotation, tracks: Sequence[CvatTrack]) -> tuple[list[Change], list[str]]:
+    """Return the corrections that tracks of CVAT amount to, and what could not be taken over, in words.
+
+    Parameters
+    ----------
+    annotation
+        The automatic annotation of the clip.
+    tracks
+        Of the file.
+    """
+    ids = annotation["track_ids"].tolist()
+    by_id: dict[int, list[CvatTrack]] = defaultdict(list)
+    for track in tracks:
+        if track.number is not None and track.number in ids:
+            by_id[track.number].append(track)
+    notes = []
+    if strangers := sum(track.number not in ids for track in tracks):
+        notes.append(f"{strangers} people drawn in CVAT are not taken over")
+    changes: list[Change] = []
+    # Merges first: a person who is part of another is no longer there to be dropped.
+    for number in (number for number in ids if number not in by_id):
+        into = _merged_into(annotation, ids.index(number), by_id)
+        changes.append(MergeTracks(into=into, other=number) if into is not None else DropPerson(track_id=number))
+    free = max(ids) + 1
+    for number, parts in by_id.items():
+        parts.sort(key=lambda part: min(part.frames, default=0))
+        for later in parts[1:]:
+            changes.append(SplitTrack(track_id=number, frame=max(min(later.frames, default=1), 1), new_id=free))
+            changes += _role(free, later)
+            free += 1
+        changes += _role(number, parts[0])
+    ranks = {number: int(parts[0].attributes.get("rank", "0") or 0) for number, parts in by_id.items()}
+    if [*sorted(ranks, key=ranks.__getitem__)] != [number for number in ids if number in ranks]:
+        changes.append(SetOrder(track_ids=tuple(sorted(ranks, key=ranks.__getitem__))))
+    if moved := sum(_moved(annotation, ids.index(number), parts) for number, parts in by_id.items()):
+        notes.append(f"{moved} joints were moved in CVAT; their places are not taken over")
+    return changes, notes
+
+
+def _track(element: ElementTree.Element) -> CvatTrack:
+    """Return a track with the place of every joint in every frame that the file states."""
+    track = CvatTrack()
+    for skeleton in element.findall("skeleton"):
+        places = np.full((len(COCO_KEYPOINTS), 2), np.nan, np.float32)
+        for points in skeleton.findall("points"):
+            if points.attrib["label"] in COCO_KEYPOINTS and points.attrib.get("outside") != "1":
+                x, y = points.attrib["points"].split(",")
+                places[COCO_KEYPOINTS.index(points.attrib["label"])] = float(x), float(y)
+        stated = {one.attrib["name"]: one.text or "" for one in skeleton.findall("attribute")}
+        # They are the same for a whole track, except where tracks were merged: the first part is the one that stays.
+        track.attributes = stated | track.attributes
+        # A skeleton whose joints are all outside says that the person is away.
+        if np.isfinite(places).any():
+            track.frames[int(skeleton.attrib["frame"])] = places
+    return track
+
+
+def _role(number: int, track: CvatTrack) -> list[Change]:
+    """Return the role that a track was given, nothing where it is still unmarked."""
+    role = track.attributes.get("role", "")
+    return [SetRole(track_id=number, role=Role(role))] if role in set(Role) else []
+
+
+def _merged_into(annotation: Annotation, person: int, by_id: dict[int, list[CvatTrack]]) -> int | None:
+    """Return the person whose track in CVAT has the poses of another one, who has no track any more; else None."""
+    scores, keypoints = annotation["keypoint_score"][person], annotation["keypoint"][person]
+    frames = np.flatnonzero(scores.any(-1)).tolist()
+    for number, parts in by_id.items():
+        same = 0
+        for frame in frames:
+            places = next((part.frames[frame] for part in parts if frame in part.frames), None)
+            same += places is not None and not _differ(places, keypoints[frame], scores[frame]).any()
+        if same * 2 > len(frames):
+            return number
+    return None
+
+
+def _moved(annotation: Annotation, person: int, parts: Iterable[CvatTrack]) -> int:
+    """Return how many joints of a person are elsewhere than in the annotation, in frames that have the person."""
+    scores, keypoints = annotation["keypoint_score"][person], annotation["keypoint"][person]
+    inside = ((frame, places) for part in parts for frame, places in part.frames.items() if frame < len(scores))
+    return sum(
+        int(_differ(places, keypoints[frame], scores[frame]).sum()) for frame, places in inside if scores[frame].any()
+    )
+
+
+def _differ(places: Floats, keypoints: Floats, scores: Floats) -> npt.NDArray[np.bool_]:
+    """Return which joints (17,) are in another place, or are there in one of the two only."""
+    there, known = np.isfinite(places).all(axis=1), scores > 0
+    far = np.abs(np.nan_to_num(places) - keypoints).max(axis=1) > SAME_PX
+    return np.asarray((there != known) | (there & known & far))
