@@ -40,7 +40,8 @@ First = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
-@flow(name="annotate-shard", flow_run_name="annotate clips {first} and following")
+# No name of its own: the run over a folder names its shards when it creates them.
+@flow(name="annotate-shard")
 def annotate_shard(
     output_root: Path,
     clips: Path,

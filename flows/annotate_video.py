@@ -24,11 +24,11 @@ from flows.prefect_server.leases import device_lease
 from flows.prefect_server.shutdown import ends_between_steps
 from flows.runs.artifacts import show_card
 from flows.runs.merging import merge_soon
+from flows.runs.results import recorded_failure
 from tasks import steps
 from tasks.clips.discovery import Clip, find_clip
-from tasks.clips.failures import log_failure, resolve_failures
+from tasks.clips.failures import resolve_failures
 from tasks.clips.labels import label_clips
-from tasks.core.errors import ClipError, FailureReason
 from tasks.core.records import Involvement
 from tasks.core.settings import LARGEST_LABEL, Settings
 from tasks.mapping.fingerprints import require_unchanged, stamp_of
@@ -148,12 +148,7 @@ def _busiest_frame(people: Involvement) -> int:
 
 def _recorded(error: Exception, clip: Clip, output_root: Path) -> State[ClipSummary]:
     """Write an error of one clip to the failure logs and return the state in which its run ends."""
-    if not isinstance(error, ClipError):
-        # Not foreseen: the log keeps the traceback for whoever mends it, the user gets one line.
-        logger.error("%s: unexpected error", clip.relative, exc_info=error)
-        line = " ".join(f"{type(error).__name__}: {error}".split())
-        error = ClipError(FailureReason.PROCESSING_ERROR, clip.path, line)
-    log_failure(output_root, clip.path, clip.frame_dir, error.reason, error.info)
-    logger.warning("%s", error)
-    show_card(failure_card(clip, error))
-    return Failed(message=str(error), data=error)
+    failure = recorded_failure(error, clip, output_root)
+    logger.warning("%s", failure)
+    show_card(failure_card(clip, failure))
+    return Failed(message=str(failure), data=failure)

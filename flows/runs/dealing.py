@@ -29,8 +29,8 @@ from flows.engine.jobs import ClipJob
 from flows.engine.shards import Journal, next_count, read_work_list, shards_folder, size_of, slice_of, write_work_list
 from flows.prefect_server.requeue import MAX_RESTARTS, requeue
 from flows.runs.results import ClipResult, Outcome
-from tasks.clips.failures import Failure, current_failures
-from tasks.core.errors import ClipError, FightposeError
+from tasks.clips.failures import Failure, current_failures, log_failure
+from tasks.core.errors import ClipError, FailureReason, FightposeError
 from tasks.core.storage import key_of
 from tasks.mapping.receipts import finished
 
@@ -252,10 +252,15 @@ class Dealer:
             if result := self._result(job, failures, 0.0):
                 del shard.jobs[relative]
                 yield result
+        if run.state is not None and run.state.is_cancelled():
+            yield from self._cancelled(shard)
         waited = time.monotonic() - (shard.ended or 0.0)
         if shard.jobs and not end and waited < SHARE_PATIENCE_SECONDS:
             # The last lines may still be on their way through a network file system.
             return
+        if shard.jobs and run.state is not None and run.state.is_failed() and not end:
+            # Before its first clip: another version, a list that is gone, no GPU. Its clips would fail elsewhere, too.
+            raise FightposeError(f"a shard failed: {' '.join(str(run.state.message).split())}")
         if shard.jobs and run.state is not None and run.state.is_completed() and not end:
             raise FightposeError(
                 f"a shard is complete, yet its outputs are not in {self._root} on this machine: the output folder is "
@@ -265,6 +270,15 @@ class Dealer:
         self._done_seconds += shard.seconds()
         self.left += shard.jobs.values()
         del self.shards[shard.run_id]
+
+    def _cancelled(self, shard: Shard) -> Iterator[ClipResult]:
+        """Record the clips that a shard had not done when a person cancelled it."""
+        for relative, job in list(shard.jobs.items()):
+            info = "its run was cancelled; `fightpose retry-failed` runs it again"
+            error = ClipError(FailureReason.PROCESSING_ERROR, job.clip.path, info)
+            log_failure(self._root, job.clip.path, job.clip.frame_dir, error.reason, error.info)
+            del shard.jobs[relative]
+            yield ClipResult(relative, Outcome.FAILED, 0.0, error=error)
 
     def _pace(self) -> float | None:
         """Return the bytes per second of one shard, None while too little is done to say."""

@@ -22,10 +22,9 @@ from flows.engine.walk import Ended, walk
 from flows.engine.workers import WorkerDiedError
 from flows.runs.artifacts import show_card
 from flows.runs.machine_load import Load, ResourceMonitor, allowed_workers
-from flows.runs.results import ClipResult, Outcome
+from flows.runs.results import ClipResult, Outcome, recorded_failure
 from tasks import steps
-from tasks.clips.failures import log_failure
-from tasks.core.errors import ClipError, FailureReason
+from tasks.core.errors import ClipError
 from tasks.core.settings import Settings
 from tasks.core.storage import key_of
 from tasks.mapping.receipts import ClipSummary, finished, summary_of
@@ -175,17 +174,7 @@ def result_of(ended: Ended) -> ClipResult:
     """Return what became of a clip, its failure recorded."""
     if ended.summary is not None:
         return ClipResult(ended.job.clip.relative, Outcome.ANNOTATED, ended.seconds, summary=ended.summary)
-    error = recorded_failure(ended.error or RuntimeError("it ended without a result"), ended.job)
+    error = recorded_failure(
+        ended.error or RuntimeError("it ended without a result"), ended.job.clip, ended.job.output_root
+    )
     return ClipResult(ended.job.clip.relative, Outcome.FAILED, ended.seconds, error=error)
-
-
-def recorded_failure(error: BaseException, job: ClipJob) -> ClipError:
-    """Write the error of a clip to the failure log and return it as one."""
-    clip = job.clip
-    if not isinstance(error, ClipError):
-        # Not foreseen: the log keeps the traceback for the developer, the user gets one line.
-        logger.error("%s: unexpected error", clip.relative, exc_info=error)
-        line = " ".join(f"{type(error).__name__}: {error}".split())
-        error = ClipError(FailureReason.PROCESSING_ERROR, clip.path, line)
-    log_failure(job.output_root, clip.path, clip.frame_dir, error.reason, error.info)
-    return error

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
+from tasks.clips.discovery import Clip
+from tasks.clips.failures import log_failure
 from tasks.core.choices import FailOn
-from tasks.core.errors import ClipError
+from tasks.core.errors import ClipError, FailureReason
 from tasks.mapping.receipts import ClipSummary
+
+logger = logging.getLogger(__name__)
 
 
 class Outcome(StrEnum):
@@ -118,3 +124,25 @@ class DatasetSummary:
                 for result in self.results
             ],
         }
+
+
+def recorded_failure(error: BaseException, clip: Clip, output_root: Path) -> ClipError:
+    """Write the error with which a clip ended to the failure log, and return it as one that names clip and reason.
+
+    Parameters
+    ----------
+    error
+        Whatever ended it.
+    clip, output_root
+        The clip, and where its outputs go.
+    """
+    if isinstance(error, FileNotFoundError) and not clip.path.exists():
+        info = "the file is gone: it was deleted or moved after the run began; run annotate again"
+        error = ClipError(FailureReason.PROCESSING_ERROR, clip.path, info)
+    elif not isinstance(error, ClipError):
+        # Not foreseen: the log keeps the traceback for the developer, the user gets one line.
+        logger.error("%s: unexpected error", clip.relative, exc_info=error)
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        error = ClipError(FailureReason.PROCESSING_ERROR, clip.path, line)
+    log_failure(output_root, clip.path, clip.frame_dir, error.reason, error.info)
+    return error
