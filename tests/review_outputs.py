@@ -57,7 +57,7 @@ def make_outputs(folder: Path, count: int, names: Sequence[str] = (), overlays: 
         path = source / ("Fight" if number < (count + 1) // 2 else "Walk") / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if overlays:
-            # A real clip, from which the overlay can be drawn anew.
+            # A real clip, from which the overlay can be drawn again.
             write_video(path, plain_frames(20, 128, 96))
         else:
             path.write_bytes(b"clip")

@@ -99,6 +99,7 @@ class ReviewService:
         """Return one page of the gallery (see `tasks.review.gallery.find_clips`)."""
         if time.monotonic() - self._opened > REFRESH_SECONDS:
             self._wake.set()
+        # Taken once: the background thread may exchange the rows meanwhile.
         rows, verdicts = self._rows, self._log.verdicts()
         found = find_clips(rows.values(), verdicts, query)
         for shown in found["clips"]:
@@ -166,7 +167,7 @@ class ReviewService:
         return self.view(key)
 
     def apply(self) -> dict[str, Any]:
-        """Put all corrections into effect and return what came of it; overlays are drawn anew in the background."""
+        """Put all corrections into effect and return what came of it; overlays are drawn again in the background."""
         with self._writing:
             report = apply_review(self.output_root)
             self._rows, self._clips = open_index(self.output_root)
@@ -229,6 +230,7 @@ class ReviewService:
             return
         standing = [entry.change for entry in self._log.of(clip.frame_dir)[0]]
         others = other_people(clip, self.output_root, automatic)
+        # Misfits of earlier corrections are no reason to refuse this one.
         known = apply_changes(automatic, standing, others).misfits
         misfits = apply_changes(automatic, [*standing, *changes], others).misfits
         if len(misfits) > len(known):
@@ -293,7 +295,7 @@ class _Log:
         self._verdicts: dict[str, Verdict] = {}
 
     def of(self, frame_dir: str) -> tuple[list[Entry], list[Entry]]:
-        """Return the corrections and the undos of a clip that stand."""
+        """Return the corrections and the undos of a clip that count."""
         with self._lock:
             self._refresh()
             return self._entries.get(frame_dir, []), self._undos.get(frame_dir, [])

@@ -1,6 +1,6 @@
 """The tracked people that an annotation leaves out, kept beside it.
 
-An annotation holds the first `max_persons` people. Whoever comes after them is still needed: a fighter whom the ranking
+An annotation holds the first `max_persons` people. The others are still needed: a fighter that the ranking
 missed is moved up on the review page, and a fragment of a fighter is merged with the rest of it. So
 `<output root>/.fightpose/tracks/<frame_dir>.npz` holds all other tracks of a clip: one row per track and frame, not
 (people x frames), because a long video has hundreds of short tracks.
@@ -176,7 +176,7 @@ def _read(data: Any, annotation: Annotation) -> OtherTracks:
 
 
 def annotation_key(annotation: Annotation) -> str:
-    """Return a key of whom an annotation holds and where: of its IDs and boxes."""
+    """Return a key of the people of an annotation and their places: of its IDs and boxes."""
     digest = hashlib.sha256()
     for name in ("track_ids", "bbox"):
         digest.update(np.ascontiguousarray(annotation[name]).tobytes())

@@ -1,7 +1,7 @@
 """Components of the default involvement score, each in [0, 1].
 
 All lengths are in body sizes, all times in seconds, and rows that were estimated inside gaps count for position alone.
-`log(x; a, b)` stands for log(x / a) / log(b / a), clipped to [0, 1]: what counts is how many times faster, larger or
+`log(x; a, b)` means log(x / a) / log(b / a), clipped to [0, 1]: what counts is how many times faster, larger or
 longer, so that a weighted sum of components orders people as a weighted product of the measures does. On real clips
 this matters: ghosts move much but briefly, bystanders are seen long but hardly move, and only a product asks for both.
 
@@ -87,6 +87,7 @@ def default_components(table: TrackTable, regions: RegionScores, weights: Region
     motion = measure_motion(table)
     seen = np.bincount(table.track[table.seen], minlength=len(table.ids))
     quality = mean_quality(table)
+    # Of two tracks that overlap, the one that is seen longer and better is the real one.
     interaction, partner, met, distinctness = _meetings(table, motion, seen, seen * quality)
     components = {
         "movement": log_share(table.mean(motion.limb_speed, motion.known), *LIMB_SPEED),
@@ -126,7 +127,7 @@ def _temporal_consistency(table: TrackTable, motion: Motion) -> Floats:
     known = motion.known & (before >= 0) & motion.known[before]
     now, then = motion.body_velocity, motion.body_velocity[before]
     length = np.linalg.norm(now, axis=1) * np.linalg.norm(then, axis=1)
-    # The floor (in squared body sizes per second) keeps the direction of a person who stands still from counting.
+    # The floor (in squared body sizes per second) keeps the direction of a person at rest from counting.
     cosine = (now * then).sum(1) / np.maximum(length, 1e-6)
     return table.mean(np.clip(cosine, 0.0, 1.0), known)
 
@@ -198,7 +199,7 @@ def near_pairs(table: TrackTable, a: Rows, b: Rows) -> tuple[Rows, Rows, Floats]
 def strike(table: TrackTable, motion: Motion, a: Rows, b: Rows) -> Floats:
     """How fast the fastest hand or foot v of one person moves towards the centre of another, (K,) in [0, 1].
 
-    The measure is v^2 / (v^2 + `STRIKE_SPEED`^2): the jitter of a person who stands near another counts for little.
+    The measure is v^2 / (v^2 + `STRIKE_SPEED`^2): the jitter of a person near another counts for little.
     """
     towards = table.centre[b] - table.centre[a]
     # The floor of a pixel: where both centres coincide there is no direction, and the speed is 0.

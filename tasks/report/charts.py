@@ -89,6 +89,7 @@ def layout_of(chart: Chart) -> dict[str, Any]:
     for number, group, x, width, height, value in _bars(chart):
         text = f"{value:.{chart.decimals}f}"
         tip = f"{chart.labels[group]} {chart.series[number][0]}: {text}"
+        # Narrow bars carry their value as a tip only.
         shown = text if value and width >= VALUED_WIDTH else ""
         bars.append({"series": number, "x": x, "width": width, "height": height, "tip": tip, "text": shown})
     return {
@@ -121,6 +122,7 @@ def png_chart(chart: Chart, zoom: int = 2) -> Image:
         cv2.putText(image, known, place, FONT, scale, _INK, 1, cv2.LINE_AA)
 
     write(chart.title, _LEFT, 17, 8)
+    # Places are those of the SVG, scaled.
     baseline = HEIGHT - _BOTTOM
     for number, _, x, width, height, value in _bars(chart):
         corner = (round(x * zoom), round((baseline - height) * zoom))

@@ -33,7 +33,7 @@ def clip_card(clip: Clip, output_root: Path, summary: ClipSummary, poster: int) 
     clip
         The clip, whose outputs are there.
     output_root
-        Folder below which the outputs stand.
+        Folder of the outputs.
     summary
         What was found in it.
     poster
@@ -61,12 +61,12 @@ def failure_card(clip: Clip, error: ClipError) -> str:
 
 
 def literal(text: str) -> str:
-    """Return text as markdown that shows it letter for letter; what is not printable stands as an escape."""
+    """Return text as markdown that shows it letter for letter; what is not printable is written as an escape."""
     return "".join(f"\\{char}" if char in string.punctuation else char for char in escaped(text))
 
 
 def cell(text: str) -> str:
-    r"""Return text for a cell of a table artifact: what could be markup stands as an escape such as `\x3c`.
+    r"""Return text for a cell of a table artifact: what could be markup is written as an escape such as `\x3c`.
 
     One of Prefect's two UIs takes cells for markdown, links that run scripts included; the other shows them as they
     are. Common names look the same in both.

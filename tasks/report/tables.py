@@ -37,7 +37,7 @@ UNCERTAIN = {
     "much_filled": "more than 30 % of the first two's poses were filled in",
     "low_quality": "joint scores of the first two are within 25 % of the quality threshold",
 }
-"""Why a clip is uncertain; stands in this order in the column `uncertain`."""
+"""Why a clip is uncertain; listed in this order in the column `uncertain`."""
 
 CLOSE_RANKS = 0.05
 SELDOM_SEEN = 0.5
@@ -287,7 +287,7 @@ def _overlay_of(annotation: Path, output_root: Path) -> str:
 
 
 def _identifier(path: Path, output_root: Path) -> str:
-    """Return a clip's identifier from where its annotation stands."""
+    """Return a clip's identifier from the place of its annotation."""
     stem = _without(path.stem, ANNOTATION_POSTFIXES)
     return path.relative_to(output_root).with_name(stem).as_posix()
 

@@ -47,7 +47,7 @@ class Report:
     Attributes
     ----------
     text
-        The summary, as it stands in `analysis.txt`.
+        The summary, as `analysis.txt` has it.
     value
         The same as plain values, for JSON; what is not known is None.
     """
@@ -95,6 +95,7 @@ def write_report(output_root: Path, against: Path | None = None) -> Report:
         output_root,
     )
     try:
+        # Pandas keeps whole numbers with gaps as floats; a reader of the CSV wants 3 and not 3.0.
         whole = tables.clips.astype(dict.fromkeys(WHOLE, "Int64"))
         _write(output_root / CSV_NAME, whole.to_csv(index=False, lineterminator="\n"))
         _write(output_root / TEXT_NAME, text + "\n")
@@ -119,6 +120,7 @@ def all_charts(tables: OutputTables, classes: Mapping[int, str] | None = None) -
     people = [
         (name, tuple(float((part["people"] == count).sum()) for count in range(1, most + 1))) for name, part in parts
     ]
+    # Consumers read the first two people, and so do these figures.
     reasons = failure_counts(clips)
     regions = [float(tables.best_regions.count(region)) for region in REGIONS]
     weights = [float(done[f"weight_{region}"].dropna().mean() if len(done) else np.nan) for region in REGIONS]
@@ -184,6 +186,7 @@ def summary_text(
             f"First two people: mean joint score {_mean(quality):.2f}, with a pose in {_mean(seen):.0%} of the frames, "
             f"{_mean(done['filled']):.0%} of those poses filled in"
         )
+    # The same charts as on the page, as bars of characters.
     for chart in all_charts(tables, classes):
         lines += ["", *_text_chart(chart)]
     lines += ["", *_uncertain_lines(done), *_problem_lines(clips)]
@@ -349,7 +352,7 @@ def _change_lines(changes: pd.DataFrame) -> list[str]:
 
 
 def _rest(count: int, where: str) -> list[str]:
-    """Return the line that says where the rest of a list stands, if there is a rest."""
+    """Return the line that says where the rest of a list is, if there is a rest."""
     return [f"  ... and {count - MOST_LISTED} more, see {where}"] if count > MOST_LISTED else []
 
 

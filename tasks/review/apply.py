@@ -1,7 +1,7 @@
 """Corrections put into effect over a whole output root.
 
 The annotation that the run made is copied to `<output root>/.fightpose/automatic/<frame_dir>.pkl` before the corrected
-one takes its place, and corrected annotations are always made anew from that copy: corrections never add up, and a
+one takes its place, and corrected annotations are always made from that copy again: corrections never add up, and a
 clip whose corrections are all taken back gets its automatic annotation again, byte for byte. An annotation without the
 key `review` is automatic, so one that a later run wrote becomes the new copy. Overlays follow in a second step, which
 takes seconds a clip: `tasks.review.overlays`.
@@ -46,7 +46,7 @@ class ReviewReport:
     Attributes
     ----------
     corrected
-        Clips whose annotation was written anew from corrections.
+        Clips whose annotation was rewritten from corrections.
     restored
         Clips that got their automatic annotation back, as no correction of theirs holds any more.
     unchanged
@@ -58,7 +58,7 @@ class ReviewReport:
     counts
         Split name to number of clips in the data set.
     redrawn
-        Clips whose overlay was drawn anew; for whoever draws them to fill in.
+        Clips whose overlay was drawn again; filled in by the code that draws them.
     """
 
     corrected: list[str] = field(default_factory=list)
@@ -76,7 +76,7 @@ class ReviewReport:
             f"{self.unchanged} as they were, {len(self.excluded)} clips excluded"
         ]
         if self.redrawn:
-            lines.append(f"{len(self.redrawn)} overlays drawn anew")
+            lines.append(f"{len(self.redrawn)} overlays drawn again")
         lines.append("Data set: " + ", ".join(f"{count} {name}" for name, count in self.counts.items()))
         return lines
 
@@ -113,12 +113,12 @@ def automatic_annotation(clip: Clip, output_root: Path) -> Annotation:
 
 
 def other_people(clip: Clip, output_root: Path, automatic: Annotation) -> OtherTracks | None:
-    """Return the people whom the automatic annotation of a clip leaves out; None where a run did not keep them."""
+    """Return the people that the automatic annotation of a clip leaves out; None where a run did not keep them."""
     return load_other_tracks(tracks_path(clip, output_root), automatic)
 
 
 def waiting_corrections(output_root: Path) -> list[str]:
-    """Return the clips whose annotations do not hold the corrections that stand, in the order of their identifiers."""
+    """Return the clips whose annotations do not hold the corrections that count, in the order of their identifiers."""
     standing = standing_changes(read_review(output_root))
     return [
         clip.frame_dir
@@ -215,7 +215,7 @@ def _restore(clip: Clip, output_root: Path, current: Annotation, fits: bool, rep
         if fits:
             renew_receipt(clip, output_root)
     if overlay_shows(clip, output_root) is None:
-        # Else the copy says that the overlay is still to be drawn anew.
+        # Else the copy says that the overlay is still to be drawn again.
         kept.unlink(missing_ok=True)
 
 
@@ -244,7 +244,7 @@ def _applied_changes(annotation: Annotation) -> list[Any] | None:
 
 
 def _dumped(changes: Sequence[Change]) -> list[dict[str, Any]]:
-    """Return corrections as they stand in an annotation: plain values, tuples as lists."""
+    """Return corrections as an annotation has them: plain values, tuples as lists."""
     return [change.model_dump(mode="json") for change in changes]
 
 

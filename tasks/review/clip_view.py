@@ -47,7 +47,7 @@ def clip_view(
     undos
         The undos that count, oldest first: the last one can be taken back.
     others
-        The people whom the annotation leaves out, None where they are not known.
+        The people that the annotation leaves out, None where they are not known.
     """
     changes = [entry.change for entry in entries]
     applied = apply_changes(annotation, changes, others)
@@ -81,6 +81,7 @@ def clip_view(
 
 def empty_view(label: int, entries: Sequence[Entry], undos: Sequence[Entry]) -> dict[str, Any]:
     """Return the same for a clip whose annotation is absent or unreadable: it can be judged as a whole only."""
+    # Nothing about people can be said without an annotation; the label, a note and the exclusion can.
     labels = [entry.change.label for entry in entries if isinstance(entry.change, SetLabel)]
     return {
         "frames": 0,
@@ -154,7 +155,7 @@ def _describe_clip(change: Change) -> str:
 def _people(
     annotation: Annotation, applied: Applied, changes: Sequence[Change], others: OtherTracks | None
 ) -> dict[str, Any]:
-    """Return the people of the annotation in rank order, and the rest, whom it leaves out, likeliest first."""
+    """Return the people of the annotation in rank order, and the rest, which it leaves out, likeliest first."""
     shown = in_display(applied.annotation or annotation)
     of_clip = {key: annotation[key] for key in ("img_shape", "sample_aspect_ratio") if key in annotation}
     left_out = in_display(applied.left_out | of_clip)
@@ -220,6 +221,6 @@ def _boxes(bbox: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_]) -> list[l
 
 
 def _next_id(annotation: Annotation, changes: Sequence[Change], others: OtherTracks | None) -> int:
-    """Return an ID that nobody in the clip has or ever had, the people whom the annotation leaves out included."""
+    """Return an ID that nobody in the clip has or ever had, the people that the annotation leaves out included."""
     given = [change.new_id for change in changes if isinstance(change, SplitTrack)]
     return max([*map(int, annotation["track_ids"]), *given, *(others.ids if others else [])]) + 1

@@ -4,7 +4,7 @@ Each corrected person is a list of pieces: which automatic person, in which fram
 splitting and swapping share the frames out, so that every correction can be undone without having lost anything. The
 automatic values stay in the corrected annotation under `automatic`, and what was applied under `review`.
 
-Corrections may also name people whom the annotation leaves out (`tasks.annotations.other_tracks`). Such a person comes
+Corrections may also name people that the annotation leaves out (`tasks.annotations.other_tracks`). Such a person comes
 into the annotation when it is called a fighter, put into the order, or joined to somebody who is in it.
 """
 
@@ -61,7 +61,7 @@ class Applied:
     misfits
         Corrections that do not fit the people there are, in words: they were passed over.
     left_out
-        People whom corrections name and who are still not in the annotation: the same keys as in an annotation, for
+        People that corrections name and who are still not in the annotation: the same keys as in an annotation, for
         those that have an array over people.
     """
 
@@ -102,7 +102,7 @@ class _Review:
     """The state that the corrections of one clip change one after the other."""
 
     def __init__(self, annotation: Annotation, listed: int) -> None:
-        """Start from the automatic people, the first `listed` of whom are in the annotation."""
+        """Start from the automatic people, of which the first `listed` are in the annotation."""
         present = annotation["keypoint_score"].max(axis=2) > 0
         ids = annotation["track_ids"].tolist()
         self.people = {
@@ -126,6 +126,7 @@ class _Review:
                 self.note = change.text
             case SetOrder():
                 self.order = change.track_ids
+                # People who are ranked by hand belong into the annotation, wherever they were before.
                 for track_id in change.track_ids:
                     if track_id in self.people:
                         self.people[track_id].listed = True
@@ -142,7 +143,7 @@ class _Review:
             case SetRole():
                 person = self.people[change.track_id]
                 person.role = change.role
-                # A bystander whom the annotation leaves out is right to be left out.
+                # A bystander that the annotation leaves out is right to be left out.
                 person.listed |= change.role is Role.FIGHTER
             case DropPerson():
                 del self.people[change.track_id]
@@ -252,7 +253,7 @@ def apply_changes(annotation: Annotation, changes: Iterable[Change], others: Oth
     changes
         The corrections that count (`tasks.review.log.standing_changes`).
     others
-        The people whom the annotation leaves out, None where they are not known.
+        The people that the annotation leaves out, None where they are not known.
 
     Returns
     -------
@@ -281,7 +282,7 @@ def apply_changes(annotation: Annotation, changes: Iterable[Change], others: Oth
     sources = {int(annotation["track_ids"][source]) for person in people for source, _ in person.pieces}
     corrected["review"] = {
         "changes": [change.model_dump(mode="json") for change in changes],
-        # People whom the annotation leaves out may have a role, too.
+        # People that the annotation leaves out may have a role, too.
         "roles": {str(person.track_id): str(person.role) for person in review.people.values() if person.role},
         "joined": sorted(sources - set(automatic["track_ids"].tolist())),
         "excluded": review.excluded,
@@ -314,6 +315,7 @@ def automatic_roles(annotation: Annotation, changes: Iterable[Change], others: O
         review.apply(change)
     roles = []
     for index in range(count):
+        # Splits and swaps share a person out: the corrected person with most of the frames decides.
         shares = [
             (int(mask.sum()), str(person.role or "unknown"))
             for person in review.people.values()
@@ -332,7 +334,7 @@ def _arrays(annotation: Annotation, people: list[_Person], merged: dict[int, int
     for key in _PER_FRAME:
         arrays[key] = np.zeros((len(people), *annotation[key].shape[1:]), annotation[key].dtype)
         for target, person in zip(arrays[key], people, strict=True):
-            # Backwards, so that where two pieces share a frame the first one stands.
+            # Backwards, so that where two pieces share a frame the first one counts.
             for source, mask in reversed(person.pieces):
                 target[mask] = annotation[key][source][mask]
     for key in _BREAKDOWNS:

@@ -26,7 +26,7 @@ class Verdict:
     Attributes
     ----------
     corrections
-        Number of corrections that stand.
+        Number of corrections that count.
     label
         The label that a person gave, None where none did.
     excluded, checked
@@ -64,7 +64,7 @@ Item = tuple[Row, Verdict]
 
 
 def label_of(item: Item) -> int | None:
-    """Return the label that stands for a clip: a person's before the automatic one."""
+    """Return the label of a clip: a person's before the automatic one."""
     row, verdict = item
     return row.get("label") if verdict.label is None else verdict.label
 

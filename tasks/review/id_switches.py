@@ -120,7 +120,7 @@ def _alike(boxes: Floats, risk: Floats, ids: list[int], found: list[Suspect], re
         other = int(overlap.argmax())
         people = (int(person), other) if overlap[other] > 0 else (int(person),)
         more.append(Suspect("alike", int(frame), tuple(ids[i] for i in people), likely))
-        # One entry for both: whoever looks at one of them sees the other.
+        # One entry for both: who looks at one of them sees the other.
         for i in people:
             left[i, max(int(frame) - 2 * reach, 0) : int(frame) + 2 * reach + 1] = 0
     return more

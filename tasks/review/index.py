@@ -1,7 +1,7 @@
 """What the gallery of the review page knows about each clip, without opening an annotation.
 
 `<output root>/.fightpose/review/index.json` holds one row per clip with the size and time of change of the annotation
-it was made from. Opening an output root costs one `stat` per clip; only rows whose annotation changed are made anew
+it was made from. Opening an output root costs one `stat` per clip; only rows whose annotation changed are made again
 (`read_rows`), which a page need not wait for.
 
 A row is a plain dict:
@@ -45,7 +45,7 @@ from tasks.review.id_switches import find_suspects
 Row = dict[str, Any]
 
 INDEX_VERSION = 2
-"""Raise it when rows change: older ones are then made anew."""
+"""Raise it when rows change: older ones are then made again."""
 
 _TAKEN = ("status", "label", "frames", "fps", "width", "height", "people", "gap", "quality", "seen", "filled")
 
@@ -56,12 +56,12 @@ BATCH = 200
 
 
 def clip_id(frame_dir: str) -> str:
-    """Return the name of a clip in addresses: a hash, so that no file name ever stands in one."""
+    """Return the name of a clip in addresses: a hash, so that no file name is ever part of one."""
     return hashlib.sha256(frame_dir.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def review_key(changes: Any) -> str:
-    """Return a short name of corrections as they stand in an annotation; "" of none."""
+    """Return a short name of corrections as an annotation has them; "" of none."""
     return key_of(changes) if changes else ""
 
 
@@ -78,6 +78,7 @@ def open_index(output_root: Path) -> tuple[dict[str, Row], dict[str, Clip]]:
     known = _load(output_root)
     failures = {failure.frame_dir: failure for failure in current_failures(output_root)}
     clips = {clip_id(clip.frame_dir): clip for clip in read_manifests(output_root)}
+    # By clip, since a split is a list of names.
     split = {name: part for part, names in read_split(output_root / DATASET_NAME).items() for name in names}
     stats = _stats(list(clips.values()))
     rows: dict[str, Row] = {}

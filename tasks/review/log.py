@@ -119,14 +119,14 @@ class SetExcluded(_Change):
 
 
 class WriteNote(_Change):
-    """A remark; the last one stands."""
+    """A remark; the last one counts."""
 
     kind: Literal["note"] = "note"
     text: str = Field(max_length=4000)
 
 
 class SetChecked(_Change):
-    """Someone has looked at the clip, and what is said of it stands; or it is to be looked at again."""
+    """Someone has looked at the clip, and what is said of it counts; or it is to be looked at again."""
 
     kind: Literal["checked"] = "checked"
     checked: bool
@@ -211,6 +211,7 @@ def read_review(output_root: Path) -> list[Entry]:
         return []
     except OSError as error:
         raise FightposeError(f"cannot read {path}: {error.strerror or error}; fix its permissions") from error
+    # What follows the last line end was never confirmed to anybody.
     entries = []
     for number, line in enumerate(raw.split(b"\n")[:-1], start=1):
         if not line.strip():
@@ -226,7 +227,7 @@ def read_review(output_root: Path) -> list[Entry]:
 
 
 def standing_changes(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """Return the corrections that still stand by clip, oldest first; undos and what they took back are left out."""
+    """Return the corrections that still count by clip, oldest first; undos and what they took back are left out."""
     return _standing(entries)[0]
 
 
@@ -247,16 +248,16 @@ def standing_exclusions(output_root: Path) -> set[str]:
 
 
 def standing_undos(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """Return the undos that still stand by clip, oldest first: taking one of them back is a redo."""
+    """Return the undos that still count by clip, oldest first: taking one of them back is a redo."""
     return _standing(entries)[1]
 
 
 def _standing(entries: Iterable[Entry]) -> tuple[dict[str, list[Entry]], dict[str, list[Entry]]]:
-    """Return the corrections and the undos that stand, each by clip and oldest first."""
+    """Return the corrections and the undos that count, each by clip and oldest first."""
     taken_back: set[str] = set()
     standing: dict[str, list[Entry]] = {}
     undos: dict[str, list[Entry]] = {}
-    # Newest first: an undo names an older line, so whether it stands itself is known when it is met.
+    # Newest first: an undo names an older line, so whether it counts itself is known when it is met.
     for entry in reversed(list(entries)):
         if entry.id in taken_back:
             continue

@@ -1,7 +1,7 @@
 """Pictures and videos that the review page shows: thumbnails, and mp4 copies of overlays that browsers do not play.
 
 Both are made when they are first asked for and kept below `<output root>/.fightpose/review/`; one that is older than
-its overlay is made anew.
+its overlay is made again.
 """
 
 from __future__ import annotations

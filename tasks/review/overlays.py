@@ -1,4 +1,4 @@
-"""Overlay videos drawn anew, so that they show the people as corrected.
+"""Overlay videos drawn again, so that they show the people as corrected.
 
 The corrected annotation gives the people with their ranks, scores and roles; the clip gives the pictures. Nothing is
 extracted again: people who are not in the annotation come from the stored poses, tracked as they were for it, and stay
@@ -62,7 +62,7 @@ def outdated_overlays(output_root: Path) -> list[Clip]:
 def redraw_overlays(
     output_root: Path, report: ReviewReport, on_clip: Callable[[int, int], None] = lambda done, total: None
 ) -> None:
-    """Draw every outdated overlay anew, and add to a report what came of it; a clip that fails costs only itself.
+    """Draw every outdated overlay again, and add to a report what came of it; a clip that fails costs only itself.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def redraw_overlays(
 
 
 def redraw_overlay(clip: Clip, output_root: Path) -> None:
-    """Draw the overlay of a clip anew from its annotation, corrected or automatic.
+    """Draw the overlay of a clip again from its annotation, corrected or automatic.
 
     Raises
     ------
@@ -107,12 +107,12 @@ def redraw_overlay(clip: Clip, output_root: Path) -> None:
         frames = limits.within(decode_guarded(video, limits))
         write_overlay(frames, video, tracks, involvement, clip.overlay_path, shown_by)
     except ClipError as error:
-        raise FightposeError(f"its overlay is not drawn anew: {error.info}") from error
+        raise FightposeError(f"its overlay is not drawn again: {error.info}") from error
     except OSError as error:
-        raise FightposeError(f"its overlay is not drawn anew: {error.filename}: {error.strerror or error}") from error
+        raise FightposeError(f"its overlay is not drawn again: {error.filename}: {error.strerror or error}") from error
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise FightposeError(
-            f"its overlay is not drawn anew: its annotation is not this program's ({error})"
+            f"its overlay is not drawn again: its annotation is not this program's ({error})"
         ) from error
     with one_at_a_time(output_root):
         record_overlay(clip, output_root, _shown_key(annotation) if is_reviewed(annotation) else None)
@@ -211,7 +211,7 @@ def _others(
     others = kept.tracks if kept else _tracked_again(clip, output_root, video, automatic, settings)
     if others is None:
         return None
-    # People whom a review took into the annotation, or joined to somebody in it, are drawn with it.
+    # People that a review took into the annotation, or joined to somebody in it, are drawn with it.
     others = others.select(~np.isin(others.track_id, annotation.get("review", {}).get("joined", [])))
     # A split may have given an ID that is free in the annotation only: the person in the annotation keeps it.
     taken = set(annotation["track_ids"].tolist())

@@ -1,7 +1,7 @@
 """What reviews say about the automatic ranking, and composite weights refitted to them.
 
 A reviewed clip is one in which a person called somebody a fighter or a bystander. Each *automatic* person takes the
-role of the corrected person that got most of its frames; of whom nothing was said is `unknown`, a dropped person is
+role of the corrected person that got most of its frames; an unmarked one is `unknown`, a dropped person is
 `nobody` and counts as wrong. The figures are those by which labelled clips are scored, over clips with at least two
 fighters and one bystander (`judged`):
 
@@ -126,7 +126,7 @@ class ReviewStats:
         lines = [
             f"Corrected clips: {self.corrected}" + (f" ({kinds})" if kinds else ""),
             f"Relabelled: {self.relabelled}; tracks merged, split or swapped in {self.identity}",
-            f"Clips with roles: {len(self.reviewed)}, of which {len(self.judged)} have two fighters and a bystander",
+            f"Clips with roles: {len(self.reviewed)}; {len(self.judged)} of them have two fighters and a bystander",
         ]
         if self.judged:
             lines += ["Automatic ranking on those:"]
@@ -146,6 +146,7 @@ def read_stats(output_root: Path) -> ReviewStats:
         raise FightposeError(f"there is no output folder {output_root}; name the --output-root of an earlier run")
     stats = ReviewStats()
     standing = standing_changes(read_review(output_root))
+    # An unreadable annotation costs its own clip only.
     for clip in read_manifests(output_root):
         changes = [entry.change for entry in standing.get(clip.frame_dir, [])]
         if not changes:
@@ -260,6 +261,7 @@ def calibrate(clips: Sequence[ReviewedClip], start: dict[str, float] | None = No
             f"a refit needs {LEAST_CLIPS} at least: mark more people on the review page"
         )
     before = np.array([start.get(name, 0.0) for name in DEFAULT_WEIGHTS])
+    # One fit per clip: the figures of a clip come from weights that never saw it.
     left_out = [_fit(usable[:i] + usable[i + 1 :], before) for i in range(len(usable))]
     fitted = _fit(usable, before)
     return Calibration(

@@ -2,7 +2,7 @@
 
 Detections are followed through the clip by box and pose (`forward`), then the tracks are repaired with the whole clip
 in view (`repair`), and their boxes are smoothed (`smooth`). The trackers of the package `trackers` (`published`) can
-take the place of all that. Who shows or stores boxes cuts them first where somebody stands in front (`hidden`); the
+take the place of all that. Code that shows or stores boxes first cuts them at the person in front (`occlusion`); the
 ranking goes by whole bodies.
 """
 

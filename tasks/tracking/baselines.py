@@ -42,7 +42,7 @@ def require_tracker(tracker: Tracker) -> None:
 
 
 def follow_published(poses: Poses, tracker: Tracker, patience: int) -> IntArray:
-    """Follow people with a tracker of the `trackers` package, made anew for the clip.
+    """Follow people with a tracker of the `trackers` package, new for the clip.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from tasks.core.records import BoolArray, FloatArray, IntArray, Poses
 
 SAME_IOU = 0.5
 SAME_TORSO = 0.6
-"""OKS of the upper bodies of two boxes of which one lies in the other."""
+"""OKS of the upper bodies of two boxes where one lies in the other."""
 
 INSIDE = 0.8
 """Share of the smaller box that lies in the larger one."""

@@ -76,6 +76,7 @@ def identity_features(
     for a, b in combinations(range(people), 2):
         both = np.flatnonzero(there[a] & there[b])
         shared = iou(boxes[a, both], boxes[b, both])
+        # Most pairs are far apart: comparing the joints of those only costs most of the time.
         near = shared > NEAR
         both, shared = both[near], shared[near]
         same = _likeness(boxes, keypoints, scores, a, b, both)

@@ -161,6 +161,7 @@ def tabulate(tracks: Tracks) -> TrackTable:
     order = np.lexsort((poses.frame_index, inverse))
     track = inverse.reshape(-1)[order].astype(np.int64)
     bbox = poses.bbox[order].astype(np.float64)
+    # Some models give boxes with their corners exchanged.
     bbox = np.concatenate([np.minimum(bbox[:, :2], bbox[:, 2:]), np.maximum(bbox[:, :2], bbox[:, 2:])], axis=1)
     seen = ~tracks.filled[order]
     scores = poses.keypoint_scores[order].astype(np.float64)

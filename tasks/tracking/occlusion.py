@@ -2,10 +2,10 @@
 
 A pose model guesses the joints of a whole body and draws its box around them, also where half of the body is hidden
 behind somebody else. A joint is taken as hidden if it is seen far less surely than the person's best joints and lies
-within the box of somebody who stands nearer to the camera, which is whose feet are lower in the picture.
+within the box of somebody nearer to the camera, whose feet are lower in the picture.
 
 The boxes are for annotation and overlay. How large a body is and how fast it moves for its size does not depend on who
-stands in front, so that the ranking takes the whole ones.
+is in front, so that the ranking takes the whole ones.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ WEAK = 0.6
 BEST = 6
 
 NEARER = 0.05
-"""Whose box ends lower by this share of a person's height stands nearer to the camera."""
+"""A person whose box ends lower by this share of a person's height is nearer to the camera."""
 
 SURE = 0.5
-"""Whoever hides somebody scores at least this share of that person's score: a ghost hides nobody."""
+"""A person who hides somebody scores at least this share of that person's score: a ghost hides nobody."""
 
 MARGIN = 0.06
 """What is left below the lowest joint that is seen, as a share of the height."""
@@ -40,7 +40,7 @@ LEAST = 0.35
 def end_at_nearer(tracks: Tracks) -> Tracks:
     """Return the tracks with boxes that end below the lowest joint that nobody hides; all else stays as it is.
 
-    Boxes are cut at their lower side alone: cameras look down, so that who stands nearer hides legs. How much is cut
+    Boxes are cut at their lower side alone: cameras look down, so that the nearer person hides legs. How much is cut
     changes as slowly as boxes do (`smooth`). People without joints keep their boxes.
     """
     poses = tracks.poses

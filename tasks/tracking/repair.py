@@ -40,7 +40,7 @@ STILL = 0.07
 """Joints that move about by less than this, in sizes of the box, keep their places: people sway more."""
 
 FAINT = 0.4
-"""A track of which not even a tenth of the detections reaches this share of a person's score is nobody."""
+"""A track is nobody if less than a tenth of its detections reach this share of a person's score."""
 
 STILL_ROWS = 5
 """Detections that must show a joint before it is judged."""
@@ -180,9 +180,9 @@ def _in_reach(ends: FloatArray, starts: FloatArray, reach: float) -> tuple[Rows,
 def _best_links(a: Rows, b: Rows, fit: FloatArray, n: int) -> Rows:
     """Return the successor of each of n tracks, -1 for none, that together fit best; each is a successor once.
 
-    A sparse matching: a long clip has thousands of fragments, of which each can reach a few.
+    A sparse matching: a long clip has thousands of fragments, and each can reach a few.
     """
-    # Column n + p stands for "p has no successor". Costs must not be 0, which would mean "no edge".
+    # Column n + p means "p has no successor". Costs must not be 0, which would mean "no edge".
     nobody = np.arange(n)
     cost = np.concatenate([2 - fit.astype(np.float64), np.full(n, 2.0)])
     graph = coo_array((cost, (np.concatenate([a, nobody]), np.concatenate([b, n + nobody]))), shape=(n, 2 * n))
@@ -229,7 +229,7 @@ def drop_ghosts(poses: Poses, track_id: IntArray, high: float, hits: int) -> Int
 def drop_still(poses: Poses, track_id: IntArray, score: float) -> IntArray:
     """Return the IDs without those of things: tracks whose joints keep their places, and that never score well.
 
-    A coat or a chair looks the same in every frame, and so does what the model sees in it. A person who stands still
+    A coat or a chair looks the same in every frame, and so does what the model sees in it. A person at rest
     sways, and is seen well at times. How much a track moves is the median over its joints of the standard deviation
     of their places, in sizes of its box. What is hardly seen at all is nobody, moving or not: noise makes it move.
 
@@ -238,7 +238,7 @@ def drop_still(poses: Poses, track_id: IntArray, score: float) -> IntArray:
     poses, track_id
         Detections and their tracks, 0 for none.
     score
-        A track of which a tenth of the detections scores this much is a person, moving or not.
+        A track in which a tenth of the detections scores this much is a person, moving or not.
     """
     order = np.lexsort((poses.frame_index, track_id))
     order = order[np.searchsorted(track_id[order], 1) :]
@@ -279,6 +279,7 @@ def drop_parts(poses: Poses, track_id: IntArray) -> IntArray:
             inside(tracked.bbox[small], tracked.bbox[large]) > PART_INSIDE
         )
         keys.append(ids[small[part]] << 32 | ids[large[part]])
+    # Both IDs are in one number: one call counts the frames of every pair.
     pairs, common = np.unique(np.concatenate(keys), return_counts=True)
     length = np.bincount(track_id)
     mean = np.bincount(track_id, poses.score) / np.maximum(length, 1)
@@ -299,6 +300,7 @@ def fill_gaps(poses: Poses, track_id: IntArray) -> Tracks:
     gap = np.where(ids[1:] == ids[:-1], np.diff(frame) - 1, 0)
     stayed = iou(poses.bbox[order[1:]], poses.bbox[order[:-1]]) >= FILL_IOU
     gap[gap > np.where(stayed, round(FILL_GAP * poses.fps), round(FILL_SURE * poses.fps))] = 0
+    # One entry per filled row: the gap that it is in, and its place in that gap.
     at = np.repeat(np.arange(len(gap)), gap)
     step = np.arange(len(at)) - np.repeat(np.cumsum(gap) - gap, gap) + 1
     share = (step / (gap[at] + 1)).astype(np.float32)

@@ -74,7 +74,7 @@ def _nearby(
 
 
 def _axis(frame: IntArray, track_id: IntArray, reach: int) -> npt.NDArray[np.int64]:
-    """Return a place on one time axis for each row, (N,) ascending: all tracks stand on it, one after another.
+    """Return a place on one time axis for each row, (N,) ascending: all tracks are on it, one after another.
 
     Tracks, and the two sides of a longer gap, are far enough apart that no window of `reach` frames sees both.
     """

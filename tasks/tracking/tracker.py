@@ -53,7 +53,7 @@ def similarity(
 ) -> FloatArray:
     """Return how well each of P predicted people fits each of D detections of a frame, (P, D) in [0, 1].
 
-    Where either side saw no joint at all, the IoU stands alone.
+    Where either side saw no joint at all, the IoU counts alone.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def match(fit: FloatArray, minimum: float) -> tuple[npt.NDArray[np.intp], npt.ND
 
 
 class Follower:
-    """The people being followed in one clip; made anew for every clip, so that nothing leaks between clips.
+    """The people being followed in one clip; a new one for every clip, so that nothing leaks between clips.
 
     Parameters
     ----------

@@ -35,6 +35,7 @@ def write_page(tuning: Tuning, output_root: Path) -> Path:
         }
         for number, name in enumerate(FIGURES)
     ]
+    # Clips that did not change have nothing to look at.
     clips = [row for row in tuning.by_clip() if abs(row[1]) > 0][:MOST_CLIPS]
     html = render(
         "tuning.html.j2",

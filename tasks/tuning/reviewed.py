@@ -93,6 +93,7 @@ def read_reviewed(output_root: Path) -> Reviewed:
             f"no reviewed clip in {output_root} can be learned from{reason}; "
             "call people fighters and bystanders on the page of 'fightpose review', then tune"
         )
+    # Scores of two models are not comparable, and neither are thresholds on them.
     models = sorted({model for _, _, model in found})
     if len(models) > 1:
         raise FightposeError(
@@ -113,6 +114,7 @@ def _case(clip: Clip, output_root: Path, changes: Sequence[Change], source: str)
     frames = known_people(applied.annotation, applied.left_out, changes)
     if not any(person["role"] == "fighter" for people in frames.values() for person in people):
         return None
+    # The settings that made the annotation, not those of the last run: the corrections speak of its people.
     settings, made = Settings.model_validate(automatic["settings"]), automatic["provenance"]
     model = str(made.get("model_key", made.get("model_sha256", "")))
     poses = poses_of_content(output_root, str(made["video_sha256"]), model, settings.poses)

@@ -69,6 +69,7 @@ class Tuning:
         lines = [f"Learned from {len(cases)} reviewed clips of {self.reviewed.clips}, from {_sources(sources)}"]
         if sources == 1:
             lines.append("One camera only: judged clip by clip, which says nothing about other cameras")
+        # A choice that changes with every camera left out depends on which clips were reviewed.
         same, folds = choice.agreeing, choice.folds
         if same < STABLE * folds:
             lines.append(
@@ -129,6 +130,7 @@ class Tuning:
         else:
             lines = [f"Other settings of tracking and selection pay ({gain}):"]
             lines += [f"  {words}" for words in self.changes()]
+        # Ranking is judged apart: it needs bystanders, which tracking does not.
         if self.ranking is None:
             return [*lines, f"Ranking: fewer than {LEAST_CLIPS} clips have a fighter and a bystander marked"]
         words = "refitted weights pay" if self.weights_pay else "keep the weights that you have"
@@ -141,6 +143,7 @@ class Tuning:
 
     def value(self) -> dict[str, Any]:
         """Return the same as plain values, for JSON."""
+        # Plain floats: JSON knows nothing of numpy.
         choice = self.choice
         return {
             "clips": len(self.reviewed.cases),

@@ -75,7 +75,7 @@ def form_of(page: Any, cluster: Cluster, ui: str) -> None:
 
 
 def fill(page: Any, place: int, value: str) -> None:
-    """Fill a field of the form and see that it keeps the value: a form that is drawn anew would lose it."""
+    """Fill a field of the form and see that it keeps the value: a form that is drawn again would lose it."""
     field = page.get_by_role("textbox").nth(place)
     for _ in range(60):
         field.fill(value)

@@ -189,7 +189,7 @@ def test_a_wrong_order_is_corrected_from_the_page_to_the_data_set(open_page, out
     page.click("#apply")
     page.click("#apply-now")
     page.wait_for_selector("#applied")
-    assert "1 overlay being drawn anew" in page.inner_text("#applied")
+    assert "1 overlay being drawn again" in page.inner_text("#applied")
     page.keyboard.press("Escape")
     # The page shows the new video by itself, without a reload, at the frame where the old one stood.
     page.wait_for_function("old => document.querySelector('video').getAttribute('src') !== old", arg=old)

@@ -121,7 +121,7 @@ def test_an_overlay_that_rotted_unseen_is_drawn_anew(damaged, out, stand_in):
 
 
 def test_a_clip_whose_input_is_newer_is_mended(damaged, tmp_path, out, stand_in):
-    """New content is new work; a merged data set that is wrong is made anew on the way."""
+    """New content is new work; a merged data set that is wrong is made again on the way."""
     write_video(damaged["bare"], plain_frames(25, width=128, height=96))
     os.utime(damaged["bare"])
     (out / "dataset.pkl").write_bytes(b"broken")

@@ -1,4 +1,4 @@
-// Pictures of one clip: involvement over time, components, regions. Each is an SVG made anew when the clip changes.
+// Pictures of one clip: involvement over time, components, regions. Each is an SVG made again when the clip changes.
 
 import { el, svg } from "./api.js";
 import { boxAt } from "./player.js";

@@ -7,7 +7,7 @@ import { boxAt, Player } from "./player.js";
 /** Keys of the clip view, for the foot of the page and the help. */
 export const CLIP_KEYS = [
   ["Space", "play"], ["Left Right", "one frame"], ["1-9", "choose a person"], ["f b q", "fighter, bystander, unsure"],
-  ["Shift Up Down", "change rank"], ["o", "first two fight, the rest stand by"], ["x", "swap from here on"],
+  ["Shift Up Down", "change rank"], ["o", "first two fight, the rest are bystanders"], ["x", "swap from here on"],
   ["m", "merge"], ["s", "split here"], ["d", "drop"], ["j", "next likely switch"], ["l", "label"], ["e", "exclude"], ["t", "note"],
   ["c", "checked, next clip"], ["u", "undo"],
   ["n p", "next, previous clip"], ["Esc", "gallery"], ["?", "all keys"],
@@ -64,7 +64,7 @@ export class ClipView {
     return [...this.clip.people, ...this.clip.rest].find((person) => person.id === this.selected);
   }
 
-  /** Draw everything but the video anew. */
+  /** Draw everything but the video again. */
   paint() {
     if (!this.person) this.selected = this.clip.people[0]?.id ?? null;
     const { clip } = this;
@@ -73,7 +73,7 @@ export class ClipView {
     this.moves = [moveTime, moveMap];
     this.head.replaceChildren(...this.headLine());
     this.time.replaceChildren(el("h2", {}, "Involvement over time"), clip.people.length ? time : this.nobody());
-    // Whoever is chosen in the video is shown in the list.
+    // A person chosen in the video is shown in the list.
     if (clip.rest.some((person) => person.id === this.selected)) this.unfolded = true;
     this.people.replaceChildren(el("h2", {}, "People in rank order"),
       el("ol", {}, clip.people.map((person, rank) => this.personRow(person, rank))), this.restPanel() ?? "");
@@ -251,7 +251,7 @@ export class ClipView {
     if (this.person) this.correct(() => [{ kind: "role", track_id: id, role }]);
   }
 
-  /** Say that the first two fight and that the others stand by. */
+  /** Say that the first two fight and that the others are bystanders. */
   confirm() {
     this.correct(() => (this.clip.people.length < 2 ? [] : this.clip.people.map((person, rank) =>
       ({ kind: "role", track_id: person.id, role: rank < 2 ? "fighter" : "bystander" }))));

@@ -152,7 +152,7 @@ function facts(clip) {
   return [seconds, counted(clip.people, "person", "people"), lead].filter(Boolean).join("  |  ");
 }
 
-/** Return what stands out about a clip, as small words. */
+/** Return what is special about a clip, as small words. */
 function tags(clip) {
   const words = (clip.uncertain || []).map((name) => [REASONS[name] || name, "warn"]);
   if (clip.suspects) words.push([counted(clip.suspects, "likely switch", "likely switches"), "warn"]);

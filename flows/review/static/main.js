@@ -64,7 +64,7 @@ function showGallery() {
   if (focused) document.querySelector(`.card[data-id="${focused}"]`)?.focus({ preventScroll: true });
 }
 
-/** Go to the clip that stands some places further in the list from which this one was opened. */
+/** Go to the clip some places further in the list from which this one was opened. */
 async function neighbour(step) {
   const ids = state.data.clips.map((clip) => clip.id);
   const here = ids.indexOf(state.clip.clip.id);
@@ -132,7 +132,7 @@ function paintFrame() {
   const waiting = data.counts.state.waiting;
   document.title = state.clip ? `${state.clip.clip.name} | fightpose review` : "fightpose review";
   const reading = data.unread ? `${counted(data.unread, "clip")} still being read` : "";
-  const drawing = data.drawing ? `${counted(data.drawing, "overlay")} being drawn anew` : "";
+  const drawing = data.drawing ? `${counted(data.drawing, "overlay")} being drawn again` : "";
   document.getElementById("top").replaceChildren(
     el("a", { href: "#/", class: "brand" }, "fightpose ", el("span", {}, "review")),
     el("span", { class: "root" }, data.root),
@@ -169,7 +169,7 @@ function showHelp() {
 
 /** Say what applying does and offer to do it. */
 function askToApply() {
-  const text = "Annotations and dataset.pkl are written anew from the corrections, then the overlays of clips that look "
+  const text = "Annotations and dataset.pkl are rewritten from the corrections, then the overlays of clips that look "
     + "different now. The automatic annotations are kept, and every correction can still be taken back.";
   const start = el("button", { type: "button", id: "apply-now", class: "strong", onclick: applyNow }, "Apply corrections");
   openDialog("Apply corrections", [el("p", {}, text)], start);
@@ -187,12 +187,12 @@ async function applyNow() {
     return;
   }
   const lines = [...result.lines];
-  if (result.drawing) lines.push(`${counted(result.drawing, "overlay")} being drawn anew; go on meanwhile`);
+  if (result.drawing) lines.push(`${counted(result.drawing, "overlay")} being drawn again; go on meanwhile`);
   openDialog(result.problems ? "Applied, with problems" : "Applied",
     [el("ul", { id: "applied" }, lines.map((line) => el("li", {}, line)))]);
   const { clip } = state;
   if (clip) {
-    // Not opened anew: the video stays at its frame. Counted first: an overlay that is finished between the two is seen
+    // Not opened again: the video stays at its frame. Counted first: an overlay that is finished between the two is seen
     // either by the clip here, or as a change of the count when it is looked at again.
     await recount();
     await clip.refresh();
@@ -244,7 +244,7 @@ async function poll() {
     if (clip === state.clip && state.data.drawing !== before) await clip.refresh();
   } else if ((data?.unread || before) && !clip && document.activeElement?.id !== "search") await attempt(route);
   const errors = state.data?.draw_errors || [];
-  if (before && !state.data.drawing && errors.length) say(`${counted(errors.length, "overlay")} not drawn anew: ${errors[0]}`, "error");
+  if (before && !state.data.drawing && errors.length) say(`${counted(errors.length, "overlay")} not drawn again: ${errors[0]}`, "error");
   setTimeout(poll, POLL_MS);
 }
 

@@ -113,7 +113,7 @@ export class Player {
     this.video.playbackRate = Number(this.speed.value);
   }
 
-  /** Take over the clip as corrected, and its video where that was drawn anew. */
+  /** Take over the clip as corrected, and its video where that was drawn again. */
   update(clip, selected) {
     const redrawn = clip.video && clip.video !== this.clip.video;
     this.clip = clip;
@@ -149,7 +149,7 @@ export class Player {
       const place = rank < clip.people.length ? rank + 1 : "rest";
       const text = `${place}  ID ${person.id}${person.role ? `  ${person.role}` : ""}`;
       const wide = pen.measureText(text).width + 10 * unit;
-      // Below the box: the video's own labels stand above it.
+      // Below the box: the video's own labels are above it.
       const y = Math.min(bottom, clip.height - 18 * unit);
       const x = Math.max(Math.min(left, canvas.width - wide), 0);
       pen.fillStyle = "rgba(0, 0, 0, 0.75)";

@@ -1,4 +1,4 @@
-"""The people whom an annotation leaves out are kept beside it, and never taken for those of another annotation."""
+"""The people that an annotation leaves out are kept beside it, and never taken for those of another annotation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Overlays drawn anew from corrections: who is shown, what is drawn at all, and what happens when it cannot be."""
+"""Overlays drawn again from corrections: who is shown, what is drawn at all, and what happens when it cannot be."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_a_clip_that_is_gone_or_another_one_keeps_its_old_overlay(scene):
     before = scene.clip.overlay_path.read_bytes()
     scene.say(SetOrder(track_ids=(3, 1)))
     moved = scene.clip.path.rename(scene.clip.path.with_name("away.mp4"))
-    assert "not drawn anew" in scene.apply()[0]
+    assert "not drawn again" in scene.apply()[0]
     annotation = read_annotation(scene.clip.annotation_path)["annotations"][0]
     assert annotation["track_ids"].tolist() == [3, 1, 2]
     write_video(scene.clip.path, [np.zeros((SIZE[1], SIZE[0], 3), np.uint8)] * FRAMES)
@@ -247,7 +247,7 @@ def test_a_clip_that_hangs_the_decoder_keeps_its_old_overlay(scene, monkeypatch)
     probe_guarded(ClipLimits(scene.clip.path, SETTINGS.limits))
     psutil.Process(decoder._idle[-1]._process.pid).suspend()
     monkeypatch.setattr(decoder, "SILENCE_SECONDS", 0.3)
-    assert "not drawn anew: the decoder hangs on it" in scene.apply()[0]
+    assert "not drawn again: the decoder hangs on it" in scene.apply()[0]
     assert scene.clip.overlay_path.read_bytes() == before
 
 
