@@ -9,6 +9,11 @@ import typer
 
 from flows.cli.output import AsJson, Output, Quiet
 from tasks.annotations.convert.formats import OWN_LAYOUT, Layout, help_text
+from tasks.core.errors import FightposeError
+from tasks.core.region_layout import REGIONS
+
+MOST_EXPLAINED = 10
+"""Clips that `explain` prints; a merged data set may hold thousands."""
 
 Annotations = Annotated[Path, typer.Argument(help="PKL of this program, mmaction2, pyskl or the earlier scripts.")]
 
@@ -23,7 +28,10 @@ def explain(annotations: Annotations, as_json: AsJson = False, quiet: Quiet = Fa
     for one in read:
         require_valid(one, annotations)
     value = [{"clip": one.get("frame_dir"), "label": one.get("label"), "people": explain(one)} for one in read]
-    Output(as_json, quiet).tell(value, map(explain_text, read))
+    lines = [explain_text(one) for one in read[:MOST_EXPLAINED]]
+    if len(read) > MOST_EXPLAINED:
+        lines.append(f"{len(read) - MOST_EXPLAINED} more clips: give the PKL of a clip, or --json for all")
+    Output(as_json, quiet).tell(value, lines)
 
 
 def convert(
@@ -78,13 +86,13 @@ def windows(
     from tasks.annotations.convert.files import window_file
     from tasks.annotations.convert.intervals import interval_table, label_by_table
     from tasks.annotations.convert.sources import identifiers_of
-    from tasks.core.errors import FightposeError
     from tasks.training.windows import WindowPlan, span_of, windows_of_outputs
 
     length, in_seconds = span_of(window)
     step, other_unit = span_of(stride) if stride else (max(length / 2, 0 if in_seconds else 1), in_seconds)
     if other_unit != in_seconds:
         raise FightposeError(f"--window {window} and --stride {stride} have different units; write both in one")
+    # Without a table of intervals, a window gets its video's label where involvement is high.
     rule, warnings = None, []
     if intervals is not None:
         table = interval_table(intervals)
@@ -128,7 +136,9 @@ def learn_region_weights(
     clips = (clip.annotation_path for clip in read_manifests(output_root) if clip.annotation_path.is_file())
     learned = learn_camera_weights((sound_annotation(path) for path in clips), camera_pattern)
     learned.save(out)
-    lines = [
+    # Five numbers say nothing without the regions that they belong to.
+    lines = [f"Written: {out}; use it with: fightpose annotate ... --region-weights {out}", " ".join(REGIONS)]
+    lines += [
         f"{camera or 'all clips'}: {' '.join(f'{weight:.2f}' for weight in learned.weights[camera])} ({count} clips)"
         for camera, count in sorted(learned.clips.items())
     ]

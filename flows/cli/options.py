@@ -133,7 +133,7 @@ def _parameter(one: Declared) -> tuple[Declared, Any, Any]:
 
 
 def _metavar(one: Declared) -> str | None:
-    """Return what stands for the value in help: its unit where it has one; None leaves it to typer."""
+    """Return what help shows in place of the value: its unit where it has one; None leaves it to typer."""
     if one.kind == "numbers":
         return "NAME=NUMBER,..."
     return one.about.unit.upper() or {"path": "FILE", "file": "FILE", "texts": "PATTERN"}.get(one.kind)

@@ -192,6 +192,7 @@ class Display:
             while not end.wait(1.0):
                 self.tick()
 
+        # A thread, because a step may report nothing for minutes; a daemon, so that it never holds up the end.
         ticker = threading.Thread(target=keep_time, name="progress-lines", daemon=True)
         ticker.start()
         try:

@@ -49,7 +49,7 @@ def apply_review(
     output = Output(as_json, quiet)
     report = apply_review(output_root)
     redraw_overlays(
-        output_root, report, lambda done, total: output.progress(f"Drawing overlay {done + 1} of {total} anew")
+        output_root, report, lambda done, total: output.progress(f"Drawing overlay {done + 1} of {total} again")
     )
     wrong = [printable(f"{clip}: {problem}") for clip, problem in report.problems]
     output.tell(asdict(report), map(printable, report.lines()), wrong)
@@ -73,7 +73,7 @@ def tune(
     write: Annotated[
         Path | None, typer.Option(help="Settings file to write.", show_default="tuned_settings.json in the folder")
     ] = None,
-    num_workers: Annotated[int, typer.Option(min=1, help="Processes that share the clips.")] = 2,
+    num_workers: Annotated[int, typer.Option(min=1, max=1024, help="Processes that share the clips.")] = 2,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -186,6 +186,7 @@ def print_stats(output_root: Path, weights_file: Path | None, output: Output) ->
 
 def _as_json(stats: ReviewStats, fitted: Calibration | None) -> dict[str, Any]:
     """Return the same figures as plain values; what is not known is null."""
+    # JSON has no NaN, which a figure is while nothing was reviewed.
     figures = {name: None if math.isnan(value) else value for name, value in stats.figures().items()}
     value: dict[str, Any] = {
         "corrected": stats.corrected,

@@ -76,6 +76,7 @@ def run_clips(work: Work, output: Output) -> DatasetSummary:
     require_writable(work.output_root)
     _say(_plan_line(plan, work), output)
     if not plan.waiting:
+        # No server and no Prefect: both take longer to start than there is anything to do.
         return end_without_work(plan, work.output_root, work.settings)
 
     def run() -> DatasetSummary:

@@ -1,9 +1,9 @@
-"""The settings of a run: each is declared once, in `model`, and offered everywhere from there."""
+"""The settings of a run: each is declared once, in `model` or `dataset`, and offered everywhere from there."""
 
+from tasks.core.settings.base import LARGEST_LABEL
+from tasks.core.settings.dataset import DatasetSettings
 from tasks.core.settings.model import (
     DEFAULT_WEIGHTS,
-    LARGEST_LABEL,
-    DatasetSettings,
     DetectionSettings,
     LimitSettings,
     ModelSettings,

@@ -16,7 +16,7 @@ from tasks.core.settings.fields import Declared, declared
 
 PAGE = """# Settings
 
-Written by `make settings` from `tasks/core/settings/model.py`; change it there. Each setting is an option of
+Written by `make settings` from `tasks/core/settings/`; change it there. Each setting is an option of
 `fightpose annotate` and `fightpose retry-failed`, a key of a settings file (`--settings FILE.toml` or `.json`;
 `fightpose settings --example` prints one with every key) and a field of the form in Prefect's UI. What is typed goes
 before what the file says.
@@ -67,7 +67,7 @@ def default_words(one: Declared) -> str:
     """Return a default in words.
 
     >>> [default_words(one) for one in declared() if one.name in ("score_thr", "max_persons", "adaptive")]
-    ["the model's own", '4 people', 'yes']
+    ["the model's own", '12 people', 'yes']
     """
     if one.kind == "flag":
         return "yes" if one.default else "no"

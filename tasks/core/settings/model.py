@@ -11,30 +11,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from tasks.core.choices import InputShape, Precision, Privacy, Runtime, Scorer, SecondLook, SplitBy, Tracker
+from tasks.core.choices import InputShape, Precision, Privacy, Runtime, Scorer, SecondLook, Tracker
+from tasks.core.settings.base import MOST_FRAMES, MOST_MEGABYTES, MOST_PEOPLE, MOST_SECONDS, Group
 from tasks.core.settings.camera_weights import CameraWeights
+from tasks.core.settings.dataset import DatasetSettings
 from tasks.core.settings.fields import Setting
-from tasks.core.text import shares_of
 
 OWN = "the model's own"
 """What an open threshold follows."""
-
-MOST_FRAMES = 1_000_000
-"""Bound of numbers of frames: eleven hours at 25 frames per second."""
-
-MOST_PEOPLE = 100
-"""Bound of numbers of people or tracks; an annotation takes memory and disk for each in every frame."""
-
-MOST_SECONDS = 7 * 24 * 3600
-"""Bound of time limits: a clip that takes a week is not worth waiting for."""
-
-MOST_MEGABYTES = 1 << 20
-"""Bound of memory limits: 1 TiB."""
-
-LARGEST_LABEL = 9_999
-"""Bound of class numbers: a network has an output for each number up to the largest."""
 
 
 class Thresholds(BaseModel):
@@ -53,34 +39,11 @@ class Thresholds(BaseModel):
     quality_threshold: float = Field(0.3, ge=0.0, le=1.0)
 
 
-class _Group(BaseModel):
-    """A group of settings: immutable, and a misspelt name is an error."""
-
-    # Infinity and NaN pass every comparison of bounds in one direction, and JSON cannot hold them.
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    decides: ClassVar[bool] = True
-    """Whether its settings decide what the outputs hold, and so are part of their key."""
-
-    def decisive(self) -> dict[str, Any]:
-        """Return the settings that go into the key of outputs, as plain values.
-
-        Settings marked `later` are left out at their default: outputs of versions that lack them stay unchanged.
-        """
-        defaults = {
-            name: info.get_default(call_default_factory=True)
-            for name, info in type(self).model_fields.items()
-            if any(isinstance(note, Setting) and note.later for note in info.metadata)
-        }
-        unused = {name for name, default in defaults.items() if getattr(self, name) == default}
-        return self.model_dump(mode="json", exclude=unused)
-
-
-class ModelSettings(_Group):
+class ModelSettings(Group):
     """Which pose model runs, and on what.
 
     None of it goes into keys by itself: `tasks.poses.models.model_key` is computed from exactly these settings and
-    stands for them, because different settings may lead to the same answers (a name and its file, two runtimes).
+    takes their place, because different settings may lead to the same answers (a name and its file, two runtimes).
     """
 
     model: str = Field(
@@ -113,7 +76,7 @@ class ModelSettings(_Group):
         return str(path.absolute()) if path is not None and path.suffix and path.is_file() else name
 
 
-class DetectionSettings(_Group):
+class DetectionSettings(Group):
     """What is done with the model's answers; each of these alters the poses, and is part of their key."""
 
     score_thr: Annotated[float | None, Setting(empty=OWN)] = Field(
@@ -144,7 +107,7 @@ class PoseSettings(DetectionSettings, ModelSettings):
 TUNED = "`fightpose tune` chooses it from reviewed clips and writes the file"
 
 
-class TrackingSettings(_Group):
+class TrackingSettings(Group):
     """How people are followed through a clip."""
 
     tracker: Tracker = Field(
@@ -182,7 +145,7 @@ class TrackingSettings(_Group):
     )
 
 
-class SelectionSettings(_Group):
+class SelectionSettings(Group):
     """Which tracks reach the annotation."""
 
     min_track_length: Annotated[int, Setting(unit="frames")] = Field(
@@ -218,7 +181,7 @@ MOST_WEIGHT = 1000.0
 """Bound of the weight of a component; the score is their weighted mean, in which more would be rounded away."""
 
 
-class ScoringSettings(_Group):
+class ScoringSettings(Group):
     """How involvement is judged."""
 
     scorer: Scorer = Field(
@@ -271,7 +234,7 @@ class ScoringSettings(_Group):
         return weights
 
 
-class OverlaySettings(_Group):
+class OverlaySettings(Group):
     """What the overlay video shows."""
 
     save_overlayfile: bool = Field(True, description="Write an overlay video per clip.")
@@ -283,99 +246,7 @@ class OverlaySettings(_Group):
     )
 
 
-class DatasetSettings(_Group):
-    """Which clips are annotated, which class each is of, and which stay together in the splits of the data set.
-
-    None of it alters poses, ranking or overlay. A clip's label is the first that the CSV file, the pattern or the
-    folders give; else 1 below a folder `Fight` and 0 elsewhere.
-    """
-
-    decides: ClassVar[bool] = False
-
-    include: tuple[str, ...] = Field(
-        (),
-        description="Only clips whose path below the input, or file name, matches one of these patterns ('Fight/*').",
-    )
-    exclude: tuple[str, ...] = Field((), description="No clips that match one of these patterns ('*_old.mp4').")
-    clip_list: Annotated[Path | None, Setting(option="--list", empty="all clips")] = Field(
-        None, description="Text file with one clip per line, its path below the input: only these."
-    )
-    classes: Annotated[dict[str, int], Setting(empty="Fight=1, all else 0")] = Field(
-        default_factory=dict,
-        description="Class number by name, such as Fall=2, of folders (the innermost counts) or of what the pattern "
-        "finds.",
-    )
-    labels: Annotated[Path | None, Setting(empty="none")] = Field(
-        None, description="CSV file with the columns clip and label; goes before all else."
-    )
-    label_pattern: Annotated[str | None, Setting(empty="none")] = Field(
-        None, description="Regular expression on a clip's path whose first group, or whole match, names the class."
-    )
-    groups: Annotated[Path | None, Setting(empty="none")] = Field(
-        None, description="CSV file with the columns clip and group; a group is in one split only."
-    )
-    group_pattern: Annotated[str | None, Setting(empty="none")] = Field(
-        None,
-        description="Regular expression on a clip's path that finds its camera or source video, which is in one split "
-        "only.",
-    )
-
-    split_by: SplitBy = Field(
-        SplitBy.RANDOM,
-        description="folder: folders called train, val (valid, validation) or test decide, as in published sets. A "
-        "column split in the table of labels or groups decides in any case.",
-    )
-    split_pattern: Annotated[str | None, Setting(empty="none")] = Field(
-        None, description="Regular expression on a clip's path whose first group, or whole match, names its split."
-    )
-    split: str = Field("70/20/10", description="Shares of train, val and test of clips whose split is not given.")
-    split_seed: Annotated[int, Setting(unit="seed")] = Field(
-        0, ge=0, le=1_000_000, description="Another number puts clips into other splits."
-    )
-    folds: Annotated[int, Setting(unit="folds")] = Field(
-        0, ge=0, le=100, description="Write dataset.fold1.pkl and so on for cross-validation, whole groups to a fold."
-    )
-
-    @field_validator("split")
-    @classmethod
-    def _shares(cls, split: str) -> str:
-        """Refuse text that states no shares."""
-        shares_of(split)
-        return split
-
-    @field_validator("folds")
-    @classmethod
-    def _two_folds(cls, folds: int) -> int:
-        """Refuse a single fold, which leaves nothing to train on."""
-        if folds == 1:
-            raise ValueError("one fold leaves nothing to train on; take 2 or more, or 0 for none")
-        return folds
-
-    @field_validator("labels", "groups", "clip_list")
-    @classmethod
-    def _found_again(cls, path: Path | None) -> Path | None:
-        """Make paths absolute: a later retry, from another folder, reads the files again."""
-        return path and path.absolute()
-
-    @field_validator("classes")
-    @classmethod
-    def _class_numbers(cls, classes: dict[str, int]) -> dict[str, int]:
-        """Refuse numbers that no network has an output for."""
-        if not all(0 <= number <= LARGEST_LABEL for number in classes.values()):
-            raise ValueError(f"class numbers lie in 0 to {LARGEST_LABEL}")
-        return classes
-
-    @model_validator(mode="after")
-    def _one_source_of_each(self) -> DatasetSettings:
-        """Refuse settings one of which could never have an effect."""
-        if self.label_pattern is not None and not self.classes:
-            raise ValueError("label_pattern needs classes: they give the numbers of the names that it finds")
-        if self.groups is not None and self.group_pattern is not None:
-            raise ValueError("groups and group_pattern exclude each other")
-        return self
-
-
-class LimitSettings(_Group):
+class LimitSettings(Group):
     """What one clip may take before it is given up; none of it changes what is found."""
 
     decides: ClassVar[bool] = False
@@ -399,7 +270,7 @@ class LimitSettings(_Group):
     )
 
 
-class Settings(_Group):
+class Settings(Group):
     """All settings of a run."""
 
     poses: PoseSettings = PoseSettings()
@@ -418,7 +289,7 @@ class Settings(_Group):
     def resolve(self, model: Thresholds) -> Settings:
         """Return the settings with every open threshold taken from the model's entry."""
 
-        def fill(group: _Group) -> _Group:
+        def fill(group: Group) -> Group:
             """Fill the fields of one group that are None and have a counterpart in the model's thresholds."""
             opened = {
                 name: getattr(model, name)
@@ -427,6 +298,7 @@ class Settings(_Group):
             }
             return group.model_copy(update=opened)
 
+        # Only these three groups have thresholds that depend on the model.
         return self.model_copy(
             update={
                 "poses": fill(self.poses),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,3 +131,55 @@ def test_a_run_is_told_clip_by_clip_in_json(tmp_path, monkeypatch):
     assert value["clips"][0]["found"]["people"] == 2
     assert (value["clips"][1]["reason"], value["clips"][1]["info"]) == ("NO_TRACKS", "nobody")
     assert run("annotate", path, "--output-root", tmp_path, "--quiet", expect=1) == ""
+
+
+def test_the_list_of_commands_is_whole_and_in_the_order_of_need():
+    """What each does is not cut off in 80 columns; people start with the first four."""
+    text = run("-h")
+    listed = [line.split(maxsplit=1) for line in text.partition("Commands:\n")[2].splitlines()]
+    assert [name for name, _ in listed[:4]] == ["annotate", "demo", "verify", "review"]
+    too_long = [name for name, words in listed if len(words) > 45 or words.endswith("...")]
+    assert too_long == []
+    assert run("--version").startswith("fightpose ")
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_option_says_what_it_does_and_every_number_has_bounds(words):
+    """Nobody has to read the source to know what a number counts, or to find out what it must not be."""
+    command = COMMANDS[words]
+    with command.make_context(words[-1], [], resilient_parsing=True) as context:
+        for parameter in command.get_params(context):
+            shown = " ".join(" ".join(parameter.get_help_record(context) or ("", "")).split())
+            assert parameter.help, parameter.name
+            assert not re.search(r"<(int|float)>|[\[; ]x[<>]=", shown), shown
+
+
+def test_findings_are_one_line_each_with_sums_and_what_mends_them(outputs):
+    """In the order of the clips; a few are listed without sums."""
+    for clip in outputs.clips[:2]:
+        clip.overlay_path.unlink()
+    lines = run("verify", outputs.root, expect=1).splitlines()
+    assert len([line for line in lines if line.startswith("overlay missing: ")]) == 2
+    assert "2 x overlay missing" in lines
+    assert f"To mend them: fightpose verify {outputs.root} --quarantine --fix" in lines
+
+
+def test_the_end_of_a_run_lists_ten_lines_of_a_kind(tmp_path, monkeypatch):
+    """And one command that shows the rest."""
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"clip")
+    findings = [f"output out of date: {number}" for number in range(280)]
+    summary = DatasetSummary([], mapping_ok=False, mapping_lines=findings)
+    monkeypatch.setattr("flows.cli.running.run_clips", lambda *arguments: summary)
+    told = run("annotate", path, "--output-root", tmp_path, expect=1)
+    assert told.count("output out of date") == 10
+    assert f"270 more: fightpose verify {tmp_path}" in told
+
+
+def test_settings_are_listed_and_the_example_is_toml(tmp_path):
+    """What is printed can be used as it is."""
+    assert "tracking.track_min_hits = 3 detections" in run("settings")
+    example = tmp_path / "a.toml"
+    example.write_text(run("settings", "--example", "--quiet"))
+    assert tomllib.loads(example.read_text())["selection"] == {}
+    assert {row["key"] for row in json.loads(run("settings", "--json"))} >= {"poses.model", "limits.time_limit"}
