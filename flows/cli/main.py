@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from flows.cli import annotate, exchange, files, models, outputs, review
+from flows.cli import annotate, files, models, outputs, review
 from flows.cli.options import SettingsCommand
 from flows.cli.output import AsJson, Output, Quiet
 from tasks.core.errors import FightposeError
@@ -99,10 +99,10 @@ app.command("explain", short_help="Show why people are ranked as they are")(file
 app.command("convert", short_help="Convert annotations to another layout")(files.convert)
 app.command("windows", short_help="Cut long clips into labelled windows")(files.windows)
 app.command("import-poses", cls=SettingsCommand, short_help="Annotate with poses of another program")(
-    exchange.import_poses
+    files.import_poses
 )
-app.command("import-review", short_help="Take over corrections made in CVAT")(exchange.import_review)
-app.command("training", short_help="Write training configs and a data card")(exchange.training)
+app.command("import-review", short_help="Take over corrections made in CVAT")(files.import_review)
+app.command("training", short_help="Write training configs and a data card")(files.training)
 app.command("purge", short_help="Remove what shows people from an output")(outputs.purge)
 app.command("settings", short_help="List every setting, or an example file")(annotate.settings)
 app.command("doctor", short_help="Check that this machine can do the job")(outputs.doctor)

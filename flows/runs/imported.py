@@ -22,15 +22,14 @@ from tasks.core.records import Tracks
 from tasks.core.settings import Settings, Thresholds
 from tasks.core.storage import require_writable
 from tasks.involvement import rank_involvement, select_people
+from tasks.mapping.fingerprints import require_unchanged, stamp_of
 from tasks.mapping.merged import merge_outputs
 from tasks.mapping.receipts import (
     ClipSummary,
     begin_outputs,
     poses_path,
     record_settings,
-    require_unchanged,
     settings_key,
-    stamp_of,
     write_receipt,
 )
 from tasks.mapping.run_lock import sole_run
