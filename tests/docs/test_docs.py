@@ -80,17 +80,26 @@ def command_lines(text: str) -> list[list[str]]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=ids)
-def test_command_lines_exist_with_their_options(page):
-    """Each names a command, and options that this command has."""
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=ids)
+def test_command_lines_are_understood(page):
+    """Each is parsed as typed: the command, its options with their values, and the number of its arguments."""
     for words in command_lines(page.read_text()):
         if words[0].startswith("-") or words[0] in {"COMMAND", "..."}:
             continue
-        name = " ".join(words[:2]) if " ".join(words[:2]) in commands() else words[0]
-        assert name in commands() or words[0] in {key.split()[0] for key in commands()}, f"no command: {words}"
-        if name in commands():
-            options = {word.split("=")[0] for word in words if word.startswith("-") and word != "-"}
-            assert options <= options_of(name), f"{name}: {options - options_of(name)}"
+        length = 2 if " ".join(words[:2]) in commands() else 1
+        name = " ".join(words[:length])
+        if name not in commands():
+            # A group of commands (`fightpose models`) lists what it has.
+            assert any(key.split()[0] == name for key in commands()), f"no command: {words}"
+            continue
+        # Only a name in a sentence: `fightpose verify` needs no folder there.
+        if len(words) > length:
+            try:
+                commands()[name].make_context(name, words[length:])
+            except (click.exceptions.Exit, SystemExit):
+                continue
+            except Exception as error:
+                pytest.fail(f"fightpose {shlex.join(words)}: {error}")
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name not in HISTORY], ids=ids)

@@ -202,7 +202,9 @@ class ScoringSettings(Group):
     )
     weights: Annotated[
         dict[str, float],
-        Setting(file_only="eight numbers that belong together; `fightpose review-stats --calibrate` writes the file"),
+        Setting(
+            file_only="eight numbers that belong together; `fightpose review-stats OUT --calibrate FILE` writes the file"
+        ),
     ] = Field(
         default_factory=lambda: dict(DEFAULT_WEIGHTS),
         description="Weight of each component of the default scorer; one that is left out counts nothing.",
