@@ -203,7 +203,7 @@ class ScoringSettings(Group):
     weights: Annotated[
         dict[str, float],
         Setting(
-            file_only="eight numbers that belong together; `fightpose review-stats OUT --calibrate FILE` writes the file"
+            file_only="numbers that belong together; `fightpose review-stats OUT --calibrate FILE` writes the file"
         ),
     ] = Field(
         default_factory=lambda: dict(DEFAULT_WEIGHTS),
