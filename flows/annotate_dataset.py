@@ -1,8 +1,8 @@
 """Annotate a folder of clips.
 
-Problem: thousands of clips, of which some are broken, on a machine that may be stopped at any time. Solution: clips
+Problem: thousands of clips, some of them broken, on a machine that may be stopped at any time. Solution: clips
 whose outputs are complete are passed over, the others are annotated one by one, each its own run; what fails is
-recorded and the rest goes on. At the end stand one merged data set, a verified mapping and an analysis.
+recorded and the rest goes on. The run ends with one merged data set, a verified mapping and an analysis.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from tasks.poses import model_of
 logger = logging.getLogger(__name__)
 
 
-# The bounds stand in the type: those of a default written as `= Field(...)` do not reach the form of Prefect's UI.
+# The bounds are part of the type: those of a default written as `= Field(...)` do not reach the form of Prefect's UI.
 Count = Annotated[int, Field(ge=1, le=100_000)]
 # The server gives the states of at most 200 runs in one answer.
 InFlight = Annotated[int, Field(ge=1, le=200)]

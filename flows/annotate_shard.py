@@ -125,6 +125,7 @@ def _walked(
         """Tell whether SIGTERM has not come."""
         return not between.asked
 
+    # Alone: if the process dies of one of them, the mark that is left says which.
     yield from walk(marked(suspects), engine, tasks.annotate, lambda running: 1, wanted)
     if wanted():
         yield from walk(marked(others), engine, tasks.annotate, None, wanted)

@@ -80,7 +80,7 @@ def retry_failed(
 
 
 def failed_jobs(output_root: Path, settings: Settings) -> list[ClipJob]:
-    """Return the clips whose failure stands or that have no valid annotation, in the order of their identifiers.
+    """Return the clips whose failure is current or that have no valid annotation, in the order of their identifiers.
 
     A clip that failed under new settings may have the annotation of an earlier run, which counts no more.
 

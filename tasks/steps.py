@@ -132,7 +132,7 @@ def extract(clip: Clip, video: VideoInfo, output_root: Path, settings: Settings,
             logger.warning("%s; the model is run again", error)
 
     def on_frames(done: int) -> None:
-        """Pass the number of frames on to whoever shows progress, and see what they took."""
+        """Pass the number of frames on to the display, and check the memory that they took."""
         limits.check_memory()
         report(Progress(clip.relative, POSES, done, video.header_frames))
 
@@ -153,7 +153,7 @@ def track(poses: PosesReference, settings: TrackingSettings) -> Tracks:
 
 @task(name="score-regions", **_quick)
 def regions(tracks: Tracks) -> RegionScores:
-    """Score how much each track stands in each of the five regions."""
+    """Score how much each track is in each of the five regions."""
     return score_regions(tracks)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from flows.engine.jobs import ClipJob, RunKeys
 from tasks.annotations.format import build_annotation, write_annotation
 from tasks.clips.failures import resolve_failures
-from tasks.core.progress import Progress, report
+from tasks.core.progress import OVERLAY, POSES, Progress, report
 from tasks.core.records import Involvement, Poses, Tracks, VideoInfo
 from tasks.core.settings import ScoringSettings, Settings
 from tasks.involvement import rank_involvement, select_people
@@ -125,7 +125,7 @@ def find_poses(
         seen = stamp_of(job.clip.path)
         video = probe_guarded(limits)
     stored = poses_path(job.output_root, video, keys.model_key, job.settings.poses)
-    with step(job, "poses", seconds, video.header_frames):
+    with step(job, POSES, seconds, video.header_frames):
         if _valid_poses(stored):
             logger.debug("%s: poses are there already, the model is not run", job.clip.relative)
             return Found(job, keys, limits, video, seen, extracted=False, seconds=seconds), None
@@ -134,7 +134,7 @@ def find_poses(
             """Report progress, and end where the clip takes too much or the run is stopped."""
             check()
             limits.check_memory()
-            report(Progress(job.clip.relative, "poses", done, video.header_frames))
+            report(Progress(job.clip.relative, POSES, done, video.header_frames))
 
         poses, kept, descriptor = _extracted(job.settings, video, model, limits, budget, held, on_frames)
         poses.save(stored)
@@ -198,7 +198,7 @@ def finish(found: Found, descriptor: int | None = None) -> ClipSummary:
         write_annotation(clip.annotation_path, [build_annotation(clip, tracks, people, settings, provenance)])
     wanted = settings.overlay.save_overlayfile
     if wanted and not overlay_is_current(clip, job.output_root, video.sha256, found.keys.settings):
-        with step(job, "overlay", seconds, poses.frame_count):
+        with step(job, OVERLAY, seconds, poses.frame_count):
             frames = _counted(job, _frames(found, descriptor), poses.frame_count)
             write_overlay(frames, video, tracks, people, clip.overlay_path, settings.overlay)
     top = [(int(i), float(s)) for i, s in zip(people.track_ids[:2], people.score[:2], strict=True)]
@@ -252,4 +252,4 @@ def _counted(job: ClipJob, frames: Iterable[Frame], total: int) -> Iterator[Fram
     for number, frame in enumerate(frames, 1):
         yield frame
         if number % OVERLAY_EVERY == 0:
-            report(Progress(job.clip.relative, "overlay", number, total))
+            report(Progress(job.clip.relative, OVERLAY, number, total))

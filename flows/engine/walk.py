@@ -116,7 +116,7 @@ def _round(
                     _refuse_full_storage(ended)
                     yield ended
     except BaseException:
-        # Ctrl-C, a cancelled run, or whoever walks here wants no more: threads end when their processes do.
+        # Ctrl-C, a cancelled run, or a caller that wants no more results: threads end when their processes do.
         engine.stop()
         raise
     finally:

@@ -1,6 +1,6 @@
 """A run over a folder deals shards to the pool `gpu` and collects what becomes of their clips.
 
-Problem: any number of GPUs on any number of machines, none of which may wait, and a parent that may die. Solution: one
+Problem: GPUs on any number of machines that must not wait, and a parent that may die. Solution: one
 shard waits in the queue at a time, so that there is always one for a GPU that becomes free and hardly any that grows
 old there; each is dealt as large as minutes of work, the last ones smaller. What was dealt is written down before the
 run is created, under an idempotency key: the next try of the parent finds the same runs. How clips end is read from

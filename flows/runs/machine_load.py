@@ -96,7 +96,7 @@ class ResourceMonitor:
         return load
 
     def _steady(self, foreign: float) -> float:
-        """Return the mean of other programs' load, of which the present one is a sample."""
+        """Return the mean of other programs' load, given a sample of it."""
         now = time.monotonic()
         share = 1 - math.exp(-(now - self._read_at) / STEADY_SECONDS)
         self._read_at = now

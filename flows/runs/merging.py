@@ -34,7 +34,7 @@ def merge_soon(output_root: Path) -> None:
 def merge_if_wanted(output_root: Path) -> None:
     """Merge as long as a mark says so, unless another run holds the folder, which does so itself.
 
-    To be called by whoever has just let go of the folder's lock.
+    To be called right after the folder's lock was released.
     """
     mark = mark_of(output_root)
     # Again after the lock is free: a mark that was left meanwhile is nobody else's.

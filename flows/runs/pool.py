@@ -1,6 +1,6 @@
 """Clips on a work pool: as shards (`flows.runs.dealing`), or one `annotate-video` run per clip.
 
-Problem: clips on many machines, any of which may die, and a parent that may die as well. Solution for a few clips and
+Problem: clips on many machines, each of which may die, and a parent that may die as well. Solution for a few clips and
 for those that take their shard down: each is a run of its own that Prefect can retry alone. The parent keeps a bounded
 number of them in flight and asks the server for their states, all in one request. Which run belongs to a clip is kept
 by the server, under an idempotency key of parent and clip: a parent that is run again finds the runs of its first try

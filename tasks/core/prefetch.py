@@ -20,7 +20,7 @@ _unwanted: contextvars.ContextVar[threading.Event] = contextvars.ContextVar("unw
 
 @contextmanager
 def ahead(items: Iterable[T], most: int) -> Iterator[Iterator[T]]:
-    """Walk through an iterable in a thread, at most some items ahead of whoever uses them.
+    """Walk through an iterable in a thread, at most some items ahead of the code that uses them.
 
     Decoding and encoding let go of the interpreter lock, so that they overlap with the model. What the iterable raises
     is raised where the items are used, after the items that came before it. When the block is left, by an error or by

@@ -42,7 +42,7 @@ GRID_TOLERANCE = 0.02
 """A frame time this close (in frames) to the constant rate's is put on it: containers round times to milliseconds."""
 
 LARGEST_GAP_S, LARGEST_STEP_BACK_S = 60.0, 1.0
-"""Frame times that jump further are a clock that was set anew: the video goes on one frame later instead. (mp4 cannot
+"""Frame times that jump further are a clock that was reset: the video goes on one frame later instead. (mp4 cannot
 state a gap of more than 2^31 ticks anyway.)"""
 
 BT601 = 6
@@ -192,7 +192,7 @@ class VideoWriter:
                 f"cannot write {self.path}: the installed PyAV has no {encoding.codec} encoder; "
                 "install its wheel with: pip install --force-reinstall --only-binary=:all: av"
             ) from error
-        # Absolute, because FFmpeg reads what stands before a colon in a relative path as a protocol.
+        # Absolute, because FFmpeg reads what is before a colon in a relative path as a protocol.
         container = av.open(str(partial.absolute()), "w", format=encoding.container, options=encoding.container_options)
         try:
             stream = container.add_stream(encoding.codec, rate=self._rate, options=encoding.codec_options)
@@ -266,7 +266,7 @@ class VideoWriter:
         on_grid = self.frames_written * self._ticks
         if abs(ticks - on_grid) <= GRID_TOLERANCE * self._ticks:
             ticks = on_grid
-        # Encoders refuse times that stand still or run backwards, as those of damaged clips do.
+        # Encoders refuse times that repeat or run backwards, as those of damaged clips do.
         return max(round(ticks), self._last_pts + 1)
 
     def close(self) -> None:
