@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.core.errors import FightposeError
+from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.core.storage import require_writable
 
 LEAST_FREE_BYTES = 2 << 30
@@ -107,7 +108,7 @@ def _annotation() -> str:
     """Write an annotation and read it back."""
     from tasks.annotations.format import read_annotation, write_annotation
 
-    keypoint = np.zeros((1, 2, 17, 2), np.float32)
+    keypoint = np.zeros((1, 2, NUM_KEYPOINTS, 2), np.float32)
     with tempfile.TemporaryDirectory(prefix="fightpose-") as folder:
         path = Path(folder) / "check.pkl"
         write_annotation(path, [{"frame_dir": "check", "keypoint": keypoint}])

@@ -55,9 +55,10 @@ from tasks.annotations.safe_pickle import AnnotationError, safe_load
 from tasks.clips.discovery import Clip
 from tasks.core.errors import ClipError, FailureReason
 from tasks.core.pixel_aspect import display_size, is_ratio, stored_size, to_display, to_stored
-from tasks.core.records import NUM_KEYPOINTS, Involvement, Tracks
+from tasks.core.records import Involvement, Tracks
 from tasks.core.region_layout import REGIONS
 from tasks.core.settings import Settings
+from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.core.storage import atomic_path
 from tasks.tracking.identity import identity_confidence
 

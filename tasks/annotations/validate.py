@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from tasks.annotations.format import SCHEMA_VERSION, Annotation, AnnotationError, only_annotation
 from tasks.core.pixel_aspect import is_ratio
-from tasks.core.records import NUM_KEYPOINTS
 from tasks.core.region_layout import REGIONS
+from tasks.core.skeleton import NUM_KEYPOINTS
 
 FRAME_TOLERANCE = 0.5
 """Boxes and joints may leave the frame by this share of its size: people are cut off by it, and gaps are filled."""

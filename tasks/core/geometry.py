@@ -14,13 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.core.records import FloatArray
-
-SIGMAS = np.array(
-    [0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089,
-     0.089],
-    dtype=np.float32,
-)  # fmt: skip
-"""Per-joint spread of COCO's annotators, COCO order, as a share of the square root of the area."""
+from tasks.core.skeleton import SIGMAS
 
 SEGMENT_SHARE = 0.53
 """Share of its box that a person fills: stands for the segment's area where there is only a box."""

@@ -16,20 +16,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.core.storage import atomic_path
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
-
-COCO_KEYPOINTS = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear",
-    "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
-    "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
-)  # fmt: skip
-"""Names of the 17 COCO keypoints, in the order of every keypoint axis in this project."""
-
-NUM_KEYPOINTS = len(COCO_KEYPOINTS)
 
 MAX_STORED_BYTES = 8 << 30
 """Most that a file of poses may unpack to: 30 people in every frame of ten hours take 6 GB."""

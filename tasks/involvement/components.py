@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.records import RegionScores, RegionWeights
+from tasks.core.skeleton import EXTREMITIES
 from tasks.involvement.pairs import PairSums, frame_pairs
 from tasks.regions.clip_weights import position_scores
 from tasks.tracking.kinematics import Motion, TrackTable, measure_motion
@@ -46,9 +47,6 @@ REACH = 0.5
 
 STRIKE_SPEED = 0.5
 """Speed of a hand or foot towards the other, body sizes per second, that counts as half a strike."""
-
-EXTREMITIES = [9, 10, 15, 16]
-"""Wrists and ankles in COCO order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -58,14 +58,6 @@ def palette_colors(track_ids: Iterable[int]) -> dict[int, Color]:
     return colors
 
 
-# COCO's limbs as pairs of keypoint indices: arms, trunk, legs, then the face and its link to the shoulders.
-LIMBS = np.array(
-    [
-        (5, 7), (7, 9), (6, 8), (8, 10), (5, 6), (5, 11), (6, 12), (11, 12), (11, 13), (13, 15), (12, 14), (14, 16),
-        (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
-    ]
-)  # fmt: skip
-
 VISIBLE_JOINT = 0.15
 """Joints that score lower are not drawn. MoveNet's own examples draw above 0.11; RTMO's missing joints score near 0."""
 

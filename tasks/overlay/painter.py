@@ -19,9 +19,9 @@ import numpy.typing as npt
 from tasks.core.prefetch import ahead
 from tasks.core.records import BoolArray, FloatArray, Involvement, Tracks, VideoInfo
 from tasks.core.settings import OverlaySettings
+from tasks.core.skeleton import LIMBS
 from tasks.overlay.canvas import (
     BLACK,
-    LIMBS,
     SHIFT,
     SURE_JOINT,
     VISIBLE_JOINT,

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.records import FloatArray, IntArray, Poses
+from tasks.core.region_layout import LAYOUT, Region, visible_borders
 from tasks.overlay.canvas import BLACK, WHITE, YELLOW, Color, Sizes, blend, mix, text_box
 from tasks.video.reading import Image
 
@@ -146,7 +147,7 @@ class Timeline:
 
 
 class RegionGrid:
-    """The five regions as faint lines, each with its learned weight.
+    """The regions as faint lines, each with its learned weight.
 
     Parameters
     ----------
@@ -166,17 +167,16 @@ class RegionGrid:
         self, weights: FloatArray, size: tuple[int, int], sizes: Sizes, bottom: int, panel: tuple[int, int, int, int]
     ) -> None:
         width, height = size
-        x1, x2, x3 = width // 4, width // 2, width * 3 // 4
-        y1, y2, y3 = height // 4, height // 2, height * 3 // 4
         thick = max(1, sizes.thin)
-        # The areas of the lines as (left, top, right, bottom): the cross of the quadrants and the frame of the centre.
+        # The areas of the lines as (left, top, right, bottom), pixels.
         self._lines = [
-            (x2, 0, x2 + thick, y1), (x2, y3, x2 + thick, height), (0, y2, x1, y2 + thick), (x3, y2, width, y2 + thick),
-            (x1, y1, x3, y1 + thick), (x1, y3, x3, y3 + thick), (x1, y1, x1 + thick, y3), (x3, y1, x3 + thick, y3),
-        ]  # fmt: skip
+            (int(at * width), int(start * height), int(at * width) + thick, int(end * height))
+            if upright
+            else (int(start * width), int(at * height), int(end * width), int(at * height) + thick)
+            for upright, at, start, end in visible_borders()
+        ]
         self._labels: list[tuple[Image, int, int]] = []
-        low = height - bottom - sizes.text
-        middles = [(x1, sizes.text), (x3, sizes.text), (x1, low), (x3, low), (x2, y1 + sizes.text + sizes.pad)]
+        middles = [_label_middle(region, size, sizes, bottom) for region in LAYOUT]
         for weight, (x, y) in zip(weights, middles, strict=True):
             picture = text_box(f"{float(weight):.2f}", sizes.small_text, sizes.pad, (200, 200, 200))
             left, top = x - picture.shape[1] // 2, y - picture.shape[0] // 2
@@ -197,6 +197,17 @@ class RegionGrid:
                 cv2.addWeighted(line, 0.65, line, 0.0, 0.35 * 255, dst=line)
         for picture, left, top in self._labels:
             blend(image, picture, left, top, 0.5)
+
+
+def _label_middle(region: Region, size: tuple[int, int], sizes: Sizes, bottom: int) -> tuple[int, int]:
+    """Return the middle of a region's label, pixels: at the frame's edge if the region reaches it, else at its top."""
+    width, height = size
+    x = int((region.left + region.width / 2) * width)
+    if region.top == 0:
+        return x, sizes.text
+    if region.top + region.height == 1:
+        return x, height - bottom - sizes.text
+    return x, int(region.top * height) + sizes.text + sizes.pad
 
 
 def quiet_corners(

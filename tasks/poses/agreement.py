@@ -9,7 +9,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from tasks.core.geometry import box_area, oks
-from tasks.core.records import NUM_KEYPOINTS, FloatArray
+from tasks.core.records import FloatArray
+from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.poses.detections import Detections
 
 SAME_COUNT, SAME_OKS = 0.99, 0.99

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.geometry import box_area, inside, iou, oks
-from tasks.core.records import NUM_KEYPOINTS, BoolArray, FloatArray
+from tasks.core.records import BoolArray, FloatArray
+from tasks.core.skeleton import NUM_KEYPOINTS
 
 SAME_OKS = 0.5
 """Joints that agree more than this are one person's; two people in contact rarely reach it."""

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.core.region_layout import REGIONS
+from tasks.core.region_layout import LAYOUT, REGIONS
 from tasks.core.settings.camera_weights import CameraWeights
 
-INITIAL_WEIGHTS = np.array([0.7, 0.7, 0.8, 0.8, 1.0])
+INITIAL_WEIGHTS = np.array([region.weight for region in LAYOUT])
 """Weights before anything is known, order of `REGIONS`: the middle first, then what is near the camera."""
 
 INITIAL_CLIPS = 5
@@ -116,9 +116,8 @@ def _usage(annotation: Mapping[str, Any]) -> npt.NDArray[np.float64] | None:
     return np.asarray(involvement @ regions / involvement.sum())
 
 
-def _blend(usage: npt.NDArray[np.float64]) -> tuple[float, float, float, float, float]:
+def _blend(usage: npt.NDArray[np.float64]) -> tuple[float, ...]:
     """Return a camera's weights from the usage of its clips, (n, 5)."""
     observed = usage.mean(axis=0)
     blended = (INITIAL_CLIPS * INITIAL_WEIGHTS + len(usage) * observed / observed.max()) / (INITIAL_CLIPS + len(usage))
-    a, b, c, d, e = (blended / blended.max()).round(4).tolist()
-    return a, b, c, d, e
+    return tuple((blended / blended.max()).round(4).tolist())

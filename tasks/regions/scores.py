@@ -16,10 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.records import RegionScores, Tracks
-from tasks.core.region_layout import REGIONS
+from tasks.core.region_layout import LAYOUT, REGIONS
 
-_ORIGINS = np.array([(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5), (0.25, 0.25)])
-"""Upper left corner of each region in the order of `REGIONS`, as shares of the frame, which every region is half of."""
+_ORIGINS = np.array([(region.left, region.top) for region in LAYOUT])
+_SIZES = np.array([(region.width, region.height) for region in LAYOUT])
+"""Upper left corner and size of each region in the order of `REGIONS`, as shares of the frame."""
+
+_OVER = np.array([region.over for region in LAYOUT])
+"""Which regions lie over others and are scored by the distance from their border."""
 
 
 def region_scores_of_points(points: npt.NDArray, width: float, height: float) -> npt.NDArray[np.float64]:
@@ -37,14 +41,13 @@ def region_scores_of_points(points: npt.NDArray, width: float, height: float) ->
     (N, 5) scores in [0, 1], columns in the order of `REGIONS`, 0 outside a region.
     """
     relative = points / np.maximum([width, height], 1.0)
-    inside_region = (relative[:, None] - _ORIGINS) / 0.5
+    inside_region = (relative[:, None] - _ORIGINS) / _SIZES
     inside = ((inside_region >= 0) & (inside_region <= 1)).all(-1)
     # Clipped so that points far outside the frame cannot overflow; they score 0 by the mask.
     local = np.clip(inside_region, 0.0, 1.0)
     scores = 1 - np.hypot(local[..., 0] - 0.5, local[..., 1] - 0.5) / np.sqrt(0.5)
     margin = np.minimum(local, 1 - local).min(-1)
-    centre = REGIONS.index("center_overlap")
-    scores[:, centre] = 0.8 + 0.2 * margin[:, centre] / 0.5
+    scores[:, _OVER] = 0.8 + 0.2 * margin[:, _OVER] / 0.5
     return np.where(inside, np.clip(scores, 0.0, 1.0), 0.0)
 
 

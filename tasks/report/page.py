@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.core.errors import FightposeError
-from tasks.core.region_layout import REGIONS
+from tasks.core.region_layout import LAYOUT
 from tasks.report.charts import Chart, layout_of
 from tasks.report.rendering import render
 from tasks.report.tables import UNCERTAIN
@@ -163,14 +163,8 @@ def _pictures(clips: list[str], overlays: pd.Series, posters: Mapping[str, int],
     return pictures
 
 
-# Place of each region's cell and of its text in a map of 200x120.
-_CELLS = {
-    "top_left": ((0, 0), (25, 26)),
-    "top_right": ((100, 0), (175, 26)),
-    "bottom_left": ((0, 60), (25, 94)),
-    "bottom_right": ((100, 60), (175, 94)),
-    "center_overlap": ((50, 30), (100, 58)),
-}
+_MAP = (200, 120)
+"""Width and height of a map of the regions in its own units, as `templates/parts.html.j2` draws it."""
 
 
 def _region_maps(done: pd.DataFrame) -> list[dict[str, Any]]:
@@ -180,16 +174,17 @@ def _region_maps(done: pd.DataFrame) -> list[dict[str, Any]]:
     for folder, count in done["folder"].value_counts().head(MOST_MAPS).items():
         part = done[done["folder"] == folder]
         cells = []
-        for region in REGIONS:
-            (x, y), (text_x, text_y) = _CELLS[region]
-            weight = part[f"weight_{region}"].dropna()
+        for region in LAYOUT:
+            weight = part[f"weight_{region.name}"].dropna()
             cells.append(
                 {
-                    "x": x,
-                    "y": y,
-                    "text_x": text_x,
-                    "text_y": text_y,
-                    "share": float((part["best_region"] == region).mean()),
+                    "x": round(region.left * _MAP[0]),
+                    "y": round(region.top * _MAP[1]),
+                    "width": round(region.width * _MAP[0]),
+                    "height": round(region.height * _MAP[1]),
+                    "text_x": round(region.text[0] * _MAP[0]),
+                    "text_y": round(region.text[1] * _MAP[1]),
+                    "share": float((part["best_region"] == region.name).mean()),
                     "weight": float(weight.mean()) if len(weight) else None,
                 }
             )

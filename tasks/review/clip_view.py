@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tasks.annotations.format import Annotation, in_display, people_arrays
 from tasks.annotations.other_tracks import OtherTracks
+from tasks.core.region_layout import LAYOUT
 from tasks.involvement.selection import take
 from tasks.overlay.canvas import palette_colors
 from tasks.review.corrections import Applied, apply_changes, named_people
@@ -64,6 +65,7 @@ def clip_view(
         "automatic_order": [int(track_id) for track_id in annotation["track_ids"]],
         "window_frames": [int(edge) for edge in annotation["window_frames"]],
         "region_weights": {name: round(float(w), 3) for name, w in annotation["region_weights"].items()},
+        "region_layout": [region._asdict() for region in LAYOUT],
         **_people(annotation, applied, changes, others),
         "suspects": [
             {
@@ -93,6 +95,7 @@ def empty_view(label: int, entries: Sequence[Entry], undos: Sequence[Entry]) -> 
         "automatic_order": [],
         "window_frames": [],
         "region_weights": {},
+        "region_layout": [region._asdict() for region in LAYOUT],
         "people": [],
         "rest": [],
         "suspects": [],

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from tasks.annotations.format import Annotation
 from tasks.clips.names import ClipTable, Row
 from tasks.core.errors import FightposeError
-from tasks.core.records import COCO_KEYPOINTS
+from tasks.core.skeleton import KEYPOINTS
 from tasks.review.log import Change, DropPerson, MergeTracks, Role, SetOrder, SetRole, SplitTrack
 
 SAME_PX = 1.0
@@ -140,11 +140,11 @@ def _track(element: ElementTree.Element) -> CvatTrack:
     """Return a track with the place of every joint in every frame that the file states."""
     track = CvatTrack()
     for skeleton in element.findall("skeleton"):
-        places = np.full((len(COCO_KEYPOINTS), 2), np.nan, np.float32)
+        places = np.full((len(KEYPOINTS), 2), np.nan, np.float32)
         for points in skeleton.findall("points"):
-            if points.attrib["label"] in COCO_KEYPOINTS and points.attrib.get("outside") != "1":
+            if points.attrib["label"] in KEYPOINTS and points.attrib.get("outside") != "1":
                 x, y = points.attrib["points"].split(",")
-                places[COCO_KEYPOINTS.index(points.attrib["label"])] = float(x), float(y)
+                places[KEYPOINTS.index(points.attrib["label"])] = float(x), float(y)
         stated = {one.attrib["name"]: one.text or "" for one in skeleton.findall("attribute")}
         # They are the same for a whole track, except where tracks were merged: the first part is the one that stays.
         track.attributes = stated | track.attributes

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from tasks.core.geometry import box_area, inside, iou, oks
 from tasks.core.records import BoolArray, FloatArray, IntArray, Poses
+from tasks.core.skeleton import UPPER_BODY
 
 SAME_IOU = 0.5
 SAME_TORSO = 0.6
@@ -23,9 +24,6 @@ SAME_TORSO = 0.6
 
 INSIDE = 0.8
 """Share of the smaller box that lies in the larger one."""
-
-TORSO = slice(5, 13)
-"""Shoulders, elbows, wrists and hips; the arms tell two torsos in a clinch apart."""
 
 LIKENESS_SPREAD = 1.5
 """Factor on COCO's sigmas in `likeness`: the doubles of a tiled model differ by more than annotators do."""
@@ -96,8 +94,8 @@ def _same_person(poses: Poses, i: Rows, j: Rows, same_oks: float) -> BoolArray:
     a, b = poses.bbox[i], poses.bbox[j]
     area = np.maximum(box_area(a), box_area(b))
     pose = (poses.keypoints[i], poses.keypoint_scores[i], poses.keypoints[j], poses.keypoint_scores[j])
-    upper = (pose[0][:, TORSO], pose[1][:, TORSO], pose[2][:, TORSO], pose[3][:, TORSO])
-    by_torso = (inside(a, b) > INSIDE) & (oks(*upper, area, joints=TORSO) > SAME_TORSO)
+    upper = (pose[0][:, UPPER_BODY], pose[1][:, UPPER_BODY], pose[2][:, UPPER_BODY], pose[3][:, UPPER_BODY])
+    by_torso = (inside(a, b) > INSIDE) & (oks(*upper, area, joints=UPPER_BODY) > SAME_TORSO)
     return (iou(a, b) > SAME_IOU) | (oks(*pose, area) > same_oks) | by_torso
 
 

@@ -15,7 +15,8 @@ import dataclasses
 import numpy as np
 
 from tasks.core.geometry import overlap
-from tasks.core.records import NUM_KEYPOINTS, BoolArray, Poses, Tracks
+from tasks.core.records import BoolArray, Poses, Tracks
+from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.tracking.duplicates import pairs_within_frames
 from tasks.tracking.smoothing import mean_nearby
 

@@ -18,6 +18,7 @@ from scipy.optimize import linear_sum_assignment
 
 from tasks.core.geometry import box_area, iou, oks
 from tasks.core.records import BoolArray, FloatArray, IntArray, Poses
+from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.tracking.kalman import BoxFilter, to_corners
 
 OKS_WEIGHT = 0.5
@@ -103,8 +104,8 @@ class Follower:
         self.poses, self.double, self.high, self.low, self.patience = poses, double, high, low, patience
         self.track_id = np.zeros(len(poses), np.int32)
         self._boxes = BoxFilter()
-        self._keypoints = np.zeros((0, 17, 2), np.float32)
-        self._keypoint_scores = np.zeros((0, 17), np.float32)
+        self._keypoints = np.zeros((0, NUM_KEYPOINTS, 2), np.float32)
+        self._keypoint_scores = np.zeros((0, NUM_KEYPOINTS), np.float32)
         self._id = np.zeros(0, np.int32)
         self._hits = np.zeros(0, np.int32)
         # Frames since a person was last seen; 0 in the frame in which it is.

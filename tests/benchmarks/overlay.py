@@ -26,7 +26,7 @@ import numpy as np
 from tasks.core.errors import FightposeError
 from tasks.core.records import Tracks, VideoInfo
 from tasks.core.settings import OverlaySettings
-from tasks.overlay.canvas import LIMBS
+from tasks.core.skeleton import LIMBS, NUM_KEYPOINTS
 from tasks.overlay.painter import OverlayPainter, write_overlay
 from tasks.video.reading import Image
 from tasks.video.writing import VideoWriter
@@ -118,7 +118,7 @@ def mmpose_draw(tracks: Tracks, size: tuple[int, int]) -> Draw | None:
 
     unit = size[0] / 1280
     visualizer = Visualizer(line_width=max(1, round(2.4 * unit)), radius=max(1, round(3 * unit)))
-    colors = np.full((17, 3), 200), np.full((len(LIMBS), 3), 200)
+    colors = np.full((NUM_KEYPOINTS, 3), 200), np.full((len(LIMBS), 3), 200)
     visualizer.set_dataset_meta(
         {"skeleton_links": LIMBS.tolist(), "keypoint_colors": colors[0], "skeleton_link_colors": colors[1]}
     )

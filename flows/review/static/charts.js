@@ -8,12 +8,6 @@ const WIDTH = 640;
 const ROW = 40;
 const GAP = 8;
 
-/** The five regions as shares of the frame: left, top, and where the text goes; every one is half as wide and high. */
-const REGIONS = {
-  top_left: [0, 0, 0.14, 0.2], top_right: [0.5, 0, 0.86, 0.2], bottom_left: [0, 0.5, 0.14, 0.86],
-  bottom_right: [0.5, 0.5, 0.86, 0.86], center_overlap: [0.25, 0.25, 0.5, 0.5],
-};
-
 /**
  * Return the involvement of everyone over time, and a function that moves its playhead to a frame.
  *
@@ -98,14 +92,14 @@ export function regionMap(clip, person) {
   const wide = tall * (clip.width || 16) / (clip.height || 9);
   const chart = svg("svg", { viewBox: `-1 -1 ${wide + 2} ${tall + 2}`, class: "regions", role: "img",
     "aria-label": "Regions of the frame" });
-  const weighted = Object.fromEntries(Object.keys(REGIONS).map((name) =>
+  const weighted = Object.fromEntries(clip.region_layout.map(({ name }) =>
     [name, (person?.regions[name] ?? 0) * (clip.region_weights[name] ?? 1)]));
   const highest = Math.max(...Object.values(weighted), 0.01);
   const texts = [];
-  for (const [name, [left, top, textX, textY]] of Object.entries(REGIONS)) {
-    const area = { x: left * wide, y: top * tall, width: wide / 2, height: tall / 2 };
+  for (const { name, left, top, width, height, text: [textX, textY] } of clip.region_layout) {
+    const area = { x: left * wide, y: top * tall, width: width * wide, height: height * tall };
     const weight = (clip.region_weights[name] ?? 1).toFixed(2);
-    // The ground hides the quadrants below the middle, so that shades do not add up.
+    // The ground hides what lies below a region, so that shades do not add up.
     chart.append(svg("rect", { class: "ground", ...area }),
       svg("rect", { class: "heat", ...area, "fill-opacity": (0.06 + 0.74 * weighted[name] / highest).toFixed(2) },
         svg("title", {}, `${name.replaceAll("_", " ")}: score ${(person?.regions[name] ?? 0).toFixed(2)}, weight ${weight}`)));

@@ -16,18 +16,12 @@ import numpy.typing as npt
 
 from tasks.annotations.convert.tables import boxes_of, ids_of
 from tasks.annotations.format import Annotation
-from tasks.core.records import COCO_KEYPOINTS
+from tasks.core.skeleton import KEYPOINTS, LINKS
 from tasks.core.storage import write_text
 
 VISIBLE = 0.3
 """Score from which on a joint counts as visible (2); below it is labelled, but hidden (1). A pose model scores what it
 cannot see low, but does not say that it is hidden."""
-
-# Pairs of joints to be joined, counted from 1, as in COCO's own annotation files.
-_SKELETON = [
-    [16, 14], [14, 12], [17, 15], [15, 13], [12, 13], [6, 12], [7, 13], [6, 7], [6, 8], [7, 9],
-    [8, 10], [9, 11], [2, 3], [1, 2], [1, 3], [2, 4], [3, 5], [4, 6], [5, 7],
-]  # fmt: skip
 
 
 def write_coco(path: Path, annotation: Annotation) -> None:
@@ -75,8 +69,8 @@ def coco_json(annotation: Annotation) -> str:
         "id": 1,
         "name": "person",
         "supercategory": "person",
-        "keypoints": list(COCO_KEYPOINTS),
-        "skeleton": _SKELETON,
+        "keypoints": list(KEYPOINTS),
+        "skeleton": [[first + 1, second + 1] for first, second in LINKS],
     }
     value = {
         "info": {

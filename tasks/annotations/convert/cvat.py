@@ -22,7 +22,7 @@ from tasks.annotations.convert.coco import VISIBLE
 from tasks.annotations.convert.tables import boxes_of, ids_of
 from tasks.annotations.format import Annotation
 from tasks.clips.failures import escaped
-from tasks.core.records import COCO_KEYPOINTS
+from tasks.core.skeleton import KEYPOINTS
 from tasks.core.storage import write_text
 
 LABEL = "person"
@@ -61,7 +61,7 @@ def skeleton_label() -> dict[str, object]:
     ]
     nodes = [
         f'<circle r="1.5" cx="{x}" cy="{y}" data-type="element node" data-element-id="{joint + 1}" '
-        f'data-node-id="{joint + 1}" data-label-name="{COCO_KEYPOINTS[joint]}"></circle>'
+        f'data-node-id="{joint + 1}" data-label-name="{KEYPOINTS[joint]}"></circle>'
         for joint, (x, y) in enumerate(_TEMPLATE)
     ]
     fixed = {"mutable": False, "input_type": "number", "values": ["1", "1000000", "1"], "default_value": "1"}
@@ -70,7 +70,7 @@ def skeleton_label() -> dict[str, object]:
         "name": LABEL,
         "type": "skeleton",
         "attributes": [{"name": "rank", **fixed}, {"name": "track_id", **fixed}, role],
-        "sublabels": [{"name": name, "type": "points", "attributes": []} for name in COCO_KEYPOINTS],
+        "sublabels": [{"name": name, "type": "points", "attributes": []} for name in KEYPOINTS],
         "svg": "".join([*edges, *nodes]),
     }
 
@@ -101,7 +101,7 @@ def _skeletons(track: ElementTree.Element, annotation: Annotation, person: int, 
     keypoints, scores = annotation["keypoint"][person], annotation["keypoint_score"][person]
     boxes = boxes_of(annotation)[person]
     present = scores.any(-1)
-    places = np.zeros((len(COCO_KEYPOINTS), 2), np.float32)
+    places = np.zeros((len(KEYPOINTS), 2), np.float32)
     for frame in range(len(present)):
         # Where a person leaves, one skeleton with every joint outside ends what CVAT would else go on showing.
         ends = not present[frame] and frame > 0 and present[frame - 1]
@@ -119,7 +119,7 @@ def _skeletons(track: ElementTree.Element, annotation: Annotation, person: int, 
 
 def _points(skeleton: ElementTree.Element, places: npt.NDArray[np.float32], scores: npt.NDArray[np.float32]) -> None:
     """Add the joints of one person in one frame to a skeleton."""
-    for name, (x, y), score in zip(COCO_KEYPOINTS, places.tolist(), scores.tolist(), strict=True):
+    for name, (x, y), score in zip(KEYPOINTS, places.tolist(), scores.tolist(), strict=True):
         ElementTree.SubElement(
             skeleton, "points", label=name, keyframe="1", outside=str(int(score <= 0)),
             occluded=str(int(0 < score < VISIBLE)), points=f"{x:.2f},{y:.2f}",

@@ -27,8 +27,8 @@ import numpy.typing as npt
 from tasks.annotations.format import ALL_SPLIT, Annotation, AnnotationError
 from tasks.annotations.safe_pickle import safe_load
 from tasks.annotations.validate import CONTRACT_KEYS, validate_annotation
-from tasks.core.records import NUM_KEYPOINTS
 from tasks.core.region_layout import REGIONS
+from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.core.storage import atomic_path
 
 

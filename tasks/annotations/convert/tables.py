@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.annotations.format import Annotation
-from tasks.core.records import COCO_KEYPOINTS
+from tasks.core.skeleton import KEYPOINTS
 from tasks.core.storage import atomic_path, write_text
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def pose_table(annotation: Annotation) -> pd.DataFrame:
         "filled": filled[people, frames],
         **dict(zip(("x1", "y1", "x2", "y2"), boxes_of(annotation)[people, frames].T, strict=True)),
     }
-    for joint, name in enumerate(COCO_KEYPOINTS):
+    for joint, name in enumerate(KEYPOINTS):
         table |= {
             f"{name}_x": keypoints[:, joint, 0],
             f"{name}_y": keypoints[:, joint, 1],

@@ -34,7 +34,7 @@ class CameraWeights(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     camera_pattern: str | None = None
-    weights: dict[str, tuple[float, float, float, float, float]]
+    weights: dict[str, tuple[float, ...]]
     clips: dict[str, int]
 
     @field_validator("camera_pattern")
@@ -50,8 +50,10 @@ class CameraWeights(BaseModel):
     @field_validator("weights")
     @classmethod
     def _in_range(cls, weights: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
-        """Refuse weights outside [0, 1] and rows without any weight."""
+        """Refuse weights outside [0, 1], and rows of another length or without any weight."""
         for camera, row in weights.items():
+            if len(row) != len(REGIONS):
+                raise ValueError(f"{camera!r} has {len(row)} weights, not {len(REGIONS)}")
             if not all(0 <= w <= 1 for w in row) or not any(row):
                 raise ValueError(f"the weights of {camera!r} must lie in 0 to 1, one of them above 0")
         return weights

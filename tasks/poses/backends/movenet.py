@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from tasks.core.choices import Precision
 from tasks.core.errors import FightposeError
-from tasks.core.records import NUM_KEYPOINTS, FloatArray
+from tasks.core.records import FloatArray
+from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.poses.backends.compiled_models import CompiledModels
 from tasks.poses.backends.letterbox import letterbox, letterbox_size
 from tasks.poses.backends.openvino_cpu import Requests, last_line

@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.core.choices import InputShape, Precision
 from tasks.core.errors import FightposeError
-from tasks.core.records import NUM_KEYPOINTS
 from tasks.core.settings import Thresholds
+from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.core.storage import file_sha256
 from tasks.poses.backends.compiled_models import CompiledModels
 from tasks.poses.backends.onnx_runner import open_session

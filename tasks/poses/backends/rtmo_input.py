@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tasks.core.records import NUM_KEYPOINTS, FloatArray
+from tasks.core.records import FloatArray
+from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.poses.backends.rtmo_window import STRIDES, Cut
 from tasks.poses.detections import Detections
 from tasks.video.reading import Image

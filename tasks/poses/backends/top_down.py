@@ -29,8 +29,9 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.core.errors import FightposeError
-from tasks.core.records import NUM_KEYPOINTS, FloatArray
+from tasks.core.records import FloatArray
 from tasks.core.settings import Thresholds
+from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.core.storage import file_sha256, key_of
 from tasks.poses.backends.letterbox import letterbox
 from tasks.poses.backends.onnx_runner import Array, Runner, load_runner

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tasks.core.records import COCO_KEYPOINTS, NUM_KEYPOINTS
+from tasks.core.skeleton import KEYPOINTS, NUM_KEYPOINTS
 
 Floats = npt.NDArray[np.float32]
 
@@ -53,10 +53,10 @@ def joints_by_name(names: Sequence[str]) -> list[int]:
         If one is missing, with its name.
     """
     known = {_plain(name): index for index, name in enumerate(names)}
-    missing = [joint for joint in COCO_KEYPOINTS if not {_plain(joint), _short(joint)} & known.keys()]
+    missing = [joint for joint in KEYPOINTS if not {_plain(joint), _short(joint)} & known.keys()]
     if missing:
         raise ValueError(f"it has no joint {', '.join(missing)}; there are {', '.join(names)}")
-    return [known.get(_plain(joint), known.get(_short(joint), 0)) for joint in COCO_KEYPOINTS]
+    return [known.get(_plain(joint), known.get(_short(joint), 0)) for joint in KEYPOINTS]
 
 
 def _plain(name: str) -> str:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tasks.core.geometry import SEGMENT_SHARE, SIGMAS, inside, iou, oks
+from tasks.core.geometry import SEGMENT_SHARE, inside, iou, oks
+from tasks.core.skeleton import SIGMAS
 
 BOX = np.array([[0, 0, 10, 20]], np.float32)
 

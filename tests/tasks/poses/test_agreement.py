@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from tasks.core.geometry import SEGMENT_SHARE, SIGMAS
+from tasks.core.geometry import SEGMENT_SHARE
+from tasks.core.skeleton import SIGMAS
 from tasks.poses.agreement import likeness
 from tasks.poses.detections import Detections
 from tests.tasks.poses.test_detections import people

@@ -49,7 +49,7 @@ def test_the_region_of_the_fight_becomes_the_strongest():
 
 def test_rounds_stop_at_the_tolerance_and_path_starts_with_the_start():
     """At most five rounds; a large tolerance stops after the first."""
-    assert len(learn(fight_at(320, 180), region_tolerance=10.0).path) == 2
+    assert len(learn(fight_at(320, 180), region_tolerance=5.0).path) == 2
     np.testing.assert_allclose(learn(fight_at(320, 180)).path[0], INITIAL_WEIGHTS, rtol=1e-6)
 
 

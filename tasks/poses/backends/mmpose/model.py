@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from tasks.core.errors import FightposeError
-from tasks.core.records import NUM_KEYPOINTS
+from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.poses.backends.mmpose.compat import importable_mmpose, quieten
 from tasks.poses.backends.mmpose.files import require_rtmo_config
 from tasks.poses.backends.mmpose.network import RtmoNetwork

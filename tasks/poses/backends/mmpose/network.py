@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tasks.core.records import NUM_KEYPOINTS
+from tasks.core.skeleton import NUM_KEYPOINTS
 
 MAX_CANDIDATES = 300
 """At most so many anchors per image go on to NMS, the best ones."""

@@ -11,7 +11,7 @@ from tasks.annotations.convert.coco import coco_json
 from tasks.annotations.convert.cvat import cvat_xml, write_labels
 from tasks.annotations.convert.layouts import to_pyskl
 from tasks.annotations.convert.tables import boxes_of, mot_text, pose_table, write_csv, write_parquet
-from tasks.core.records import COCO_KEYPOINTS
+from tasks.core.skeleton import KEYPOINTS
 from tests.tasks.samples import sample_annotation
 
 
@@ -102,10 +102,10 @@ def test_cvat_tracks_pause_where_the_person_is_missing(annotation):
 def test_cvat_labels_define_every_joint(tmp_path):
     """What the label constructor takes: 17 sublabels, a node for each in the template, edges between nodes."""
     (label,) = json.loads(write_labels(tmp_path).read_text())
-    assert [one["name"] for one in label["sublabels"]] == list(COCO_KEYPOINTS)
+    assert [one["name"] for one in label["sublabels"]] == list(KEYPOINTS)
     drawing = ElementTree.fromstring(f"<svg>{label['svg']}</svg>")  # noqa: S314  (our own text)
     nodes = {one.get("data-node-id"): one.get("data-label-name") for one in drawing.findall("circle")}
-    assert sorted(nodes.values()) == sorted(COCO_KEYPOINTS)
+    assert sorted(nodes.values()) == sorted(KEYPOINTS)
     assert all(
         {line.get("data-node-from"), line.get("data-node-to")} <= nodes.keys() for line in drawing.findall("line")
     )

@@ -20,7 +20,7 @@ from tasks.annotations.convert.files import convert_file
 from tasks.annotations.convert.formats import Layout
 from tasks.annotations.format import Annotation, read_annotation, write_annotation
 from tasks.annotations.validate import CONTRACT_KEYS, validate_dataset
-from tasks.core.records import COCO_KEYPOINTS
+from tasks.core.skeleton import KEYPOINTS
 from tests.command_line import COMMAND_LINE
 from tests.tasks.samples import sample_annotation
 
@@ -61,7 +61,7 @@ def test_tables_hold_everything(exported, layout):
         table = pd.read_csv(path) if layout is Layout.CSV else pd.read_parquet(path)
         keypoints, scores, boxes = empty(annotation)
         people, frames = table["rank"] - 1, table["frame"]
-        for joint, name in enumerate(COCO_KEYPOINTS):
+        for joint, name in enumerate(KEYPOINTS):
             keypoints[people, frames, joint] = table[[f"{name}_x", f"{name}_y"]]
             scores[people, frames, joint] = table[f"{name}_score"]
         boxes[people, frames] = table[["x1", "y1", "x2", "y2"]]
@@ -101,7 +101,7 @@ def test_coco_json_holds_every_joint(exported):
         np.testing.assert_array_equal(scores > 0, annotation["keypoint_score"] > 0)
         np.testing.assert_allclose(boxes, annotation["bbox"], atol=0.016)
         (category,) = data["categories"]
-        assert category["keypoints"] == list(COCO_KEYPOINTS)
+        assert category["keypoints"] == list(KEYPOINTS)
 
 
 def test_coco_json_is_read_by_its_own_tools(exported):
@@ -166,7 +166,7 @@ def test_cvat_xml_holds_every_joint(exported):
         for person in reader.people:
             row = int(person["attributes"]["rank"]) - 1
             assert int(person["attributes"]["track_id"]) == annotation["track_ids"][row]
-            for joint, name in enumerate(COCO_KEYPOINTS):
+            for joint, name in enumerate(KEYPOINTS):
                 state = None
                 for frame in range(reader.frames):
                     state = person["joints"][name].get(frame, state)

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.annotations.convert.coco import coco_json
 from tasks.core.errors import FightposeError
-from tasks.core.records import COCO_KEYPOINTS
+from tasks.core.skeleton import KEYPOINTS
 from tasks.poses.imports import find_pose_files, read_poses
 from tasks.poses.imports.joints import coco_joints, joints_by_name
 from tests.tasks.samples import sample_annotation
@@ -138,7 +138,7 @@ def test_mot_rows_with_keypoints_are_read(tmp_path):
 
 def test_trc_files_in_pixels_are_read(tmp_path):
     """A file for each person, markers by name and more than are needed; in metres they are refused."""
-    short = [name.title().replace("_", "").replace("Left", "L").replace("Right", "R") for name in COCO_KEYPOINTS]
+    short = [name.title().replace("_", "").replace("Left", "L").replace("Right", "R") for name in KEYPOINTS]
     head = ["PathFileType\t4\t(X/Y/Z)\ta.trc", "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits"]
     head += ["25\t25\t6\t18\tpx", "Frame#\tTime\t" + "\t\t\t".join(["Hip", *short]) + "\t\t"]
     head += ["\t\t" + "\t".join(f"X{i}\tY{i}\tZ{i}" for i in range(18))]
