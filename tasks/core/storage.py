@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,18 @@ def file_sha256(path: Path) -> str:
     """Return the hex sha256 of a file's bytes, read in blocks."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def model_sha256(path: Path) -> str:
+    """Return the hash of a large file that hardly ever changes, read once per process unless its size or time does."""
+    status = path.stat()
+    return _sha256_of_version(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _sha256_of_version(path: Path, _size: int, _changed: int) -> str:
+    """Return the hash of a file as it was at a size and a time."""
+    return file_sha256(path)
 
 
 def key_of(*parts: Any) -> str:

@@ -7,61 +7,23 @@ range.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 from tasks.core.choices import InputShape, Precision, Runtime
 from tasks.core.errors import FightposeError
 from tasks.core.settings import PoseSettings, Thresholds
 from tasks.core.storage import file_sha256, key_of
 from tasks.core.wheel_files import WheelMember, cached_path, fetch
-from tasks.poses.backends.mmpose.compat import require_installed
-from tasks.poses.backends.mmpose.files import hash_of_mmpose_model, require_rtmo_config, shipped_config
-from tasks.poses.backends.movenet import MoveNet
+from tasks.poses.backends import table
+from tasks.poses.backends.mmpose.files import shipped_config
 from tasks.poses.backends.openvino_cpu import require_bf16
-from tasks.poses.backends.rtmo import OnnxRuntimeRtmo, Rtmo, read_sidecar
 from tasks.poses.backends.runtimes import Plan, chosen_runtime, device_kind, plan_runtime, require_device
-from tasks.poses.backends.top_down import TopDown, hash_of_top_down, read_top_down
-from tasks.poses.detections import Detections
+from tasks.poses.backends.table import Backend, LoadRequest, PoseModel
 from tasks.poses.published_models import PUBLISHED, Published, fetch_published, published_path, quantized_path
-from tasks.video.reading import Image
 
 logger = logging.getLogger(__name__)
-
-
-class PoseModel(Protocol):
-    """What a backend offers: people in images of any sizes.
-
-    A backend whose input size can be chosen per image offers `tasks.poses.second_look.Zoom` as well.
-    """
-
-    batch_size: int
-
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
-        """Return per (H, W, 3) uint8 BGR image its people in pixels of the image, not yet thresholded."""
-        ...
-
-
-class ModelKind(StrEnum):
-    """Which backend runs a model."""
-
-    MOVENET = "movenet"
-    RTMO_ONNX = "rtmo-onnx"
-    TOP_DOWN = "top-down"
-    MMPOSE = "mmpose"
-
-
-RUNTIMES: Mapping[ModelKind, Mapping[str, Sequence[Runtime]]] = {
-    ModelKind.MOVENET: {"cpu": (Runtime.OPENVINO,)},
-    ModelKind.RTMO_ONNX: {"cpu": (Runtime.OPENVINO, Runtime.ONNXRUNTIME), "cuda": (Runtime.ONNXRUNTIME,)},
-    ModelKind.TOP_DOWN: {"cpu": (Runtime.OPENVINO,), "cuda": (Runtime.ONNXRUNTIME,)},
-    ModelKind.MMPOSE: {"cpu": (Runtime.TORCH,), "cuda": (Runtime.TORCH,)},
-}
-"""What can run each kind of model, by kind of device, the fastest first (`tests.benchmarks.throughput`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +42,8 @@ class ModelEntry:
         Length to which the longer side of a frame is scaled, pixels; 0 where the model file says it.
     thresholds
         Score thresholds that fit this model's score range.
-    kind
-        Which backend runs it.
+    backend
+        What runs it, a row of `tasks.poses.backends.table`.
     config
         The mmpose config of a checkpoint, None for other kinds.
     """
@@ -91,20 +53,16 @@ class ModelEntry:
     licence: str
     long_side: int
     thresholds: Thresholds
-    kind: ModelKind = ModelKind.MOVENET
+    backend: Backend = table.MOVENET
     config: Path | None = None
 
     @property
     def sha256(self) -> str:
         """Hash of the model file, with its config where it has one: part of every cache key."""
-        if self.config is not None:
-            return _hash_of_pair(self.config, model_file(self))
-        if self.kind is ModelKind.TOP_DOWN:
-            return hash_of_top_down(model_file(self))
         if isinstance(self.source, WheelMember):
             return self.source.sha256
         # Of a published file the hash is known for sure only once the file is here.
-        return _hash_of(model_file(self))
+        return self.backend.file_hash(model_file(self), self.config)
 
     @property
     def cached(self) -> bool:
@@ -122,17 +80,8 @@ MOVENET = ModelEntry(
         sha256="d4489f89e6bd6777a8b9a1a16189832131f84ff90d82fae729e670b84d7948dd",
     ),
     licence="Apache-2.0",
-    long_side=416,
-    # MoveNet's scores run low: a person in contact or half hidden often gets less than .1.
-    thresholds=Thresholds(
-        score_thr=0.04,
-        nms_thr=0.65,
-        track_high_thresh=0.06,
-        track_low_thresh=0.04,
-        # Of 158 labelled people in 30 clips none that kept still scored less; coats, chairs and bushes did.
-        track_still_thresh=0.22,
-        quality_threshold=0.1,
-    ),
+    long_side=table.MOVENET.long_side,
+    thresholds=table.MOVENET_THRESHOLDS,
 )
 
 RTMO = tuple(
@@ -142,7 +91,7 @@ RTMO = tuple(
         licence="Apache-2.0",
         long_side=416 if name == "rtmo-t" else 640,
         thresholds=Thresholds(),
-        kind=ModelKind.RTMO_ONNX,
+        backend=table.RTMO,
     )
     for name, (onnx, _) in PUBLISHED.items()
 )
@@ -180,19 +129,23 @@ def resolve_model(model: str, config: str | None = None, checkpoint: str | None 
     if model in MODELS:
         return MODELS[model]
     path = Path(model)
-    if path.suffix.lower() not in (".tflite", ".onnx", ".json"):
+    backend = table.BY_SUFFIX.get(path.suffix.lower())
+    if backend is None:
+        *first, last = table.BY_SUFFIX
         raise FightposeError(
-            f"unknown model {model!r}; known models: {', '.join(model_names())}; or give a .tflite, .onnx or .json file"
+            f"unknown model {model!r}; known models: {', '.join(model_names())}; "
+            f"or give a {', '.join(first)} or {last} file"
         )
     if not path.is_file():
         raise FightposeError(f"model file {path} does not exist; known models: {', '.join(model_names())}")
-    own = replace(MOVENET, name=path.stem, source=path.resolve(), licence="the user's own")
-    if path.suffix.lower() == ".tflite":
-        return own
-    if path.suffix.lower() == ".json":
-        return replace(own, long_side=0, thresholds=read_top_down(path).thresholds, kind=ModelKind.TOP_DOWN)
-    thresholds = read_sidecar(path).thresholds
-    return replace(own, long_side=0, thresholds=thresholds, kind=ModelKind.RTMO_ONNX)
+    return ModelEntry(
+        name=path.stem,
+        source=path.resolve(),
+        licence="the user's own",
+        long_side=backend.long_side,
+        thresholds=backend.thresholds(path),
+        backend=backend,
+    )
 
 
 def _refuse_addresses(*names: str | None) -> None:
@@ -226,12 +179,10 @@ def require_runnable(settings: PoseSettings, runs_here: bool = True) -> None:
     """
     entry = entry_of(settings)
     plan = _plan(entry, settings.device, settings.runtime, settings.precision, settings.input_shape)
-    if entry.config is not None:
-        require_rtmo_config(entry.config)
+    entry.backend.check(entry.config)
     if not runs_here:
         return
-    if entry.config is not None:
-        require_installed()
+    entry.backend.require()
     chosen, _ = chosen_runtime(plan, entry.name)
     require_device(settings.device)
     if chosen is Runtime.OPENVINO and plan.precision is Precision.BF16:
@@ -282,7 +233,7 @@ def model_key(settings: PoseSettings) -> str:
 def _plan(entry: ModelEntry, device: str, runtime: Runtime, precision: Precision, shape: InputShape) -> Plan:
     """Return what may run a model, and in which precision."""
     if shape is InputShape.FITTED:
-        if entry.kind is not ModelKind.RTMO_ONNX or precision is Precision.INT8:
+        if not entry.backend.fitted or precision is Precision.INT8:
             raise FightposeError(
                 f"{entry.name} cannot leave out padding: that takes RTMO as an .onnx file, in fp32 or bf16; "
                 "use --input-shape square"
@@ -290,9 +241,12 @@ def _plan(entry: ModelEntry, device: str, runtime: Runtime, precision: Precision
         runtime = Runtime.OPENVINO if runtime is Runtime.AUTO else runtime
         if runtime is not Runtime.OPENVINO or device_kind(device) != "cpu":
             raise FightposeError("only OpenVINO on the CPU can leave out padding; use --input-shape square")
-    if entry.kind is ModelKind.TOP_DOWN and precision not in (Precision.AUTO, Precision.FP32):
-        raise FightposeError(f"{entry.name} is a top-down model, which computes in fp32 only; use --precision fp32")
-    return plan_runtime(entry.name, RUNTIMES[entry.kind], device, runtime, precision)
+    if entry.backend.precisions is not None and precision not in entry.backend.precisions:
+        able = ", ".join(one for one in entry.backend.precisions if one is not Precision.AUTO)
+        raise FightposeError(
+            f"{entry.name} is a {entry.backend.name} model, which computes in {able} only; use --precision {able}"
+        )
+    return plan_runtime(entry.name, entry.backend.runtimes, device, runtime, precision)
 
 
 def _int8_file(entry: ModelEntry) -> Path:
@@ -324,7 +278,7 @@ def _mmpose_entry(config: str | None, checkpoint: str | None) -> ModelEntry:
     published = PUBLISHED.get(checkpoint or "")
     if published is not None and checkpoint is not None:
         own = Path(config) if config else shipped_config(checkpoint)
-        return replace(MODELS[checkpoint], source=published[1], kind=ModelKind.MMPOSE, config=_present(own))
+        return replace(MODELS[checkpoint], source=published[1], backend=table.MMPOSE, config=_present(own))
     if not config or not checkpoint:
         raise FightposeError(
             "--config and --checkpoint belong together: give both, or --model alone; a published checkpoint "
@@ -336,7 +290,7 @@ def _mmpose_entry(config: str | None, checkpoint: str | None) -> ModelEntry:
         licence="the user's own",
         long_side=0,
         thresholds=Thresholds(),
-        kind=ModelKind.MMPOSE,
+        backend=table.MMPOSE,
         config=_present(Path(config)),
     )
 
@@ -368,37 +322,12 @@ def load_model(
     """
     entry = resolve_model(model, config, checkpoint)
     plan = _plan(entry, device, runtime, precision, input_shape)
-    if entry.config is not None:
-        # Imported here: torch takes seconds, and no other kind of model needs it. Asked first: it says how to get it.
-        from tasks.poses.backends.mmpose.compat import require_mmpose
-
-        require_mmpose()
+    # Asked first: it says how to get all that the backend needs, and not only its runtime.
+    entry.backend.require()
     chosen, why = chosen_runtime(plan, entry.name)
     path = model_file(entry)
     logger.info("%s runs in %s on %s in %s (%s)", entry.name, chosen, device, plan.precision, why)
-    if entry.config is not None:
-        if device_kind(device) == "cpu":
-            logger.info("on a CPU it runs faster through OpenVINO: export it once with `fightpose export-model`")
-        from tasks.poses.backends.mmpose.model import MmposeRtmo
-
-        return MmposeRtmo(entry.config, path, device, half=plan.precision is Precision.FP16)
-    if entry.kind is ModelKind.TOP_DOWN:
-        return TopDown(path, device)
-    if chosen is Runtime.ONNXRUNTIME:
-        return OnnxRuntimeRtmo(path, device, half=plan.precision is Precision.FP16)
     int8 = _int8_file(entry) if plan.precision is Precision.INT8 else None
-    if entry.kind is ModelKind.RTMO_ONNX:
-        return Rtmo(path, plan.precision, int8, input_shape)
-    return MoveNet(int8 or path, entry.long_side, plan.precision)
-
-
-@lru_cache(maxsize=8)
-def _hash_of(path: Path) -> str:
-    """Return the sha256 of a user's model file, hashed once per process."""
-    return file_sha256(path)
-
-
-@lru_cache(maxsize=2)
-def _hash_of_pair(config: Path, checkpoint: Path) -> str:
-    """Return the key of a user's config and checkpoint, hashed once per process."""
-    return hash_of_mmpose_model(config, checkpoint)
+    return entry.backend.load(
+        LoadRequest(path, entry.config, device, chosen, plan.precision, input_shape, int8, entry.long_side)
+    )

@@ -16,21 +16,16 @@ from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
-
-from tasks.core.choices import Precision
+from tasks.core.choices import InputShape, Precision, Runtime
 from tasks.core.errors import ClipError, FightposeError
 from tasks.core.settings import LimitSettings
 from tasks.core.storage import PARTIAL_MARK, write_json
 from tasks.poses.agreement import Likeness, likeness
-from tasks.poses.backends.letterbox import letterbox, letterbox_size
-from tasks.poses.backends.movenet import MULTIPLE, MoveNet
-from tasks.poses.backends.rtmo import Rtmo
-from tasks.poses.backends.rtmo_input import Fit
+from tasks.poses.backends.table import LoadRequest, PoseModel, QuantizableModel
 from tasks.poses.detections import Detections, clean, suppress_duplicates
-from tasks.poses.models import ModelEntry, ModelKind, PoseModel, model_file
+from tasks.poses.models import ModelEntry, model_file
 from tasks.poses.published_models import quantized_path, require_writable_model_folder
 from tasks.video.decoder import decode_guarded, probe_guarded
 from tasks.video.limits import ClipLimits
@@ -95,7 +90,7 @@ def quantize_model(entry: ModelEntry, frames: Sequence[Image], force: bool = Fal
     """
     if importlib.util.find_spec("nncf") is None:
         raise FightposeError("int8 needs NNCF, which is not installed: run `make install-int8`")
-    if entry.kind not in (ModelKind.MOVENET, ModelKind.RTMO_ONNX):
+    if not entry.backend.int8:
         raise FightposeError(f"{entry.name} has no int8 form; export it with `fightpose export-model` first")
     require_writable_model_folder()
     path, target = model_file(entry), quantized_path(entry.sha256)
@@ -127,15 +122,14 @@ def quantize_model(entry: ModelEntry, frames: Sequence[Image], force: bool = Fal
     return found
 
 
-def _model(entry: ModelEntry, path: Path, int8: Path | None) -> MoveNet | Rtmo:
+def _model(entry: ModelEntry, path: Path, int8: Path | None) -> QuantizableModel:
     """Return a model in fp32, or in int8 where its file is given."""
     precision = Precision.INT8 if int8 else Precision.FP32
-    if entry.kind is ModelKind.MOVENET:
-        return MoveNet(int8 or path, entry.long_side, precision)
-    return Rtmo(path, precision, int8)
+    wanted = LoadRequest(path, None, "cpu", Runtime.OPENVINO, precision, InputShape.SQUARE, int8, entry.long_side)
+    return cast("QuantizableModel", entry.backend.load(wanted))
 
 
-def _quantized(path: Path, model: MoveNet | Rtmo, frames: Sequence[Image]) -> Any:
+def _quantized(path: Path, model: QuantizableModel, frames: Sequence[Image]) -> Any:
     """Return OpenVINO's model in int8."""
     with redirect_stdout(io.StringIO()), warnings.catch_warnings():
         # It reports the frameworks that it found, and what it imports warns about itself.
@@ -144,14 +138,7 @@ def _quantized(path: Path, model: MoveNet | Rtmo, frames: Sequence[Image]) -> An
     import openvino
 
     raw = openvino.Core().read_model(path)
-    if isinstance(model, MoveNet):
-        # All sizes that are looked at: whole frames, tiles and crops.
-        raw.reshape([1, -1, -1, 3])
-        sides = (None, model.tile_side, model.crop_side)
-        inputs = [_movenet_input(frame, model, side) for frame in frames for side in sides]
-    else:
-        raw.reshape([1, 3, model.height, model.width])
-        inputs = [_rtmo_input(frame, model) for frame in frames]
+    inputs = model.calibration_inputs(raw, frames)
     # Convolutions alone: both models work out coordinates in their graph as well, and 8 bits of those are pixels.
     others = {node.get_type_name() for node in raw.get_ops()} - {"Convolution", "GroupConvolution"}
     scope = nncf.IgnoredScope(types=sorted(others - {"Constant", "Parameter", "Result"}), validate=False)
@@ -166,21 +153,6 @@ def _quantized(path: Path, model: MoveNet | Rtmo, frames: Sequence[Image]) -> An
             preset=nncf.QuantizationPreset.MIXED,
             ignored_scope=scope,
         )
-
-
-def _movenet_input(frame: Image, model: MoveNet, side: int | None) -> Image:
-    """Return what MoveNet's file takes for a frame: [1, H, W, 3] uint8 RGB."""
-    height, width = frame.shape[:2]
-    rows, columns, scale = letterbox_size(width, height, side or model.long_side, MULTIPLE)
-    target = np.zeros((rows, columns, 3), np.uint8)
-    letterbox(frame, target, scale)
-    return np.ascontiguousarray(target[None, ..., ::-1])
-
-
-def _rtmo_input(frame: Image, model: Rtmo) -> np.ndarray:
-    """Return what RTMO's file takes for a frame: [1, 3, H, W] float32 BGR."""
-    warped = Fit.of((frame.shape[1], frame.shape[0]), (model.width, model.height)).warp(frame)
-    return np.ascontiguousarray(warped.transpose(2, 0, 1)[None], np.float32)
 
 
 def _save(model: Any, target: Path) -> None:

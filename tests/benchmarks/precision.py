@@ -26,8 +26,8 @@ from tasks.core.choices import InputShape, Precision
 from tasks.core.settings import Thresholds
 from tasks.poses import load_model, resolve_model
 from tasks.poses.agreement import likeness
+from tasks.poses.backends import table
 from tasks.poses.detections import Detections, clean, suppress_duplicates
-from tasks.poses.models import ModelKind
 from tasks.poses.published_models import quantized_path
 from tasks.video.reading import Image, decode_frames, probe_video
 
@@ -78,7 +78,7 @@ def main() -> None:
     ways = {"noise": (Precision.FP32, noisy(frames), square), "bf16": (Precision.BF16, frames, square)}
     if quantized_path(entry.sha256).is_file():
         ways["int8"] = Precision.INT8, frames, square
-    if entry.kind is ModelKind.RTMO_ONNX:
+    if entry.backend is table.RTMO:
         ways["fitted"] = Precision.FP32, frames, InputShape.FITTED
     reference, busy = people(options.model, Precision.FP32, frames, entry.thresholds)
     sys.stdout.write(f"fp32    {busy:6.1f} ms of processor\n")

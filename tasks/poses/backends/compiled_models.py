@@ -20,12 +20,11 @@ import os
 import platform
 from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from tasks.core.choices import Precision
-from tasks.core.storage import atomic_path, file_sha256, key_of, sweep_partials
+from tasks.core.storage import atomic_path, key_of, model_sha256, sweep_partials
 from tasks.core.wheel_files import model_folder
 from tasks.poses.backends.openvino_cpu import compile_on_cpu, options_of, require_bf16
 
@@ -67,7 +66,7 @@ class CompiledModels:
         # Not machine code, but a graph that was rewritten for what this processor can do.
         processor = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
         made_by = [FORM, openvino.__version__, platform.machine(), processor[0], sorted(processor[1])]
-        self._prefix = key_of(_content(file, file.stat().st_mtime_ns), *made_by, precision)
+        self._prefix = key_of(_content(file), *made_by, precision)
         self._folder = model_folder() / "compiled"
 
     @property
@@ -103,11 +102,10 @@ class CompiledModels:
         return compiled
 
 
-@lru_cache(maxsize=8)
-def _content(file: Path, changed: int) -> str:
-    """Return the hash of a model's files, taken once per process unless the file has `changed` (nanoseconds)."""
+def _content(file: Path) -> str:
+    """Return the hash of a model's files."""
     weights = file.with_suffix(".bin")
-    return key_of(*(file_sha256(path) for path in (file, weights) if path == file or file.suffix == ".xml"))
+    return key_of(*(model_sha256(path) for path in (file, weights) if path == file or file.suffix == ".xml"))
 
 
 def _read(path: Path) -> bytes | None:

@@ -142,6 +142,19 @@ class MoveNet:
         model.reshape([1, rows, columns, 3])
         return self._taking_bgr(model)
 
+    def calibration_inputs(self, network: Any, frames: Sequence[Image]) -> list[npt.NDArray[Any]]:
+        """Open OpenVINO's network for all sizes, and return what frames become: [1, H, W, 3] uint8 RGB each."""
+        network.reshape([1, -1, -1, 3])
+        inputs = []
+        for frame in frames:
+            # All sizes that are looked at: whole frames, tiles and crops.
+            for side in (self.long_side, self.tile_side, self.crop_side):
+                rows, columns, scale = letterbox_size(frame.shape[1], frame.shape[0], side, MULTIPLE)
+                target = np.zeros((rows, columns, 3), np.uint8)
+                letterbox(frame, target, scale)
+                inputs.append(np.ascontiguousarray(target[None, ..., ::-1]))
+        return inputs
+
     def _taking_bgr(self, model: Any) -> Any:
         """Return the model with the change of colour order inside its graph: no pass over the pixels here."""
         from openvino import Layout

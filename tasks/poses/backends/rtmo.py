@@ -170,6 +170,13 @@ class Rtmo:
                 found[place] = decode_people(dets, points, fits[place])
         return found
 
+    def calibration_inputs(self, network: Any, frames: Sequence[Image]) -> list[npt.NDArray[Any]]:
+        """Fix the size of OpenVINO's network, and return what frames become: [1, 3, H, W] float32 BGR each."""
+        network.reshape([1, 3, self.height, self.width])
+        target = self.width, self.height
+        warped = [Fit.of((frame.shape[1], frame.shape[0]), target).warp(frame) for frame in frames]
+        return [np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) for image in warped]
+
     def _read(self) -> Any:
         """Return OpenVINO's model of the file."""
         try:

@@ -32,7 +32,7 @@ from tasks.core.errors import FightposeError
 from tasks.core.records import FloatArray
 from tasks.core.settings import Thresholds
 from tasks.core.skeleton import NUM_KEYPOINTS
-from tasks.core.storage import file_sha256, key_of
+from tasks.core.storage import key_of, model_sha256
 from tasks.poses.backends.letterbox import letterbox
 from tasks.poses.backends.onnx_runner import Array, Runner, load_runner
 from tasks.poses.detections import Detections, merge_people, suppress_duplicates
@@ -145,7 +145,7 @@ def hash_of_top_down(path: Path) -> str:
     """Return one key for the JSON file and both files that it names."""
     files = read_top_down(path)
     return key_of(
-        [file_sha256(file) for file in (path, path.parent / files.detector.file, path.parent / files.pose.file)]
+        [model_sha256(file) for file in (path, path.parent / files.detector.file, path.parent / files.pose.file)]
     )
 
 

@@ -18,9 +18,10 @@ import pytest
 from tasks.core import download
 from tasks.core.errors import FightposeError
 from tasks.poses import published_models as published
+from tasks.poses.backends import table
 from tasks.poses.backends.mmpose.files import hash_of_mmpose_model
 from tasks.poses.backends.rtmo import sidecar_path
-from tasks.poses.models import MODELS, ModelKind, load_model, model_file, resolve_model
+from tasks.poses.models import MODELS, load_model, model_file, resolve_model
 from tasks.poses.published_models import PUBLISHED, Published, checkpoint_file, fetch_published, published_path
 from tests.tasks.poses.fake_rtmo import save_fake_rtmo
 
@@ -77,7 +78,7 @@ def test_model_by_name_is_fetched_and_runs(
     (site[0] / f"{STEM}.zip").unlink()
     assert model_file(resolve_model("rtmo-s")).read_bytes() == model
     left = sorted(path.name for path in (tmp_path / "models").iterdir())
-    assert left == ["rtmo-s.onnx", "rtmo-s.onnx.json"]
+    assert left == ["compiled", "rtmo-s.onnx", "rtmo-s.onnx.json"]
 
 
 def test_change_of_a_fetched_file_is_noticed(site: tuple[Path, str], tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_checkpoint_by_name_is_fetched_with_the_hash_in_the_key(
     config = tmp_path / "own.py"
     config.write_text("model = 1")
     found = resolve_model("", str(config), "rtmo-s")
-    assert (found.kind, found.config) == (ModelKind.MMPOSE, config)
+    assert (found.backend, found.config) == (table.MMPOSE, config)
     assert not found.cached
     assert found.sha256 == hash_of_mmpose_model(config, published_path(file))
     assert checkpoint_file("rtmo-s").read_bytes() == b"weights"

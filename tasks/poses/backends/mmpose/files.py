@@ -5,7 +5,7 @@ import importlib.util
 from pathlib import Path
 
 from tasks.core.errors import FightposeError
-from tasks.core.storage import file_sha256, key_of
+from tasks.core.storage import key_of, model_sha256
 
 HEAD = "RTMOHead"
 """Name of the class in mmpose that only RTMO's configs use."""
@@ -19,7 +19,7 @@ def hash_of_mmpose_model(config: Path, checkpoint: Path) -> str:
     FightposeError
         If one of the files does not exist or a config is not Python.
     """
-    return key_of([file_sha256(path) for path in (checkpoint, *config_files(config))])
+    return key_of([model_sha256(path) for path in (checkpoint, *config_files(config))])
 
 
 def config_files(config: Path) -> list[Path]:

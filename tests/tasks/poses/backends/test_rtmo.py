@@ -8,10 +8,11 @@ import pytest
 
 from tasks.core.errors import FightposeError
 from tasks.core.settings import Settings, Thresholds
+from tasks.poses.backends import table
 from tasks.poses.backends.rtmo import OnnxRuntimeRtmo, Rtmo, Shape, find_outputs, sidecar_path
 from tasks.poses.backends.rtmo_input import PAD_VALUE, Fit, decode_people
 from tasks.poses.detections import suppress_duplicates
-from tasks.poses.models import ModelKind, load_model, resolve_model
+from tasks.poses.models import load_model, resolve_model
 from tests.tasks.poses.fake_rtmo import HALF_HEIGHT, HALF_WIDTH, save_fake_rtmo, save_no_rtmo
 
 
@@ -136,7 +137,7 @@ def test_unfit_json_gives_one_clear_error(model_file: Path, text: str, reason: s
 def test_onnx_file_resolves_with_rtmo_thresholds(model_file: Path) -> None:
     """The earlier scripts' defaults were made for RTMO."""
     entry = resolve_model(str(model_file))
-    assert entry.kind is ModelKind.RTMO_ONNX
+    assert entry.backend is table.RTMO
     assert entry.thresholds == Thresholds()
     assert entry.cached
     settings = Settings().resolve(entry.thresholds)

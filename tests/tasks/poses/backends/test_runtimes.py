@@ -12,12 +12,12 @@ from tasks.core.choices import Precision, Runtime
 from tasks.core.errors import FightposeError
 from tasks.core.settings import PoseSettings
 from tasks.poses import load_model, model_key, resolve_model
+from tasks.poses.backends import table
 from tasks.poses.backends.runtimes import chosen_runtime, device_kind, found_runtimes, plan_runtime
-from tasks.poses.models import RUNTIMES, ModelKind
 from tasks.poses.published_models import quantized_path
 from tests.tasks.poses.fake_rtmo import save_fake_rtmo
 
-ONNX = RUNTIMES[ModelKind.RTMO_ONNX]
+ONNX = table.RTMO.runtimes
 AUTO = Runtime.AUTO, Precision.AUTO
 
 
@@ -55,7 +55,7 @@ def test_a_precision_chooses_among_the_runtimes() -> None:
 
 def test_a_checkpoint_on_a_gpu_computes_in_fp16() -> None:
     """And in fp32 where that is asked for."""
-    able = RUNTIMES[ModelKind.MMPOSE]
+    able = table.MMPOSE.runtimes
     assert plan_runtime("x", able, "cuda:1", *AUTO).precision is Precision.FP16
     assert plan_runtime("x", able, "cuda:1", Runtime.AUTO, Precision.FP32).precision is Precision.FP32
     assert plan_runtime("x", able, "cpu", *AUTO).precision is Precision.FP32

@@ -10,9 +10,9 @@ import pytest
 
 from tasks.core.errors import FightposeError
 from tasks.poses import load_model, resolve_model
+from tasks.poses.backends import table
 from tasks.poses.backends.onnx_runner import OnnxRuntimeRunner, OpenVinoRunner
 from tasks.poses.backends.top_down import MOST_PEOPLE, TopDown
-from tasks.poses.models import ModelKind
 from tasks.video.reading import Image
 from tests.tasks.poses.fake_rtmo import save_no_rtmo
 from tests.tasks.poses.fake_top_down import PERSON, save_detector, save_movenet, save_rtmpose, save_top_down
@@ -87,7 +87,7 @@ def test_the_json_file_is_a_model_with_a_hash_of_all_its_parts(tmp_path: Path) -
     """Another pose network under the same name is another model."""
     path = save_top_down(tmp_path)
     entry = resolve_model(str(path))
-    assert (entry.name, entry.kind) == ("people", ModelKind.TOP_DOWN)
+    assert (entry.name, entry.backend) == ("people", table.TOP_DOWN)
     before = entry.sha256
     save_movenet(tmp_path / "pose.onnx", side=40)
     assert resolve_model(str(path)).sha256 != before

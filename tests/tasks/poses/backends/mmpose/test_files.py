@@ -8,9 +8,10 @@ import pytest
 
 from tasks.core.errors import FightposeError
 from tasks.core.settings import Thresholds
+from tasks.poses.backends import table
 from tasks.poses.backends.mmpose.compat import quieten
 from tasks.poses.backends.mmpose.files import config_files
-from tasks.poses.models import ModelKind, load_model, resolve_model
+from tasks.poses.models import load_model, resolve_model
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def model_files(tmp_path: Path) -> tuple[Path, Path]:
 def test_config_and_checkpoint_become_a_model(model_files: tuple[Path, Path]) -> None:
     """The thresholds are the earlier scripts', which were made for RTMO."""
     entry = resolve_model("movenet-multipose", *map(str, model_files))
-    assert (entry.kind, entry.name, entry.thresholds) == (ModelKind.MMPOSE, "rtmo", Thresholds())
+    assert (entry.backend, entry.name, entry.thresholds) == (table.MMPOSE, "rtmo", Thresholds())
     assert entry.cached
 
 
