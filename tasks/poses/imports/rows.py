@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.records import Poses
+from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.poses.imports.joints import coco_joints
 
 Floats = npt.NDArray[np.float32]
@@ -57,7 +58,7 @@ def poses_of(
     if order and not 0 <= rows[order[0]].frame <= rows[order[-1]].frame < frames:
         last = rows[order[-1]].frame
         raise ValueError(f"it has poses up to frame {last}, counted from 0, but the clip has {frames} frames")
-    keypoints = np.array([joints[index] for index in order], np.float32).reshape(-1, 17, 3)
+    keypoints = np.array([joints[index] for index in order], np.float32).reshape(-1, NUM_KEYPOINTS, 3)
     scores = keypoints[..., 2].clip(0, 1)
     places = np.where(scores[..., None] > 0, keypoints[..., :2], 0)
     boxes = np.array([rows[i].box or _extent(joints[i]) for i in order], np.float32).reshape(-1, 4)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.poses.imports.joints import joints_by_name
 from tasks.poses.imports.rows import Row
 
@@ -43,7 +44,7 @@ def _yolo_row(values: list[float], frame: int, width: int, height: int) -> Row:
         raise ValueError(
             f"a row has {len(values)} columns, not 56 (17 joints with scores), 57 with score or 58 with ID"
         )
-    joints = joints.reshape(17, 3) * np.array([width, height, 1], np.float32)
+    joints = joints.reshape(NUM_KEYPOINTS, 3) * np.array([width, height, 1], np.float32)
     x, y, w, h = np.array(values[1:5]) * (width, height, width, height)
     track = int(rest[1]) if len(rest) == 2 else None
     return Row(frame, joints, [x - w / 2, y - h / 2, x + w / 2, y + h / 2], rest[0] if rest else None, track)
