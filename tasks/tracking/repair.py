@@ -12,8 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from tasks.core.geometry import box_area, inside, iou
 from tasks.core.records import FloatArray, IntArray, Poses, Tracks
@@ -182,6 +180,10 @@ def _best_links(a: Rows, b: Rows, fit: FloatArray, n: int) -> Rows:
 
     A sparse matching: a long clip has thousands of fragments, and each can reach a few.
     """
+    # Imported here for the same reason as in `tasks.tracking.tracker.match`.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+
     # Column n + p means "p has no successor". Costs must not be 0, which would mean "no edge".
     nobody = np.arange(n)
     cost = np.concatenate([2 - fit.astype(np.float64), np.full(n, 2.0)])

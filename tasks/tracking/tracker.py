@@ -14,7 +14,6 @@ import itertools
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from tasks.core.geometry import box_area, iou, oks
 from tasks.core.records import BoolArray, FloatArray, IntArray, Poses
@@ -79,6 +78,9 @@ def similarity(
 
 def match(fit: FloatArray, minimum: float) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return rows and columns of the one-to-one matching with the highest sum of similarities."""
+    # Imported here: whatever reads annotations imports this package, and scipy takes longer than a run without work.
+    from scipy.optimize import linear_sum_assignment
+
     # Pairs below the minimum weigh nothing, so that they never displace a good pair.
     rows, columns = linear_sum_assignment(np.where(fit >= minimum, fit, 0), maximize=True)
     good = fit[rows, columns] >= minimum
