@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,7 +23,9 @@ def counts(kept: float, covered: float = 5.0) -> list[float]:
     return [1.0, 0.5, 10.0, covered, 10.0, kept]
 
 
-def chosen(effects: dict[Point, list[float]], noise: float = 0.0, groups: Sequence[str] = GROUPS) -> Choice:
+def chosen(
+    effects: dict[Point, list[float]], noise: float = 0.0, groups: Sequence[str] = GROUPS, seed: int = 0
+) -> Choice:
     """Return the choice where some single changes have an effect on kept and covered, and effects add up."""
     by_axis = axes(SETTINGS)
 
@@ -30,7 +33,8 @@ def chosen(effects: dict[Point, list[float]], noise: float = 0.0, groups: Sequen
         """Return made-up counts; a point's noise is its own and always the same."""
         result = np.zeros((len(points), len(groups), len(COUNTS)))
         for number, point in enumerate(points):
-            rng = np.random.default_rng(abs(hash(point)) % 2**32)
+            # Not `hash`, which differs from process to process.
+            rng = np.random.default_rng([seed, zlib.crc32(repr(point).encode())])
             gain = sum((np.array(effect) for one, effect in effects.items() if set(one) <= set(point)), np.zeros(2))
             for clip in range(len(groups)):
                 result[number, clip] = counts(5 + gain[0] + noise * rng.normal(), 5 + gain[1])
@@ -58,8 +62,11 @@ def test_where_nothing_gains_nothing_is_changed() -> None:
 
 
 def test_chance_is_not_taken_for_a_gain() -> None:
-    """Of thirty points that only differ by noise one is always the best; left out, it gains nothing."""
-    assert not chosen({}, noise=1.0).pays
+    """Of thirty points that only differ by noise one is always the best; left out, it gains nothing.
+
+    By the interval one in twenty may pay all the same.
+    """
+    assert sum(chosen({}, noise=1.0, seed=seed).pays for seed in range(8)) <= 1
 
 
 def test_a_gain_in_one_figure_does_not_pay_for_a_loss_in_another() -> None:
