@@ -38,6 +38,14 @@ the bytes for them."""
 BYTES_PER_INSTRUCTION = 16
 """What a file must have for each instruction beyond the free ones."""
 
+FREE_CONTAINERS = 20_000
+"""Dicts and lists that any file may have; one annotation has about 20."""
+
+BYTES_PER_CONTAINER = 64
+"""What a file must have for each dict or list beyond the free ones; the smallest annotation has 250.
+
+An empty dict is one byte in a pickle, 64 in memory, and some microseconds of work."""
+
 MAX_DEPTH = 32
 """Levels of nesting; an annotation file has about six."""
 
@@ -130,6 +138,7 @@ class _Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.limit = self.left = max(FREE_INSTRUCTIONS, size // BYTES_PER_INSTRUCTION)
+        self.containers_left = FREE_CONTAINERS + size // BYTES_PER_CONTAINER
         self.size = size
         self.budget = ByteBudget(size)
 
@@ -138,6 +147,10 @@ class _Machine:
         self.left -= 1
         if self.left < 0:
             raise RefusedError(f"more than {self.limit} instructions")
+        if name in _CONTAINERS:
+            self.containers_left -= 1
+            if self.containers_left < 0:
+                raise RefusedError("more dicts and lists than an annotation file of its size has")
         if name in _LITERALS:
             self.stack.append(_checked_literal(argument))
             return
@@ -218,6 +231,10 @@ _LITERALS = frozenset({
     "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
 })  # fmt: skip
 """Instructions whose argument is the value that they push."""
+
+
+_CONTAINERS = frozenset({"EMPTY_DICT", "EMPTY_LIST", "DICT", "LIST"})
+"""Instructions that make a dict or a list."""
 
 
 def _push(make: Callable[[], Any]) -> Callable[[_Machine, Any], None]:

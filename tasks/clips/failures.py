@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import time
 from collections.abc import Iterable
@@ -152,15 +153,19 @@ def _parsed(line: bytes) -> Failure | str | None:
         fields: dict[str, Any] = json.loads(line)
         if fields["reason"] == _RESOLVED:
             return str(fields["frame_dir"])
+        when = float(fields["time"])
+        if not math.isfinite(when):
+            return None
         return Failure(
-            float(fields["time"]),
+            when,
             str(fields["path"]),
             str(fields["frame_dir"]),
             FailureReason(fields["reason"]),
             str(fields["info"]),
             int(fields.get("annotation", 0)),
         )
-    except (ValueError, TypeError, LookupError, RecursionError):
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
+        # An overflow: JSON's `Infinity` as the time of an annotation.
         return None
 
 

@@ -24,7 +24,10 @@ from tasks.core.errors import FightposeError
 
 LOG_NAME = "review.json"
 
-TrackId = Annotated[int, Field(ge=1)]
+LARGEST = 2**31 - 1
+"""Largest track ID and frame number: annotations hold both as int32."""
+
+TrackId = Annotated[int, Field(ge=1, le=LARGEST)]
 
 
 class Role(StrEnum):
@@ -77,7 +80,7 @@ class SplitTrack(_Change):
 
     kind: Literal["split"] = "split"
     track_id: TrackId
-    frame: int = Field(ge=1)
+    frame: int = Field(ge=1, le=LARGEST)
     new_id: TrackId
 
 
@@ -87,7 +90,7 @@ class SwapTracks(_Change):
     kind: Literal["swap"] = "swap"
     track_id: TrackId
     other: TrackId
-    frame: int = Field(ge=1)
+    frame: int = Field(ge=1, le=LARGEST)
 
     @model_validator(mode="after")
     def _two_people(self) -> SwapTracks:

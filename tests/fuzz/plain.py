@@ -8,14 +8,18 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from unittest import mock
 
 from flows import annotate_video as flow
+from flows.engine import stages
+from flows.engine.engines import resolved, run_keys
 from flows.engine.jobs import ClipJob, RunKeys
+from flows.runs.local import recorded_failure
 from flows.runs.results import ClipResult, Outcome
 from tasks import steps
 from tasks.core.errors import ClipError
@@ -48,11 +52,6 @@ def _without_prefect() -> None:
 def annotate_plain(job: ClipJob) -> ClipResult:
     """Annotate one clip and return what became of it, as `flows.runs.local.run_here` does."""
     _without_prefect()
-    return _annotated(job)
-
-
-def _annotated(job: ClipJob) -> ClipResult:
-    """Walk one clip through the steps, whatever these are in this process."""
     start = time.perf_counter()
     entry = entry_of(job.settings.poses)
     settings = job.settings.resolve(entry.thresholds)
@@ -74,15 +73,27 @@ def annotate_measured(work: tuple[ClipJob, RunKeys]) -> ClipResult:
     return result
 
 
+def _in_turn(jobs: Sequence[ClipJob], *_: object) -> Iterator[ClipResult]:
+    """Annotate clips one after the other through the stages of a run, and record what fails, as a run does."""
+    for job in jobs:
+        start = time.perf_counter()
+        work = replace(job, settings=resolved(job.settings))
+        try:
+            summary = stages.annotate_alone((work, run_keys(job.settings)))
+            yield ClipResult(job.clip.relative, Outcome.ANNOTATED, time.perf_counter() - start, summary=summary)
+        except Exception as error:
+            failure = recorded_failure(error, job)
+            yield ClipResult(job.clip.relative, Outcome.FAILED, time.perf_counter() - start, error=failure)
+
+
 @contextmanager
 def flows_without_prefect() -> Iterator[None]:
     """Let the flows of this process run without Prefect for the length of the block: `flow.fn(...)` then does the job.
 
-    Clips run one after the other in this process, through `annotate_plain`; artifacts, progress and the analysis, which
-    would take most of the time, are left out.
+    Clips run one after the other in this process; artifacts, progress and the analysis, which would take most of the
+    time, are left out.
     """
     from flows import annotate_dataset, retry_failed, verify_mapping
-    from flows.runs import local
 
     model = StandInModel()
 
@@ -97,15 +108,13 @@ def flows_without_prefect() -> Iterator[None]:
 
     with ExitStack() as stack:
         swap = lambda target, name, value: stack.enter_context(mock.patch.object(target, name, value))  # noqa: E731
-        for name in (*STEPS, "verify"):
-            swap(steps, name, getattr(steps, name).fn)
-        swap(steps, "model_of", lambda settings: model)
+        swap(steps, "verify", steps.verify.fn)
+        swap(stages, "model_of", lambda settings: model)
         swap(annotate_dataset, "model_of", lambda settings: model)
-        swap(flow, "show_card", lambda card: None)
         swap(annotate_dataset, "show_table", lambda summary: None)
         swap(annotate_dataset, "ProgressBar", NoBar)
         swap(annotate_dataset, "analyze", lambda output_root: "")
-        swap(local, "run_clip", _annotated)
+        swap(annotate_dataset, "_run", _in_turn)
         swap(verify_mapping, "show_findings", lambda report: None)
         swap(verify_mapping, "retry_failed", retry_failed.retry_failed.fn)
         yield

@@ -352,3 +352,11 @@ def test_mutated_files_are_read_or_refused():
         except AnnotationError:
             refused += 1
     assert refused > 500
+
+
+def test_a_file_of_nothing_but_empty_dicts_is_refused_early(tmp_path):
+    """One byte each in the file: a megabyte of them took seconds and 250 MB."""
+    path = tmp_path / "a.pkl"
+    path.write_bytes(b"\x80\x04](" + b"}" * 1_000_000 + b"e.")
+    with pytest.raises(AnnotationError, match="more dicts and lists"):
+        safe_load(path)

@@ -140,3 +140,18 @@ def test_a_log_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / JSON_LOG).mkdir()
     with pytest.raises(FightposeError, match=JSON_LOG):
         log_failure(tmp_path, "/in/a.mp4", "in/a", FailureReason.NO_TRACKS)
+
+
+@pytest.mark.parametrize("line", [
+    '{"time": Infinity, "path": "a", "frame_dir": "a", "reason": "NO_TRACKS", "info": ""}',
+    '{"time": NaN, "path": "a", "frame_dir": "a", "reason": "NO_TRACKS", "info": ""}',
+    '{"time": 1, "path": "a", "frame_dir": "a", "reason": "NO_TRACKS", "info": "", "annotation": Infinity}',
+    '{"time": "x", "path": "a", "frame_dir": "a", "reason": "NO_TRACKS", "info": ""}',
+    '{"time": 1, "path": "a", "frame_dir": "\\ud800/\\u0000", "reason": "RESOLVED", "info": ""}',
+])  # fmt: skip
+def test_lines_with_impossible_numbers_are_no_failures(tmp_path, line):
+    """Written by hand or by something else: they are passed over, and the others count."""
+    log_failure(tmp_path, "b.mp4", "b", FailureReason.NO_TRACKS)
+    with (tmp_path / "failed_videos.jsonl").open("a", encoding="ascii") as stream:
+        stream.write(line + "\n")
+    assert [failure.frame_dir for failure in current_failures(tmp_path)] == ["b"]

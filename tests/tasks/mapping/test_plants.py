@@ -14,6 +14,7 @@ from flows.runs.mending import verify_and_mend
 from flows.runs.results import DatasetSummary
 from tasks.annotations.dataset import read_split
 from tasks.annotations.format import read_annotation
+from tasks.annotations.validate import Problem
 from tasks.clips.manifest import read_manifests
 from tasks.mapping.findings import FindingKind
 from tasks.mapping.merged import DATASET_NAME
@@ -83,6 +84,31 @@ def test_damage_is_found_and_mended_or_refused(out, name):
     assert mended.lines() == []
     assert mended.unmended == []
     assert read_split(out / DATASET_NAME) == read_annotation(out / DATASET_NAME)["split"] == sides
+
+
+def test_a_mend_that_gives_the_same_finding_is_not_repeated(out, monkeypatch):
+    """It is told once with its reason, and no round after that moves the same files and makes them again."""
+    wrong = Problem("some-rule", "is as no run can make it")
+    monkeypatch.setattr(
+        "tasks.mapping.verify.validate_annotation",
+        lambda one: [wrong] if one["frame_dir"] == "set/Fight/a" else [],
+    )
+    rounds: list[list[str]] = []
+
+    def again(names: list[str]) -> DatasetSummary:
+        """Note which clips are annotated again."""
+        rounds.append(names)
+        return retry_failed.fn(out, clips=names)
+
+    first = verify_and_mend(out, True, True, again)
+    moved = sorted((out / "quarantine").rglob("*.quarantined"))
+    second = verify_and_mend(out, True, True, again)
+    assert rounds == [["set/Fight/a"], []]
+    assert sorted((out / "quarantine").rglob("*.quarantined")) == moved
+    for report in (first, second):
+        assert not report.ok
+        assert report.unmended == ["set/Fight/a"]
+        assert ["annotating it again gave the same result" in line for line in report.lines()] == [True]
 
 
 def test_there_are_as_many_kinds_of_damage_as_were_tried():
