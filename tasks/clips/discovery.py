@@ -3,7 +3,7 @@
 The tree of the input is mirrored: a clip at `<root>/<folder>/<stem>.<ext>` has its outputs at
 `<output root>/<name of root>/<folder>/<stem>_enhanced_stgcn_annotation.pkl` and `..._enhanced_rtmo_overlay.<ext>`.
 
-Names within one folder. A stem that stands once in its folder is used as it is. Where several clips share a stem
+Names within one folder. A stem that occurs once in its folder is used as it is. Where several clips share a stem
 (compared without case and under Unicode NFC, because file systems may do so too), each takes its whole file name as
 its stem: `a.mp4` and `a.avi` give `a.mp4_enhanced_...` and `a.avi_enhanced_...`. Where even that is taken, `~2`, `~3`
 follow in sorted order. A stem too long for the file system is cut and ends in `~` and eight digits of its hash.
@@ -104,12 +104,11 @@ class Discovery:
 
     def warnings(self) -> list[str]:
         """Return in words what was left out."""
-        if not self.left_out:
-            return []
         count = len(self.left_out)
+        names = ", ".join(map(str, self.left_out[:3])) + (", ..." if count > 3 else "")
         files = "1 file that may be a video is" if count == 1 else f"{count} files that may be videos are"
-        names = ", ".join(str(path) for path in self.left_out[:3]) + (", ..." if count > 3 else "")
-        return [f"{files} left out: {names}; give them the ending of a video, or name one itself as the input"]
+        advice = "give them the ending of a video, or name one itself as the input"
+        return [f"{files} left out: {names}; {advice}"] if count else []
 
 
 def name_key(name: str) -> str:
@@ -146,7 +145,7 @@ def output_stems(names: Iterable[str]) -> dict[str, str]:
     shares = Counter(name_key(PurePosixPath(name).stem) for name in ordered)
     stems: dict[str, str] = {}
     taken: set[str] = set()
-    # Stems that stand alone come first, so that `a.avi.mp4` keeps its stem `a.avi` where `a.avi` shares its own.
+    # Stems that occur once come first, so that `a.avi.mp4` keeps its stem `a.avi` where `a.avi` shares its own.
     for name in sorted(ordered, key=lambda name: (shares[name_key(PurePosixPath(name).stem)] > 1, name)):
         stem = PurePosixPath(name).stem
         wish = _short_enough(stem if shares[name_key(stem)] == 1 else name)
@@ -364,8 +363,7 @@ def _look_at(entries: Iterable[os.DirEntry[str]], left_out: list[Path]) -> int:
     for entry in entries:
         if entry.is_file() and not is_video_name(entry.name) and not is_own_output(entry.name):
             looked += 1
-            if may_be_video(Path(entry.path)):
-                left_out.append(Path(entry.path))
+            left_out += [Path(entry.path)] if may_be_video(Path(entry.path)) else []
     return looked
 
 

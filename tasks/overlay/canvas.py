@@ -242,7 +242,7 @@ def paste(image: Image, picture: Image, left: int, top: int) -> None:
 
 
 def blend(image: Image, picture: Image, left: int, top: int, keep: float) -> None:
-    """Lay a picture over an image of which a share `keep` shines through; the picture must fit into the image."""
+    """Lay a picture over an image and let a share `keep` of that shine through; the picture must fit into the image."""
     height, width = picture.shape[:2]
     area = image[top : top + height, left : left + width]
     cv2.addWeighted(area, keep, picture, 1.0, 0.0, dst=area)

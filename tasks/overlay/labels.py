@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tasks.core.records import FloatArray
 
 HEAD_JOINT_SCORE = 0.5
-"""A label stands above the topmost keypoint that scores higher than this, as in the earlier scripts."""
+"""A label is placed above the topmost keypoint that scores higher than this, as in the earlier scripts."""
 
 # Places in units of the label's width and height from the wanted one, nearest first: beside, above, then below.
 _STEPS = np.array(
@@ -25,7 +25,7 @@ _STEPS = np.array(
 
 
 def label_anchor(bbox: FloatArray, keypoints: FloatArray, keypoint_scores: FloatArray) -> tuple[float, float]:
-    """Return the point that a person's label stands above, in pixels.
+    """Return the point that a person's label is placed above, in pixels.
 
     It is the topmost keypoint that scores above `HEAD_JOINT_SCORE`, and the middle of the box's top where none does:
     models whose scores run low (MoveNet) must not cost a person the ID.
@@ -56,7 +56,7 @@ class LabelPlacer:
     taken
         (N, 4) x1, y1, x2, y2: areas that labels keep clear of.
     gap
-        Distance in pixels between a label and the point it stands above.
+        Distance in pixels between a label and the point below it.
     """
 
     def __init__(self, size: tuple[int, int], taken: npt.NDArray[np.int32], gap: int) -> None:

@@ -2,7 +2,7 @@
 
 A second pass over the clip draws onto each frame the skeletons in their track's colour (paler and dashed where the row
 was filled in and not seen), boxes, `ID:<n>` in yellow on black above the head, rank badges and scores; the fighters of
-the moment stand out, people who do not reach the annotation step back. The frames stream: memory does not
+the moment are emphasised, people who do not reach the annotation are drawn thin. The frames stream: memory does not
 grow with the clip.
 """
 
@@ -173,7 +173,7 @@ class OverlayPainter:
             label = framed = text_box(text, sizes.small_text, max(1, sizes.pad // 2), YELLOW)
         else:
             parts = [badge(str(row.rank), sizes.text, sizes.pad, color), text_box(text, sizes.text, sizes.pad, YELLOW)]
-            # On small frames the label would be wider than the person; the score stands in the scoreboard.
+            # On small frames the label would be wider than the person; the score is in the scoreboard.
             if sizes.text > 8:
                 parts.append(text_box(f"{row.score:.2f}", sizes.text, sizes.pad, WHITE))
             label = np.concatenate(parts, axis=1)
@@ -329,7 +329,7 @@ def track_colors(tracks: Tracks, involvement: Involvement) -> dict[int, Color]:
 
 
 def fighters_of_the_moment(window_score: FloatArray) -> BoolArray:
-    """Return who stands out in each time window, (P, S): its highest scores, where they are high for the clip.
+    """Return who is emphasised in each time window, (P, S): its highest scores, where they are high for the clip.
 
     Parameters
     ----------

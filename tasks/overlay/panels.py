@@ -1,4 +1,4 @@
-"""The parts of the overlay that stand still: scoreboard, timeline of involvement, and the grid of regions.
+"""The parts of the overlay that do not move: scoreboard, timeline of involvement, and the grid of regions.
 
 Each is drawn once per clip; a frame only gets a copy of it and the few pixels that move (the bars of the scoreboard and
 the timeline's mark).
@@ -160,7 +160,7 @@ class RegionGrid:
     bottom
         Height in pixels of what covers the frame's bottom.
     panel
-        Left, top, width and height in pixels of the scoreboard, which the weights stand clear of.
+        Left, top, width and height in pixels of the scoreboard, which the weights keep clear of.
     """
 
     def __init__(

@@ -128,7 +128,7 @@ def head_boxes(bbox: FloatArray, keypoints: FloatArray, scores: FloatArray) -> F
 def body_boxes(bbox: FloatArray, keypoints: FloatArray, scores: FloatArray) -> FloatArray:
     """Return the part of each upright box that lies below the waist, (N, 4); of no size for all others.
 
-    Above it people who stand close have their heads in one another's boxes.
+    Above it people close together have their heads in one another's boxes.
     """
     hips, known = _mean_of(keypoints[:, HIPS], scores[:, HIPS])
     boxes = bbox.copy()

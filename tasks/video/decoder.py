@@ -45,7 +45,7 @@ SILENCE_SECONDS = 120.0
 """A helper that sends nothing for this long hangs. A frame takes milliseconds, a slow network disk seconds."""
 
 LOOK_SECONDS = 0.2
-"""How often whoever waits for a helper looks whether the frames are still wanted: Ctrl-C ends other threads only."""
+"""How often a thread that waits for a helper checks whether the frames are still wanted: Ctrl-C ends other threads."""
 
 BUFFER_BYTES, MIN_SLOTS, MAX_SLOTS = 32 << 20, 4, 64
 """How far the helper may be ahead: by so many bytes, but by so many frames at least and at most."""
@@ -175,7 +175,7 @@ class Decoder:
             info = f"the decoder hangs on it (nothing for {SILENCE_SECONDS:.0f} s); convert it to H.264 mp4"
             raise ClipError(FailureReason.PROCESSING_ERROR, limits.path, info) from error
         finally:
-            # In the middle of a clip it stands if a limit was passed, or if the caller wants no more frames.
+            # It is in the middle of a clip if a limit was passed, or if the caller wants no more frames.
             if self._answered:
                 _idle.append(self)
             else:
@@ -310,7 +310,7 @@ def _died(path: Path, code: int) -> Exception:
 def _shared_file() -> int:
     """Return the descriptor of memory that two processes can map and that goes with the last of them."""
     if hasattr(os, "memfd_create"):
-        # Not in /dev/shm, of which containers have 64 MB.
+        # Not in /dev/shm: containers have 64 MB of it.
         return os.memfd_create("fightpose-frames", os.MFD_CLOEXEC)
     with tempfile.TemporaryFile() as stream:
         return os.dup(stream.fileno())

@@ -82,9 +82,9 @@ def _answer(request: dict[str, Any], connection: Connection, memory: int) -> dic
 
 
 def _limit_memory(allowance: int) -> None:
-    """Let this process grow by so many bytes of address space from where it stands.
+    """Let this process grow by so many bytes of address space from now on.
 
-    From where it stands, because the libraries take half a gigabyte of address space, nearly none of it memory, and
+    From now on, because the libraries take half a gigabyte of address space, nearly none of it memory, and
     because earlier clips leave something behind.
     """
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) if _HAS_PROC else 0
