@@ -5,9 +5,11 @@
 
 Every kind of run has a process of its own, so that its peak memory is its own; the runs are interleaved, round after
 round, so that other work on the machine touches all alike, and each ratio is the median over the rounds. With a config
-and a checkpoint the checkpoint is exported and our runs use the exported file, the earlier loop mmpose itself, and
-rtmlib (where installed) the exported file: all with the same weights. `--random` makes a checkpoint of random weights,
-calibrated on the clip so that about as many anchors fire as with a handful of people: enough to compare speeds with.
+and a checkpoint the checkpoint is exported and our runs use the exported file, the earlier loop mmpose itself (with one
+thread and with two), and rtmlib (where installed, in both of its runtimes) the exported file: all with the same
+weights, compared with the best way of each peer, without an overlay on either side and with one on both. `--random`
+makes a checkpoint of random weights, calibrated on the clip so that about as many anchors fire as with a handful of
+people: enough to compare speeds with.
 
 Model only means: the frames lie in memory, and the model is asked for exactly what the pipeline asks it for (the whole
 frames; with the second look, its tiles and crops). Beside frames/s stands the processor time per frame, which other
@@ -19,14 +21,16 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import resource
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -169,9 +173,12 @@ def annotate(job: Job, overlay: bool = False) -> Run:
     return run
 
 
-def earlier_loop(job: Job) -> Run:
+def earlier_loop(job: Job, threads: int) -> Run:
     """Prepare what the earlier scripts did: one frame at a time, all kept, mmpose's visualizer for the overlay."""
     import torch
+
+    # Threads of torch wait for each other: on a busy machine two of them take three times the processor time of one.
+    torch.set_num_threads(threads)
 
     from tasks.poses.backends.mmpose.compat import importable_mmpose
 
@@ -207,25 +214,38 @@ def earlier_loop(job: Job) -> Run:
     return run
 
 
-def by_rtmlib(job: Job) -> Run:
-    """Prepare rtmlib on the same .onnx file, frame by frame, ONNX Runtime on the CPU; no overlay."""
-    from rtmlib import RTMO
+def by_rtmlib(job: Job, backend: str, overlay: bool = False) -> Run:
+    """Prepare rtmlib on the same .onnx file, frame by frame as its examples do, on the CPU."""
+    from rtmlib import RTMO, draw_skeleton
 
     from tasks.poses.backends.rtmo import Rtmo
 
     ours = Rtmo(Path(job.model))
-    model = RTMO(job.model, model_input_size=(ours.height, ours.width), backend="onnxruntime", device="cpu")
+    model = RTMO(job.model, model_input_size=(ours.height, ours.width), backend=backend, device="cpu")
+    del ours
 
     def run() -> int:
-        """Read and infer in turn."""
+        """Read, infer and, where wanted, draw and write in turn."""
         capture = cv2.VideoCapture(str(job.video))
-        count = 0
+        writer, count = None, 0
         while (read := capture.read())[0]:
-            model(read[1])
+            keypoints, scores = model(read[1])
+            if overlay:
+                if writer is None:
+                    size = read[1].shape[1::-1]
+                    writer = cv2.VideoWriter(str(job.out / "rtmlib.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, size)
+                writer.write(draw_skeleton(read[1], keypoints, scores, kpt_thr=0.3))
             count += 1
+        if writer is not None:
+            writer.release()
         return count
 
     return run
+
+
+def fitted(job: Job) -> Job:
+    """Return the same job without padding."""
+    return replace(job, input_shape="fitted")
 
 
 KINDS: dict[str, Callable[[Job], Run]] = {
@@ -234,14 +254,24 @@ KINDS: dict[str, Callable[[Job], Run]] = {
     "extract": extract,
     "annotate": annotate,
     "annotate+overlay": lambda job: annotate(job, overlay=True),
-    "earlier loop": earlier_loop,
-    "rtmlib": by_rtmlib,
 }
+
+PEERS: dict[str, Callable[[Job], Run]] = {
+    "fitted": lambda job: extract(fitted(job)),
+    "fitted+overlay": lambda job: annotate(fitted(job), overlay=True),
+    "rtmlib onnxruntime": lambda job: by_rtmlib(job, "onnxruntime"),
+    "rtmlib openvino": lambda job: by_rtmlib(job, "openvino"),
+    "rtmlib openvino+overlay": lambda job: by_rtmlib(job, "openvino", overlay=True),
+    "rtmlib onnxruntime+overlay": lambda job: by_rtmlib(job, "onnxruntime", overlay=True),
+    "earlier loop, 1 thread": lambda job: earlier_loop(job, 1),
+    "earlier loop, 2 threads": lambda job: earlier_loop(job, 2),
+}
+"""What an exported RTMO is compared in: without padding, and the programs that people use otherwise, at their best."""
 
 
 def serve(kind: str, job: Job, pipe: Any) -> None:
     """Prepare one kind in this process, run it whenever asked, and report its peak memory at the end."""
-    run = KINDS[kind](job)
+    run = (KINDS | PEERS)[kind](job)
     pipe.send("ready")
     while pipe.recv() == "run":
         start, busy = time.perf_counter(), time.process_time()
@@ -296,19 +326,31 @@ def lengthened(video: Path, target: Path) -> Path:
     return target
 
 
-def ratios_of(rates: dict[str, list[float]]) -> dict[str, float]:
-    """Return the median over the rounds of every ratio whose two kinds were run."""
+def ratios_of(values: dict[str, list[float]]) -> dict[str, float]:
+    """Return the ratios between kinds that were run, each the median over the rounds.
+
+    Parameters
+    ----------
+    values
+        Kind to a figure for each round of which more is better: frames per second, or the same of processor time. Of
+        several ways to run a peer the best one is compared with.
+    """
     wanted = {
-        "extract_to_model": ("extract", "model"),
-        "annotate_to_model": ("annotate+overlay", "model"),
-        "vs_earlier_loop": ("annotate+overlay", "earlier loop"),
-        "vs_rtmlib": ("extract", "rtmlib"),
+        "extract to model": ("extract", "model"),
+        "annotate to model": ("annotate+overlay", "model"),
+        "square to rtmlib": ("extract", "rtmlib *"),
+        "fitted to rtmlib": ("fitted", "rtmlib *"),
+        "square to rtmlib, overlays": ("annotate+overlay", "rtmlib *+overlay"),
+        "fitted to rtmlib, overlays": ("fitted+overlay", "rtmlib *+overlay"),
+        "square to earlier loop, overlays": ("annotate+overlay", "earlier loop*"),
     }
-    return {
-        name: median(a / b for a, b in zip(rates[top], rates[bottom], strict=True))
-        for name, (top, bottom) in wanted.items()
-        if rates.get(top) and rates.get(bottom)
-    }
+    found = {}
+    for name, (top, pattern) in wanted.items():
+        peers = [kind for kind in values if fnmatch(kind, pattern) and ("+" in kind) == ("+" in pattern)]
+        if values.get(top) and peers:
+            best = max(peers, key=lambda kind: median(values[kind]))
+            found[name] = median(a / b for a, b in zip(values[top], values[best], strict=True))
+    return found
 
 
 def exported(config: str, checkpoint: str, folder: Path, lenient: bool) -> str:
@@ -376,7 +418,16 @@ def measure(job: Job, kinds: list[str], rounds: int) -> dict[str, Any]:
         "cpu_ms": {kind: median(busy for _, busy in values) for kind, values in runs.items()},
         "mib": {kind: worker.finish() for kind, worker in workers.items()},
         "ratios": ratios_of(rates),
+        "cpu_ratios": ratios_of({kind: [1000 / busy for _, busy in values] for kind, values in runs.items()}),
     }
+
+
+def peers_here(model: str, has_checkpoint: bool) -> list[str]:
+    """Return the peers that can be run: rtmlib where it is installed, the earlier loop where there is a checkpoint."""
+    if not model.endswith(".onnx"):
+        return []
+    packages = {"rtmlib": find_spec("rtmlib") is not None, "earlier": has_checkpoint, "fitted": has_checkpoint}
+    return [kind for kind in PEERS if packages[kind.replace("+", " ").split()[0]]]
 
 
 def longer_memory(job: Job, folder: Path) -> float:
@@ -416,20 +467,18 @@ def main() -> None:
         ours = options.precision, options.second_look, options.input_shape
         job = Job(video, model, folder / "out", config, checkpoint, *ours)
         job.out.mkdir()
-        kinds = [kind for kind in KINDS if kind not in ("earlier loop", "rtmlib")]
-        kinds += ["earlier loop"] if config else []
-        if model.endswith(".onnx"):
-            with suppress(ImportError):
-                import rtmlib  # noqa: F401
-
-                kinds.append("rtmlib")
+        kinds = [*KINDS, *peers_here(model, bool(config))]
         result = measure(job, kinds, options.rounds)
         result["ratios"]["memory_10x_longer"] = longer_memory(job, folder)
     for kind, rate in result["fps"].items():
         busy, peak = result["cpu_ms"][kind], result["mib"][kind]
-        sys.stdout.write(f"{kind:18} {rate:8.1f} frames/s  {busy:7.1f} ms of processor  peak {peak:6.0f} MiB\n")
+        sys.stdout.write(f"{kind:27} {rate:8.1f} frames/s  {busy:7.1f} ms of processor  peak {peak:6.0f} MiB\n")
+    # The load says how far the frames per second can be trusted; processor time suffers far less from it.
+    sys.stdout.write(f"load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
     for ratio, value in result["ratios"].items():
-        sys.stdout.write(f"{ratio:18} {value:8.2f}\n")
+        busy = result["cpu_ratios"].get(ratio)
+        by_work = "" if busy is None else f"{busy:8.2f} by processor time"
+        sys.stdout.write(f"{ratio:34} {value:8.2f} {by_work}\n")
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
 
