@@ -43,6 +43,7 @@ OWN_KEYS = (
     *_PERSON_KEYS,
     "bbox",
     "filled",
+    "identity_confidence",
     "score_breakdown",
     "region_breakdown",
     "region_weights",
@@ -248,6 +249,7 @@ def _arrays(annotation: Annotation) -> Iterator[Problem]:
         "keypoint_score": (keypoints.shape[:3], np.float32),
         "bbox": ((people, frames, 4), np.float32),
         "filled": ((people, frames), np.bool_),
+        "identity_confidence": ((people, frames), np.float32),
     }
     expected |= {key: ((people,), kind) for key, kind in _PERSON_KEYS.items()}
     for key, (shape, kind) in expected.items():

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from tasks.core.records import Poses, Tracks
 from tasks.poses.detections import Detections, pairwise_oks
-from tests.benchmarks.labelled import MIN_IOU, Label, by_area, dense_boxes, pairwise_iou
+from tasks.tuning.figures import MIN_IOU
+from tests.benchmarks.labelled import Label, by_area, dense_boxes, pairwise_iou
 from tests.benchmarks.labelled import _match as match_people
 
 DOUBLE_OKS = 0.7

@@ -56,7 +56,7 @@ def test_a_csv_names_clips_by_any_end_of_their_path(tmp_path):
     [
         ("name,label\na,1\n", "has no column clip"),
         ("clip,label\na,one\n", "line 2: the label 'one'"),
-        ("clip,label\na,-1\n", "neither a whole number nor a class"),
+        ("clip,label\na,-1\n", "neither a whole number from 0 to 9999 nor a class"),
         ("clip,label\na,1\na,2\n", "line 3: a has two labels"),
         ("clip,label\na\n", "line 2"),
         ("", "has no column clip, label"),

@@ -180,7 +180,7 @@ class TestWeights:
     @pytest.mark.parametrize("weights", [{"speed": 1.0}, {"movement": -1.0}, {"movement": 0.0}, {}])
     def test_weights_that_cannot_make_a_mean_are_refused(self, weights):
         """With the names that there are."""
-        with pytest.raises(ValueError, match=r"no such component|weights must be"):
+        with pytest.raises(ValueError, match=r"no such component|weights must lie"):
             ScoringSettings(weights=weights)
 
 

@@ -110,5 +110,5 @@ def test_what_was_said_decides_filters_and_counts(outputs):
     assert found(state="waiting") == found(state="corrected") == names[:4]
     assert found(text="WALK", sort="people") == names[3:]
     counts = find_clips(rows, verdicts, {})["counts"]
-    assert counts["label"] == {"fight": 2, "other": 4}
+    assert counts["label"] == {"0": 4, "1": 2}
     assert sum(counts["split"].values()) == 6

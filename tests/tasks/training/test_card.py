@@ -33,7 +33,7 @@ def test_the_card_counts_classes_by_split(dataset):
     assert "| 1 Fight | 1 | 0 | 1 |" in card
     assert "Corrected by hand: 1 clips" in card
     assert "\x1b" not in card
-    assert '"max_persons": 4' in card
+    assert '"max_persons": 12' in card
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
     assert tuple(rows[0]) == COLUMNS
     assert [row["clip"] for row in rows] == ["set/Fight/가 \\x7c1", "set/Walk/b", "set/Walk/c\\x1b"]

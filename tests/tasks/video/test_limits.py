@@ -36,7 +36,7 @@ def test_frames_stop_when_the_time_is_over():
 
 def test_what_gives_the_frames_is_closed_though_the_error_is_kept():
     """Its traceback would keep the generator, and with it a helper process, alive."""
-    limits = ClipLimits(Path("a.mp4"), LimitSettings(time_limit=1e-9))
+    limits = ClipLimits(Path("a.mp4"), LimitSettings().model_copy(update={"time_limit": 1e-9}))
     closed = []
 
     def frames() -> Iterator[Frame]:
