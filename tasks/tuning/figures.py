@@ -106,7 +106,7 @@ def score_clip(boxes: FloatArray, label: Label) -> ClipScore:
         The clip's label.
     """
     score = ClipScore(judged=label.judged)
-    matches = {f: _match(people, boxes, f) for f, people in label.frames.items()}
+    matches = {f: match_people(people, boxes, f) for f, people in label.frames.items()}
     roles = [Counter[str]() for _ in range(len(boxes))]
     for f, people in label.frames.items():
         for person in people:
@@ -121,7 +121,7 @@ def score_clip(boxes: FloatArray, label: Label) -> ClipScore:
     return score
 
 
-def _match(people: list[dict[str, Any]], boxes: FloatArray, frame: int) -> dict[str, int]:
+def match_people(people: list[dict[str, Any]], boxes: FloatArray, frame: int) -> dict[str, int]:
     """Return the track of each labelled person that one covers in a frame."""
     if not len(boxes) or frame >= boxes.shape[1] or not people:
         return {}
@@ -196,7 +196,7 @@ def track_roles(boxes: FloatArray, label: Label) -> list[str]:
     """
     roles = [Counter[str]() for _ in range(len(boxes))]
     for f, people in label.frames.items():
-        matches = _match(people, boxes, f)
+        matches = match_people(people, boxes, f)
         for person in people:
             if person["person"] in matches:
                 roles[matches[person["person"]]][person["role"]] += 1

@@ -11,9 +11,8 @@ import numpy.typing as npt
 
 from tasks.core.records import Poses, Tracks
 from tasks.poses.detections import Detections, pairwise_oks
-from tasks.tuning.figures import MIN_IOU
+from tasks.tuning.figures import MIN_IOU, match_people
 from tests.benchmarks.labelled import Label, by_area, dense_boxes, pairwise_iou
-from tests.benchmarks.labelled import _match as match_people
 
 DOUBLE_OKS = 0.7
 """Two detections on one labelled person whose joints agree this much are one skeleton found twice."""
