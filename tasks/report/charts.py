@@ -66,8 +66,10 @@ def histogram(
     edges = np.linspace(low, high, bins + 1)
     series = []
     for name, values in groups:
+        # What is not known gets no bar.
         counts, _ = np.histogram(np.clip(values[np.isfinite(values)], low, high), edges)
         series.append((name, tuple(counts.astype(float).tolist())))
+    # A bin is named by its lower edge.
     return Chart(key, title, tuple(f"{edge:.1f}" for edge in edges[:-1]), tuple(series))
 
 
@@ -100,6 +102,7 @@ def layout_of(chart: Chart) -> dict[str, Any]:
         "right": _RIGHT,
         "baseline": HEIGHT - _BOTTOM,
         "bars": bars,
+        # Width of a group with the space around it, pixels; a chart may have no labels at all.
         "slot": (WIDTH - _LEFT - _RIGHT) / max(len(chart.labels), 1),
     }
 
@@ -115,7 +118,9 @@ def png_chart(chart: Chart, zoom: int = 2) -> Image:
 
     def write(text: str, x: float, baseline: float, capital: int, middle: bool = False) -> None:
         """Write a text on a baseline, from x on or around it."""
+        # OpenCV's font has ASCII characters only.
         known = text.encode("ascii", "replace").decode()
+        # Sizes are heights of capitals in pixels, as the font's own scale has no unit.
         scale = capital * zoom / capital_ink()
         width = cv2.getTextSize(known, FONT, scale, 1)[0][0]
         place = (round(x * zoom) - (width // 2 if middle else 0), round(baseline * zoom))
@@ -126,6 +131,7 @@ def png_chart(chart: Chart, zoom: int = 2) -> Image:
     baseline = HEIGHT - _BOTTOM
     for number, _, x, width, height, value in _bars(chart):
         corner = (round(x * zoom), round((baseline - height) * zoom))
+        # OpenCV draws a line for a rectangle without height.
         if height > 0:
             cv2.rectangle(
                 image, corner, (round((x + width) * zoom) - 1, baseline * zoom), _BARS[number % len(_BARS)], -1
@@ -136,6 +142,7 @@ def png_chart(chart: Chart, zoom: int = 2) -> Image:
     slot = (WIDTH - _LEFT - _RIGHT) / max(len(chart.labels), 1)
     for group, label in enumerate(chart.labels):
         write(label, _LEFT + (group + 0.5) * slot, HEIGHT - 13, 6, middle=True)
+    # A legend only where there is something to tell apart, with 90 pixels for each name.
     if len(chart.series) > 1:
         for number, (name, _) in enumerate(chart.series):
             x = WIDTH - _RIGHT - 90 * (len(chart.series) - number)
@@ -147,6 +154,7 @@ def png_chart(chart: Chart, zoom: int = 2) -> Image:
 def _bars(chart: Chart) -> list[tuple[int, int, float, float, float, float]]:
     """Return the bars as series, group, left, width, height (pixels) and value."""
     slot = (WIDTH - _LEFT - _RIGHT) / max(len(chart.labels), 1)
+    # At most 70 pixels, so that a chart of few labels does not become a wall.
     width = min(slot * 0.8, 70.0) / max(len(chart.series), 1)
     reach = HEIGHT - _TOP - _BOTTOM
     bars = []

@@ -44,10 +44,12 @@ def clip_card(clip: Clip, output_root: Path, summary: ClipSummary, poster: int) 
     lines += [f"| {rank} | ID {track_id} | {score:.3f} |" for rank, (track_id, score) in enumerate(summary.top, 1)]
     lines += ["", "| step | seconds |", "|---|---:|"]
     lines += [f"| {step} | {seconds:.2f} |" for step, seconds in summary.seconds.items()]
+    # Seconds of extraction mean little unless it is said whether the model ran.
     if summary.usage is not None:
         lines += ["", f"Extraction took {summary.usage.words()}."]
     elif not summary.extracted:
         lines += ["", "The poses were there already; the model was not run."]
+    # Absolute, as the page is read from other folders and machines.
     lines += ["", f"- annotation: {literal(str(clip.annotation_path.absolute()))}"]
     if clip.overlay_path.is_file():
         lines.append(f"- overlay: {literal(str(clip.overlay_path.absolute()))}")
@@ -85,6 +87,7 @@ def _picture(clip: Clip, poster: int) -> list[str]:
     try:
         data = base64.b64encode(jpeg_of(clip.overlay_path, poster, PICTURE_SIZE)).decode("ascii")
     except FightposeError as error:
+        # The clip has not failed: its card is of use without a picture, too.
         logger.debug("%s", error)
         return []
     return [f"![frame {poster}](data:image/jpeg;base64,{data})", ""]

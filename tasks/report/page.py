@@ -96,8 +96,10 @@ def report_page(clips: pd.DataFrame, page: Page, output_root: Path) -> str:
         Where the overlays are from which pictures are taken.
     """
     done, failed = clips[clips["status"] == "annotated"], clips[clips["status"] != "annotated"]
+    # Unreadable files have no reason of their own; their status is shown in its place.
     failed = failed.assign(reason=failed["reason"].where(failed["reason"] != "", failed["status"]))
     changes = pd.DataFrame(columns=["clip"]) if page.changes is None else page.changes
+    # Two annotations of one clip share its overlay.
     overlays = clips.drop_duplicates("clip").set_index("clip")["overlay"]
     # What people look at first gets a picture first.
     wanted = [*page.uncertain["clip"], *changes["clip"], *done["clip"]]
@@ -123,6 +125,7 @@ def report_page(clips: pd.DataFrame, page: Page, output_root: Path) -> str:
 def _tiles(done: pd.DataFrame, failed: pd.DataFrame, uncertain: int, classes: Mapping[int, str]) -> list[Any]:
     """Return the figures at the top, as name and value."""
     counts = done["label"].value_counts()
+    # Every class has a tile, also one without clips.
     named = [(name, int(counts.get(number, 0))) for number, name in classes.items()]
     return [
         ("annotated", len(done)),
@@ -139,8 +142,10 @@ def _table(rows: pd.DataFrame, columns: list[_Column], classes: Mapping[int, str
     shown = rows.head(MOST_ROWS).to_dict("records")
     for row in shown:
         label = row.get("label")
+        # Pandas keeps labels as floats, NaN for clips that have none.
         known = isinstance(label, float) and not math.isnan(label)
         row["class"] = classes.get(int(label), f"class {label:.0f}") if known and label is not None else ""
+        # The template takes a name that is missing for an error.
         row.setdefault("overlay", "")
     return {"rows": shown, "columns": columns, "count": len(rows)}
 
@@ -175,6 +180,7 @@ def _region_maps(done: pd.DataFrame) -> list[dict[str, Any]]:
         part = done[done["folder"] == folder]
         cells = []
         for region in LAYOUT:
+            # Other programs' annotations have no weights.
             weight = part[f"weight_{region.name}"].dropna()
             cells.append(
                 {
@@ -188,5 +194,6 @@ def _region_maps(done: pd.DataFrame) -> list[dict[str, Any]]:
                     "weight": float(weight.mean()) if len(weight) else None,
                 }
             )
+        # The output root itself has an empty name.
         maps.append({"folder": str(folder) or ".", "count": int(count), "cells": cells})
     return maps

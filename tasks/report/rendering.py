@@ -32,6 +32,7 @@ def _environment() -> Environment:
         loader=PackageLoader("tasks.report"),
         # Always, whatever a template is called: all of them are markup.
         autoescape=True,
+        # A misspelt name is an error, and not an empty place in a page.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -96,6 +96,7 @@ def read_outputs(output_root: Path) -> OutputTables:
     regions: list[str] = []
     posters: dict[str, int] = {}
     made: Counter[str] = Counter()
+    # By clip, since a split is a list of names.
     split = {name: part for part, names in read_split(output_root / DATASET_NAME).items() for name in names}
     for path in annotation_files(output_root):
         try:
@@ -109,10 +110,12 @@ def read_outputs(output_root: Path) -> OutputTables:
             overlay = _overlay_of(path, output_root)
             row["split"] = split.get(row["clip"], "")
             rows.append({**row, "overlay": overlay, **_seconds(output_root, row["clip"])})
+            # The first two only, since consumers read no more.
             scores += _floats(annotation.get("composite_scores"))[:2]
             regions += best_regions(annotation)[:2]
             posters[row["clip"]] = poster_frame(annotation)
             made[made_with(annotation)] += 1
+    # A clip that failed but still has an annotation of an earlier run is one row, the annotated one.
     annotated = {row["clip"] for row in rows if row["status"] == "annotated"}
     rows += [
         {
@@ -132,6 +135,7 @@ def poster_frame(annotation: Annotation) -> int:
     """Return the frame that shows a clip best: the middle of the window in which the first two are most involved."""
     frames = int(np.asarray(annotation["keypoint_score"]).shape[1])
     edges, scores = annotation.get("window_frames"), annotation.get("window_scores")
+    # The earlier scripts kept no windows.
     if edges is None or scores is None or not np.size(scores):
         return frames // 2
     best = int(np.asarray(scores)[:2].sum(axis=0).argmax())
@@ -156,6 +160,7 @@ def made_with(annotation: Annotation) -> str:
 
 def annotation_files(output_root: Path) -> list[Path]:
     """Return the annotation files of single clips below an output root, ours and the earlier scripts', sorted."""
+    # Neither files that are being written nor the copies kept for reviews are outputs.
     return sorted(
         path
         for postfix in ANNOTATION_POSTFIXES
@@ -177,6 +182,7 @@ def clip_row(annotation: Annotation) -> dict[str, Any]:
     height, width = annotation["img_shape"]
     scores = _floats(annotation.get("composite_scores"))
     ids = _floats(annotation.get("track_ids"))
+    # (2, T): the figures are about the two people that consumers read.
     present = keypoint_scores[:2].max(axis=2, initial=0.0) > 0
     filled = np.asarray(annotation.get("filled", np.zeros((people, frames), np.bool_)))[:2]
     row = {
@@ -224,6 +230,7 @@ def best_regions(annotation: Annotation) -> list[str]:
     if not isinstance(breakdown, dict) or any(region not in breakdown for region in REGIONS):
         return []
     weights = _weights(annotation)
+    # Weighted as in the ranking; 1 where a weight is not known.
     weighted = np.stack([np.asarray(breakdown[region], np.float64) * weights.get(region, 1.0) for region in REGIONS])
     return [REGIONS[i] for i in weighted.argmax(axis=0)]
 
@@ -253,6 +260,7 @@ def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=[*COLUMNS, *steps]).sort_values(["clip", "status"], ignore_index=True)
     for name in (*_NUMBERS, *_WEIGHTS, *steps):
         table[name] = pd.to_numeric(table[name], errors="coerce").astype(np.float64)
+    # Empty text in place of NaN, so that all of a column can be compared and joined.
     for name in _TEXT:
         table[name] = table[name].astype(object).where(table[name].notna(), "").astype(str)
     return table
@@ -278,6 +286,7 @@ def _seconds(output_root: Path, frame_dir: str) -> dict[str, float]:
 def _overlay_of(annotation: Path, output_root: Path) -> str:
     """Return the path of the overlay beside an annotation, relative to the output root; empty where there is none."""
     stem = _without(annotation.stem, ANNOTATION_POSTFIXES)
+    # An overlay of an earlier run or script may have another ending than those written now.
     for postfix in OVERLAY_POSTFIXES:
         for ending in OVERLAY_ENDINGS:
             overlay = annotation.with_name(f"{stem}{postfix}{ending}")

@@ -127,6 +127,7 @@ def all_charts(tables: OutputTables, classes: Mapping[int, str] | None = None) -
     names = tuple(region.replace("_", " ") for region in REGIONS)
     steps = _seconds_per_clip(done)
     return [
+        # Every number of people has a place, so that gaps are seen as such.
         Chart("people", "People per clip", tuple(str(count) for count in range(1, most + 1)), tuple(people)),
         histogram(
             "scores",
@@ -154,6 +155,7 @@ def _by_class(done: pd.DataFrame, classes: Mapping[int, str]) -> list[tuple[str,
 def class_splits(clips: pd.DataFrame, classes: Mapping[int, str]) -> tuple[list[str], list[tuple[str, list[int]]]]:
     """Return the names of the splits, and for each class how many annotated clips of it are in each of them."""
     done = clips[clips["status"] == "annotated"]
+    # The usual three in their order, others by name, and last the clips that are in none.
     names = [name for name in ("train", "val", "test") if (done["split"] == name).any()]
     names += sorted(set(done["split"]) - {*names, ""}) + ([""] if (done["split"] == "").any() else [])
     rows = [(name, [int((part["split"] == split).sum()) for split in names]) for name, part in _by_class(done, classes)]
@@ -180,6 +182,7 @@ def summary_text(
         f"{counts['failed']} failed, {counts['unreadable']} unreadable",
         f"Frames: {int(done['frames'].sum())}, people: {int(done['people'].sum())}",
     ]
+    # Without any clip there is no mean to tell.
     if len(done):
         quality, seen = done["quality"], done["seen"]
         lines.append(
@@ -224,6 +227,7 @@ def _records(table: pd.DataFrame, *names: str) -> list[dict[str, Any]]:
 
 def _plain(name: str, value: Any) -> Any:
     """Return a value of a column as JSON has it: None for what is not known, whole numbers whole."""
+    # Only NaN differs from itself; `isnan` would fail on text.
     if value != value:
         return None
     return int(value) if name.removesuffix("_before").removesuffix("_after") in WHOLE else value
@@ -252,6 +256,7 @@ def change_words(row: Mapping[Hashable, Any], classes: Mapping[int, str]) -> lis
     """Return what changed of a clip, in words; `row` is of `compare`."""
     if not row["status_before"] == row["status_after"] == "annotated":
         return [f"{row['status_before']} -> {row['status_after']}"]
+    # These three are always said: they tell how much the other changes matter.
     words = []
     for name, noun, form in (
         ("people", "people", ".0f"),
@@ -260,6 +265,7 @@ def change_words(row: Mapping[Hashable, Any], classes: Mapping[int, str]) -> lis
     ):
         words.append(f"{noun} {row[f'{name}_before']:{form}} -> {row[f'{name}_after']:{form}}")
     sides = [[row[f"{name}_{side}"] for name in ("first_id", "second_id")] for side in ("before", "after")]
+    # An ID that is NaN, and so differs from itself, belongs to nobody.
     ids = [" and ".join(f"{one:.0f}" for one in side if one == one) for side in sides]
     if ids[0] != ids[1]:
         words.append(f"first two ID {ids[0]} -> {ids[1]}")
@@ -281,6 +287,7 @@ def compare(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     # An unreadable or doubled file may repeat an identifier: the first row counts for the clip.
     sides = [table.drop_duplicates("clip").set_index("clip")[names] for table in (before, after)]
     both = pd.concat([sides[0].add_suffix("_before"), sides[1].add_suffix("_after")], axis=1).sort_index()
+    # `concat` leaves NaN where a run lacks the clip.
     for side in ("status_before", "status_after"):
         both[side] = both[side].fillna("absent")
     differs = both["status_before"] != both["status_after"]
@@ -312,6 +319,7 @@ def _text_chart(chart: Chart) -> list[str]:
     """Return a chart as lines of text; one line for each label, and each series where there are two."""
     if not any(value for _, values in chart.series for value in values):
         return [f"{chart.title}: none"]
+    # Widths of the two columns of names, in characters.
     wide = max((len(label) for label in chart.labels), default=0)
     named = max(len(name) for name, _ in chart.series)
     lines = [chart.title]
@@ -359,6 +367,7 @@ def _rest(count: int, where: str) -> list[str]:
 def by_uncertainty(clips: pd.DataFrame) -> pd.DataFrame:
     """Return the uncertain clips, those with the most reasons first, then those whose ranks lie closest."""
     uncertain = clips[clips["uncertain"] != ""]
+    # The names of the reasons are separated by spaces.
     reasons = uncertain["uncertain"].str.count(" ") + 1
     return uncertain.assign(reasons=reasons).sort_values(["reasons", "gap", "clip"], ascending=[False, True, True])
 

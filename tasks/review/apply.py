@@ -151,7 +151,9 @@ def apply_review(output_root: Path) -> ReviewReport:
     report = ReviewReport()
     with one_at_a_time(output_root):
         standing = standing_changes(read_review(output_root))
+        # Clips whose corrections were all taken back are among them: they get their automatic annotation again.
         clips = clips_under_review(output_root, standing.keys())
+        # Read before anything is written: a failure counts as over once its clip has another annotation.
         failed = {failure.frame_dir: failure for failure in current_failures(output_root)}
         for clip in clips:
             changes = [entry.change for entry in standing.get(clip.frame_dir, [])]
@@ -164,10 +166,13 @@ def apply_review(output_root: Path) -> ReviewReport:
                     f"cannot write {clip.annotation_path}: {error.strerror or error}; "
                     "free disk space or fix its permissions, and apply again"
                 ) from error
+            # A corrected annotation is still of a run before the one that failed, so the failure is not over.
             if clip.frame_dir in failed:
                 keep_failure(output_root, failed[clip.frame_dir])
+        # The log may name clips that the output root no longer has: that is said, not passed over.
         known = {clip.frame_dir for clip in clips}
         report.problems += [(name, "there is no such clip here") for name in sorted(standing.keys() - known)]
+        # Exclusions come from the log: a clip whose corrections could not be applied is kept out all the same.
         merged = merge_outputs(output_root, recorded_settings(output_root).dataset, standing_exclusions(output_root))
         report.counts = merged.counts
         report.problems += [(str(path), reason) for path, reason in merged.skipped]
@@ -198,6 +203,7 @@ def _apply(clip: Clip, output_root: Path, changes: list[Change], report: ReviewR
     if _applied_changes(current) == _dumped(changes):
         report.unchanged += 1
         return
+    # Kept before the corrected one takes its place, so that a crash between the two loses nothing.
     if not is_reviewed(current):
         _copy(clip.annotation_path, kept)
     write_annotation(clip.annotation_path, [applied.annotation or _empty(automatic, changes)])
@@ -209,6 +215,7 @@ def _apply(clip: Clip, output_root: Path, changes: list[Change], report: ReviewR
 def _restore(clip: Clip, output_root: Path, current: Annotation, fits: bool, report: ReviewReport) -> None:
     """Give a clip without corrections its automatic annotation again."""
     kept = automatic_path(clip, output_root)
+    # One that a later run wrote is automatic already: then only the kept copy is out of date.
     if is_reviewed(current):
         _copy(kept, clip.annotation_path)
         report.restored.append(clip.frame_dir)
@@ -258,6 +265,7 @@ def _copy(source: Path, target: Path) -> None:
 @contextmanager
 def one_at_a_time(output_root: Path) -> Iterator[None]:
     """Keep two threads or processes from changing annotations and receipts of one output root at the same time."""
+    # A file of its own: the log has its own lock, and saving a correction need not wait for clips to be applied.
     path = output_root / WORK_FOLDER / "review" / "apply.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as stream:

@@ -57,6 +57,7 @@ def clip_view(
     height, width = in_display(annotation)["img_shape"]
     return {
         "frames": int(annotation["total_frames"]),
+        # Frames per second: the page needs a rate to turn frames into time, also where none is known.
         "fps": float(annotation.get("fps") or 25.0),
         "width": int(width),
         "height": int(height),
@@ -67,6 +68,7 @@ def clip_view(
         "region_weights": {name: round(float(w), 3) for name, w in annotation["region_weights"].items()},
         "region_layout": [region._asdict() for region in LAYOUT],
         **_people(annotation, applied, changes, others),
+        # Of the corrected people, so that what was split or swapped already is not suspected again.
         "suspects": [
             {
                 "kind": suspect.kind,
@@ -88,6 +90,7 @@ def empty_view(label: int, entries: Sequence[Entry], undos: Sequence[Entry]) -> 
     return {
         "frames": 0,
         "fps": 25.0,
+        # Only a shape for the empty player: nothing is drawn over it.
         "width": 16,
         "height": 9,
         "label": labels[-1] if labels else label,
@@ -108,6 +111,7 @@ def _said(entries: Sequence[Entry], undos: Sequence[Entry], applied: Applied | N
     """Return what was said about a clip."""
     changes = [entry.change for entry in entries]
     last: dict[type[Any], Any] = {type(change): change for change in changes}
+    # Without an annotation nobody can have been dropped: the last word about the clip decides.
     excluded = applied.excluded if applied else bool(last[SetExcluded].excluded) if SetExcluded in last else False
     return {
         "excluded": excluded,
@@ -136,6 +140,7 @@ def describe(change: Change) -> str:
             return f"from frame {change.frame} on, ID {change.track_id} and ID {change.other} change places"
         case DropPerson():
             return f"ID {change.track_id} is dropped"
+        # The rest names no person; two functions keep each of them short.
         case _:
             return _describe_clip(change)
 
@@ -160,10 +165,12 @@ def _people(
 ) -> dict[str, Any]:
     """Return the people of the annotation in rank order, and the rest, which it leaves out, likeliest first."""
     shown = in_display(applied.annotation or annotation)
+    # People who are left out come without what is said of the clip, which `in_display` needs.
     of_clip = {key: annotation[key] for key in ("img_shape", "sample_aspect_ratio") if key in annotation}
     left_out = in_display(applied.left_out | of_clip)
     rest = [(left_out, place) for place in range(len(left_out.get("track_ids", [])))]
     named = named_people(changes)
+    # People that corrections name are in the annotation or in `left_out` already.
     unnamed = [i for i, track_id in enumerate(others.ids) if track_id not in named][:MOST_OTHERS] if others else []
     if others:
         # One at a time: each takes an array over all frames of the clip.
@@ -177,6 +184,7 @@ def _people(
     roles = applied.annotation["review"]["roles"] if applied.annotation else {}
     listed = [_person(shown, place, colors, roles) for place in range(len(ids))] if applied.annotation else []
     folded = [_person(arrays, place, colors, roles) for arrays, place in rest]
+    # The highest score first: a fighter who was left out is most likely near the top.
     folded.sort(key=lambda person: -person["score"])
     return {"people": listed, "rest": folded}
 
@@ -184,7 +192,9 @@ def _people(
 def _person(arrays: Annotation, place: int, colors: dict[int, tuple[int, int, int]], roles: Any) -> dict[str, Any]:
     """Return one person as the page shows it, from arrays over people."""
     track_id = int(arrays["track_ids"][place])
+    # OpenCV's order of colours; the page writes red first.
     blue, green, red = colors[track_id]
+    # (T,): a frame in which no joint has a score is one without the person.
     seen = arrays["keypoint_score"][place].max(axis=1) > 0
     frames = np.flatnonzero(seen)
     # Boxes are sent from the first to the last frame of the person: most of the rest are there briefly.
@@ -213,6 +223,7 @@ def _rounded(breakdown: dict[str, Any], place: int) -> dict[str, float]:
 
 def _spans(seen: npt.NDArray[np.bool_]) -> list[list[int]]:
     """Return the stretches of frames in which a person has a pose, as first frame and frame after the last."""
+    # Nobody is there before and after the clip, so that each stretch has both a start and an end.
     edges = np.flatnonzero(np.diff(np.concatenate([[False], seen, [False]])))
     return [[int(a), int(b)] for a, b in edges.reshape(-1, 2)]
 

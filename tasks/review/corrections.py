@@ -102,7 +102,8 @@ class _Review:
     """The state that the corrections of one clip change one after the other."""
 
     def __init__(self, annotation: Annotation, listed: int) -> None:
-        """Start from the automatic people, of which the first `listed` are in the annotation."""
+        """Start from the automatic people; the first `listed` of them are in the annotation."""
+        # (M, T): a frame in which no joint has a score is one without the person.
         present = annotation["keypoint_score"].max(axis=2) > 0
         ids = annotation["track_ids"].tolist()
         self.people = {
@@ -160,6 +161,7 @@ class _Review:
         if change.into == change.other:
             return f"merge: {change.into} is one person already"
         other, kept = self.people.pop(change.other), self.people[change.into]
+        # At the end, so that the kept person's own poses count where both have one in a frame.
         kept.pieces += other.pieces
         kept.listed |= other.listed
         self.merged[change.other] = change.into
@@ -171,10 +173,12 @@ class _Review:
             return f"split: the ID {change.new_id} is taken"
         person = self.people[change.track_id]
         early, late = _cut(person, change.frame)
+        # With an empty side there would be somebody who is never seen, or only another ID.
         if not _any_frame(early) or not _any_frame(late):
             return f"split: person {change.track_id} is not on both sides of frame {change.frame}"
         person.pieces = early
         new = _Person(change.new_id, late, person.role, person.listed)
+        # The order of the dict is the rank where neither a hand nor a role decides.
         ordered = list(self.people.values())
         ordered.insert(ordered.index(person) + 1, new)
         self.people = {each.track_id: each for each in ordered}
@@ -184,6 +188,7 @@ class _Review:
         """Exchange what two people have from a frame on; ranks and roles stay with the IDs."""
         first, second = self.people[change.track_id], self.people[change.other]
         (early, late), (early_other, late_other) = _cut(first, change.frame), _cut(second, change.frame)
+        # One of the two is enough on each side: IDs often change places where one comes and the other goes.
         if not _any_frame(late) and not _any_frame(late_other):
             return f"swap: neither {change.track_id} nor {change.other} is there from frame {change.frame} on"
         if not _any_frame(early) and not _any_frame(early_other):
@@ -197,6 +202,7 @@ class _Review:
         there = {
             track_id: person for track_id, person in self.people.items() if person.listed and _any_frame(person.pieces)
         }
+        # `sorted` is stable: within a role people stay as the run ranked them.
         by_role = sorted(there.values(), key=lambda person: _PLACE[person.role])
         first = [there[track_id] for track_id in self.order if track_id in there]
         return first + [person for person in by_role if person.track_id not in self.order]
@@ -262,12 +268,15 @@ def apply_changes(annotation: Annotation, changes: Iterable[Change], others: Oth
         them, so that `composite_scores` fall with the rank only as far as people agreed with the ranking.
     """
     changes = list(changes)
+    # From here on `annotation` also has the other people that corrections name; `automatic` is what the run wrote.
     automatic, annotation = annotation, _with_named(annotation, changes, others)
     review = _Review(annotation, len(automatic["track_ids"]))
     misfits = [problem for change in changes if (problem := review.apply(change)) is not None]
     people = review.ranked()
+    # An annotation needs somebody; without anybody the clip stays out of the data set.
     if not people:
         return Applied(None, True, review.note, misfits)
+    # What earlier corrections recorded about themselves would be wrong for these.
     corrected = {key: value for key, value in annotation.items() if key not in ("review", "automatic")}
     corrected |= _arrays(annotation, people, review.merged)
     # Of the people as they are now; annotations of earlier versions have none.
@@ -279,6 +288,7 @@ def apply_changes(annotation: Annotation, changes: Iterable[Change], others: Oth
         "track_ids": automatic["track_ids"].copy(),
         "composite_scores": automatic["composite_scores"].copy(),
     }
+    # Who came in from outside is recorded, so that the overlay does not draw them among the others as well.
     sources = {int(annotation["track_ids"][source]) for person in people for source, _ in person.pieces}
     corrected["review"] = {
         "changes": [change.model_dump(mode="json") for change in changes],
@@ -308,6 +318,7 @@ def automatic_roles(annotation: Annotation, changes: Iterable[Change], others: O
     list of str
         A role of `Role`; "unknown" where nothing was said; "nobody" where the person was dropped.
     """
+    # Gone through twice, which an iterator does not survive.
     changes = list(changes)
     count = len(annotation["track_ids"])
     review = _Review(_with_named(annotation, changes, others), count)
@@ -342,13 +353,16 @@ def _arrays(annotation: Annotation, people: list[_Person], merged: dict[int, int
     frames = np.array([person.frames() for person in people])
     ids = [person.track_id for person in people]
     arrays["track_ids"] = np.array(ids, annotation["track_ids"].dtype)
+    # Corrections say who is who, not how much anybody fights: scores stay the ranking's.
     arrays["composite_scores"] = annotation["composite_scores"][first]
     arrays["track_length"] = frames.sum(axis=1).astype(annotation["track_length"].dtype)
     # What the ranking measured stays as it is for people who are as they were.
     present = annotation["keypoint_score"].max(axis=2) > 0
     same = (frames == present[first]).all(axis=1) & (np.array([len(person.pieces) for person in people]) == 1)
+    # Filled poses are estimated, and say nothing about how well a person was seen.
     quality = _quality(arrays["keypoint_score"], frames & ~arrays["filled"])
     arrays["track_quality"] = np.where(same, annotation["track_quality"][first], quality)
+    # The partner may have been merged into somebody else, or dropped.
     partners = [_partner(int(annotation["best_partner"][i]), merged, set(ids)) for i in first]
     # Somebody who was joined with their best partner has none left.
     partners = [0 if partner == own else partner for partner, own in zip(partners, ids, strict=True)]
@@ -360,6 +374,7 @@ def _arrays(annotation: Annotation, people: list[_Person], merged: dict[int, int
 
 def _quality(scores: npt.NDArray[np.float32], seen: Mask) -> npt.NDArray[np.float32]:
     """Return each person's mean joint score over the frames in which they were seen, 0 where they never were."""
+    # At least 1, since somebody may be filled in throughout.
     counts = np.maximum(seen.sum(axis=1), 1)
     sums = np.where(seen, scores.mean(axis=2), 0).sum(axis=1)
     return (sums / counts).astype(np.float32)
@@ -379,6 +394,7 @@ def _window_scores(annotation: Annotation, people: list[_Person], frames: Mask) 
     edges, scores = annotation["window_frames"], annotation["window_scores"]
     result = np.zeros((len(people), scores.shape[1]), np.float32)
     for row, person in enumerate(people):
+        # A piece without frames only says where single values come from; its scores do not count.
         highest = scores[[source for source, mask in person.pieces if mask.any()]].max(axis=0, initial=0.0)
         for window, (start, end) in enumerate(pairwise(edges.tolist())):
             if frames[row, start:end].any():

@@ -92,6 +92,7 @@ def clip_of(file: CvatFile, path: Path, clips: Sequence[str]) -> str:
     for name in file.names:
         table = ClipTable(path, [Row(1, name, name)])
         found = [clip for clip in clips if table.find(clip)]
+        # A name that fits several clips settles nothing; a later name may tell them apart.
         if len(found) == 1:
             return found[0]
     raise FightposeError(f"{path}: cannot be told to which clip it belongs ({', '.join(file.names)}); give --clip")
@@ -120,15 +121,19 @@ def changes_of(annotation: Annotation, tracks: Sequence[CvatTrack]) -> tuple[lis
     for number in (number for number in ids if number not in by_id):
         into = _merged_into(annotation, ids.index(number), by_id)
         changes.append(MergeTracks(into=into, other=number) if into is not None else DropPerson(track_id=number))
+    # Later parts of a split track need IDs that nobody in the clip has.
     free = max(ids) + 1
     for number, parts in by_id.items():
+        # The part that begins first keeps the ID.
         parts.sort(key=lambda part: min(part.frames, default=0))
         for later in parts[1:]:
+            # A split needs a frame before it, hence 1 at least.
             changes.append(SplitTrack(track_id=number, frame=max(min(later.frames, default=1), 1), new_id=free))
             changes += _role(free, later)
             free += 1
         changes += _role(number, parts[0])
     ranks = {number: int(parts[0].attributes.get("rank", "0") or 0) for number, parts in by_id.items()}
+    # An order is a correction only where it differs from the run's.
     if [*sorted(ranks, key=ranks.__getitem__)] != [number for number in ids if number in ranks]:
         changes.append(SetOrder(track_ids=tuple(sorted(ranks, key=ranks.__getitem__))))
     if moved := sum(_moved(annotation, ids.index(number), parts) for number, parts in by_id.items()):
@@ -169,6 +174,7 @@ def _merged_into(annotation: Annotation, person: int, by_id: dict[int, list[Cvat
         for frame in frames:
             places = next((part.frames[frame] for part in parts if frame in part.frames), None)
             same += places is not None and not _differ(places, keypoints[frame], scores[frame]).any()
+        # More than half, not all: in frames that both people were in, one pose is left.
         if same * 2 > len(frames):
             return number
     return None
@@ -177,6 +183,7 @@ def _merged_into(annotation: Annotation, person: int, by_id: dict[int, list[Cvat
 def _moved(annotation: Annotation, person: int, parts: Iterable[CvatTrack]) -> int:
     """Return how many joints of a person are elsewhere than in the annotation, in frames that have the person."""
     scores, keypoints = annotation["keypoint_score"][person], annotation["keypoint"][person]
+    # The video in CVAT may be longer than the annotation.
     inside = ((frame, places) for part in parts for frame, places in part.frames.items() if frame < len(scores))
     return sum(
         int(_differ(places, keypoints[frame], scores[frame]).sum()) for frame, places in inside if scores[frame].any()
@@ -186,5 +193,6 @@ def _moved(annotation: Annotation, person: int, parts: Iterable[CvatTrack]) -> i
 def _differ(places: Floats, keypoints: Floats, scores: Floats) -> npt.NDArray[np.bool_]:
     """Return which joints (17,) are in another place, or are there in one of the two only."""
     there, known = np.isfinite(places).all(axis=1), scores > 0
+    # NaN (outside) becomes 0 only to be compared without a warning: `there` leaves it out.
     far = np.abs(np.nan_to_num(places) - keypoints).max(axis=1) > SAME_PX
     return np.asarray((there != known) | (there & known & far))

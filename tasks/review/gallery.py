@@ -48,6 +48,7 @@ NO_VERDICT = Verdict()
 def verdict_of(entries: Sequence[Entry]) -> Verdict:
     """Return what the standing corrections of one clip say about it as a whole."""
     label, excluded, checked = None, False, False
+    # Oldest first, so that the last word of each kind counts.
     for entry in entries:
         match entry.change:
             case SetLabel():
@@ -56,6 +57,7 @@ def verdict_of(entries: Sequence[Entry]) -> Verdict:
                 excluded = entry.change.excluded
             case SetChecked():
                 checked = entry.change.checked
+    # In the form that annotations hold, so that equal corrections get equal keys.
     changes = [entry.change.model_dump(mode="json") for entry in entries]
     return Verdict(len(entries), label, excluded, checked, review_key(changes))
 
@@ -114,6 +116,7 @@ def _number(item: Item, name: str, absent: float = math.inf) -> float:
 ORDERS: dict[str, Callable[[Item], Any]] = {
     "name": lambda item: item[0]["clip"],
     "uncertain": lambda item: (-len(item[0].get("uncertain", ())), _number(item, "gap"), item[0]["clip"]),
+    # One sum of doubts: each reason counts 1, the likeliest lost identity its probability.
     "teach": lambda item: (
         -len(item[0].get("uncertain", ())) - _number(item, "likely", 0.0),
         _number(item, "gap"),
@@ -148,10 +151,12 @@ def find_clips(rows: Iterable[Row], verdicts: Mapping[str, Verdict], query: Mapp
     """
     items = [(row, verdicts.get(row["clip"], NO_VERDICT)) for row in rows]
     found = [item for item in items if _fits(item, query)]
+    # Not an order of single clips: it depends on all that were found.
     if query.get("sort") == "teach":
         found = teaching_order(found)
     else:
         found.sort(key=ORDERS.get(query.get("sort", ""), ORDERS["name"]))
+    # One at least, so that an empty answer has a page to show.
     pages = max(1, math.ceil(len(found) / PAGE_SIZE))
     wanted = query.get("page", "0")
     # Only ASCII digits: `isdigit` alone takes characters that `int` refuses.
@@ -178,6 +183,7 @@ def teaching_order(items: Iterable[Item]) -> list[Item]:
         row, verdict = item
         open_ = row["status"] == "annotated" and not verdict.checked and not verdict.corrections
         (cameras.setdefault(camera_of(row["clip"]), []) if open_ else rest).append(item)
+    # Cameras with fewer clips give None in later rounds.
     rounds = zip_longest(*cameras.values())
     return [item for turn in rounds for item in turn if item is not None] + rest
 
@@ -185,6 +191,7 @@ def teaching_order(items: Iterable[Item]) -> list[Item]:
 def card(item: Item) -> dict[str, Any]:
     """Return what the gallery shows of a clip."""
     row, verdict = item
+    # Left out is what the page does not use, or gets in another form below.
     shown = {name: value for name, value in row.items() if name not in ("stat", "clip", "review", "label")}
     return shown | {
         "name": printable(row["clip"]),
@@ -201,6 +208,7 @@ def card(item: Item) -> dict[str, Any]:
 def _fits(item: Item, query: Mapping[str, str]) -> bool:
     """Tell whether a clip is asked for."""
     row = item[0]
+    # A value that does not exist finds nothing: an old address must not show every clip.
     for name, known in (("state", STATES), ("flag", FLAGS)):
         value = query.get(name)
         if value and not (value in known and known[value](item)):
@@ -217,6 +225,7 @@ def _fits(item: Item, query: Mapping[str, str]) -> bool:
 
 def _counts(items: Sequence[Item]) -> dict[str, dict[str, int]]:
     """Return how many clips each value of each filter finds on its own."""
+    # Over all clips, not those found: a figure says what its filter would find alone.
     counts = {
         name: {value: sum(map(fits, items)) for value, fits in known.items()}
         for name, known in (("state", STATES), ("flag", FLAGS))

@@ -83,10 +83,12 @@ def find_suspects(annotation: Annotation) -> list[Suspect]:
     for person, track_id in enumerate(ids):
         frames = _jumps(centre[person], size[person], np.flatnonzero(seen[person]))
         found += [Suspect("jump", frame, (track_id,)) for frame in frames if (track_id, frame) not in explained]
+    # Frames per second; without a rate, what is usual for cameras.
     fps = float(annotation.get("fps") or 25.0)
     found += _broken(centre, size, seen, ids, fps)
     risk = _risk(annotation, seen)
     row = {track_id: person for person, track_id in enumerate(ids)}
+    # A place concerns each of its people: the one who is likelier to be lost decides.
     found = [replace(s, likely=max(float(risk[row[i], s.frame]) for i in s.track_ids)) for s in found]
     found += _alike(boxes, risk, ids, found, round(BROKEN_SECONDS * fps))
     return sorted(found, key=lambda suspect: (-suspect.likely, suspect.frame, suspect.track_ids))[:MOST_SUSPECTS]
@@ -106,6 +108,7 @@ def _risk(annotation: Annotation, seen: npt.NDArray[np.bool_]) -> Floats:
 def _alike(boxes: Floats, risk: Floats, ids: list[int], found: list[Suspect], reach: int) -> list[Suspect]:
     """Return the moments of the highest probability of each person, but none within `reach` frames of another sign."""
     more: list[Suspect] = []
+    # A copy, in which the surroundings of every listed place become 0.
     left = risk.copy()
     for suspect in found:
         for track_id in suspect.track_ids:
@@ -116,6 +119,7 @@ def _alike(boxes: Floats, risk: Floats, ids: list[int], found: list[Suspect], re
         if likely < LIKELY:
             break
         overlap = iou(boxes[person, frame].astype(np.float32), boxes[:, frame].astype(np.float32))
+        # Everybody overlaps best with themselves.
         overlap[person] = 0
         other = int(overlap.argmax())
         people = (int(person), other) if overlap[other] > 0 else (int(person),)
@@ -131,6 +135,7 @@ def _swaps(centre: Floats, size: Floats, seen: npt.NDArray[np.bool_], ids: list[
     found = []
     for a, b in combinations(range(len(ids)), 2):
         both = seen[a] & seen[b]
+        # Both in two successive frames: after a gap motion says little about who is who.
         frames = np.flatnonzero(both[1:] & both[:-1]) + 1
         kept = _distance(centre[a], centre[a], frames) + _distance(centre[b], centre[b], frames)
         changed = _distance(centre[a], centre[b], frames) + _distance(centre[b], centre[a], frames)
@@ -154,6 +159,7 @@ def _jumps(centre: Floats, size: Floats, frames: npt.NDArray[np.intp]) -> list[i
     scale = (size[now] + size[before]) / 2
     distance = np.linalg.norm(centre[now] - centre[before], axis=1) / scale
     change = np.maximum(size[now], size[before]) / np.minimum(size[now], size[before])
+    # Somebody who was away for some frames may have gone as many times as far.
     far = distance > JUMP_SIZES * (now - before)
     # After a gap a person may well have come nearer to the camera.
     other = (change > SIZE_CHANGE) & (now - before == 1)

@@ -83,6 +83,7 @@ def open_index(output_root: Path) -> tuple[dict[str, Row], dict[str, Clip]]:
     stats = _stats(list(clips.values()))
     rows: dict[str, Row] = {}
     for key, clip in clips.items():
+        # A recorded failure goes before a saved row: an annotation that is there is of an earlier run.
         failure = failures.get(clip.frame_dir)
         row: Row = {"id": key, "clip": clip.frame_dir, "status": "unread", "stat": stats[clip.frame_dir]}
         if failure is not None:
@@ -92,6 +93,7 @@ def open_index(output_root: Path) -> tuple[dict[str, Row], dict[str, Clip]]:
             row["label"] = clip.label
         elif (old := known.get(key)) is not None and old.get("stat") == stats[clip.frame_dir]:
             row = old
+        # Splits change without the annotation, so that a saved row may name an old one.
         row["split"] = split.get(clip.frame_dir, "")
         rows[key] = row
     return rows, clips
@@ -143,6 +145,7 @@ def refresh_index(output_root: Path) -> None:
 
 def save_index(output_root: Path, rows: Iterable[Row]) -> None:
     """Write the rows that were made from annotations."""
+    # Failures are read from their own log each time, since they change without the annotation.
     kept = [row for row in list(rows) if row["status"] in ("annotated", "unreadable")]
     text = json.dumps({"version": INDEX_VERSION, "rows": kept}, ensure_ascii=True, separators=(",", ":"))
     with atomic_path(review_folder(output_root) / "index.json") as partial:
@@ -199,6 +202,7 @@ def summary_of(annotation: Annotation) -> Row:
     """
     table, suspects = clip_row(annotation), find_suspects(annotation)
     ids = np.asarray(annotation.get("track_ids", [])).tolist()
+    # Four digits tell all ranks apart that anybody looks at, and keep the file small.
     scores = np.asarray(annotation.get("composite_scores", []), np.float64).round(4).tolist()
     numbers = {name: round(v, 4) if isinstance(v := table[name], float) else v for name in _TAKEN}
     return numbers | {

@@ -189,6 +189,7 @@ def append_change(output_root: Path, clip: str, who: str, change: Change) -> Ent
     FightposeError
         If an undo names no line of this clip, or the log cannot be written.
     """
+    # An undo of nothing, or of another clip's line, could never be explained later.
     if isinstance(change, Undo) and not any(
         entry.id == change.entry and entry.clip == clip for entry in read_review(output_root)
     ):
@@ -269,6 +270,7 @@ def _standing(entries: Iterable[Entry]) -> tuple[dict[str, list[Entry]], dict[st
             undos.setdefault(entry.clip, []).append(entry)
         else:
             standing.setdefault(entry.clip, []).append(entry)
+    # They were collected newest first.
     in_order = [{clip: lines[::-1] for clip, lines in found.items()} for found in (standing, undos)]
     return in_order[0], in_order[1]
 
@@ -286,6 +288,7 @@ def _append(path: Path, entry: Entry) -> None:
             if size and not _ends_with_newline(stream.fileno(), size):
                 stream.truncate(_end_of_last_line(stream.fileno(), size))
             stream.write(line)
+            # On the disk before the page says that it is saved.
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:

@@ -40,6 +40,7 @@ def thumbnail(overlay: Path, frame: int, key: str, output_root: Path) -> Path:
     FightposeError
         If no frame of the overlay can be decoded.
     """
+    # A folder for each two first letters: one with a hundred thousand files is slow to list.
     target = review_folder(output_root) / "thumbnails" / key[:2] / f"{key}.jpg"
     if not _is_current(target, overlay):
         data = jpeg_of(overlay, frame, (THUMBNAIL_WIDTH, THUMBNAIL_HEIGHT))
@@ -61,6 +62,7 @@ def playable(overlay: Path, key: str, output_root: Path) -> Path:
     target = review_folder(output_root) / "previews" / key[:2] / f"{key}.mp4"
     if not _is_current(target, overlay):
         video = probe_video(overlay)
+        # Frame times are copied, so that the copy plays as the overlay does where the rate varies.
         with VideoWriter(target, video.fps, (video.width, video.height)) as writer:
             for frame in decode_frames(video):
                 writer.write(frame.image, frame.time)

@@ -96,6 +96,7 @@ def redraw_overlay(clip: Clip, output_root: Path) -> None:
         settings = _settings_of(annotation)
         limits = ClipLimits(clip.path, recorded_settings(output_root).limits)
         video = probe_guarded(limits)
+        # Annotations that lack the hash are taken to be of this clip.
         known = annotation.get("provenance", {}).get("video_sha256", video.sha256)
         if known != video.sha256:
             raise FightposeError("the clip is not the one that was annotated; run annotate again, then apply")
@@ -114,6 +115,7 @@ def redraw_overlay(clip: Clip, output_root: Path) -> None:
         raise FightposeError(
             f"its overlay is not drawn again: its annotation is not this program's ({error})"
         ) from error
+    # Locked only now: drawing takes seconds, for which applying need not wait.
     with one_at_a_time(output_root):
         record_overlay(clip, output_root, _shown_key(annotation) if is_reviewed(annotation) else None)
         if not is_reviewed(annotation) and not is_reviewed(sound_annotation(clip.annotation_path)):
@@ -190,6 +192,7 @@ def _shown_key(annotation: Annotation) -> str:
     digest = hashlib.sha256()
     for name in ("track_ids", "composite_scores", "window_scores", "keypoint", "bbox", "filled"):
         digest.update(np.ascontiguousarray(annotation[name]).tobytes())
+    # Of the roles, only a bystander's changes the picture.
     digest.update(repr([role == Role.BYSTANDER for role in _roles(annotation)]).encode())
     return digest.hexdigest()[:32]
 
@@ -206,6 +209,7 @@ def _others(
     clip: Clip, output_root: Path, video: VideoInfo, annotation: Annotation, settings: Settings | None
 ) -> Tracks | None:
     """Return the tracks that no person of the annotation is made of, None where they cannot be had any more."""
+    # The kept tracks were stored with the automatic annotation, and are recognised by it.
     automatic = sound_annotation(automatic_path(clip, output_root)) if is_reviewed(annotation) else annotation
     kept = other_people(clip, output_root, automatic)
     others = kept.tracks if kept else _tracked_again(clip, output_root, video, automatic, settings)
@@ -261,12 +265,14 @@ def _same_people(tracks: Tracks, annotation: Annotation) -> bool:
 
 def _joined(first: Tracks, second: Tracks) -> Tracks:
     """Return the rows of two records of one clip as one, sorted by frame."""
+    # Stable: within a frame people of the annotation stay before the others.
     order = np.argsort(np.concatenate([first.poses.frame_index, second.poses.frame_index]), kind="stable")
 
     def both(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Join one array of the two."""
         return np.concatenate([one, other])[order]
 
+    # Size, length and rate are the clip's, and so the same in both.
     a, b = first.poses, second.poses
     poses = replace(
         a,

@@ -152,6 +152,7 @@ def read_stats(output_root: Path) -> ReviewStats:
         if not changes:
             continue
         stats.corrected += 1
+        # A set, since a clip counts once for a kind, however many corrections of it there are.
         stats.kinds.update({change.kind for change in changes})
         try:
             annotation = automatic_annotation(clip, output_root)
@@ -167,6 +168,7 @@ def _count(stats: ReviewStats, annotation: Annotation, changes: Sequence[Change]
     stats.relabelled += bool(labels) and labels[-1] != annotation["label"]
     stats.identity += any(isinstance(change, MergeTracks | SplitTrack | SwapTracks) for change in changes)
     roles = automatic_roles(annotation, changes, others)
+    # People called unsure say nothing about the order.
     if {"fighter", "bystander"} & set(roles):
         stats.reviewed.append(ReviewedClip(annotation["frame_dir"], roles, _components(annotation)))
 
@@ -187,6 +189,7 @@ def clip_figures(roles: Sequence[str]) -> dict[str, float]:
     """
     ranked = [role == "fighter" for role in roles if role != "unsure"]
     known = np.array([role == "fighter" for role in roles if role in ("fighter", "bystander")], np.bool_)
+    # At each rank; its mean over the ranks of fighters is the average precision.
     precision = np.cumsum(known) / np.arange(1, len(known) + 1)
     return {
         "p_at_2": sum(ranked[:2]) / 2,
@@ -233,6 +236,7 @@ class Calibration:
             f"  {'':14} before  after",
             *(f"  {name:14} {self.before[name]:.3f}   {self.held_out[name]:.3f}" for name in FIGURES),
         ]
+        # Average precision, as it looks at the whole order and not at the first two only.
         if self.held_out["ap"] <= self.before["ap"]:
             lines.append("The refit orders left-out clips no better: keep the weights that you have.")
         return lines
@@ -275,6 +279,7 @@ def calibrate(clips: Sequence[ReviewedClip], start: dict[str, float] | None = No
 def _ordered(clip: ReviewedClip, weights: Floats) -> list[str]:
     """Return the roles of a clip's people in the order that weights give them."""
     assert clip.components is not None  # noqa: S101 - chosen so
+    # Stable, so that equal scores stay in the run's order.
     order = np.argsort(-(clip.components @ weights), kind="stable")
     return [clip.roles[i] for i in order]
 
@@ -282,6 +287,7 @@ def _ordered(clip: ReviewedClip, weights: Floats) -> list[str]:
 def _fit(clips: Sequence[ReviewedClip], start: Floats) -> Floats:
     """Return the weights that minimise the module's formula, scaled to the sum of the weights at the start."""
     leads = [_leads(clip) for clip in clips]
+    # |w0|^2: with it the prior does not depend on the size of the weights.
     scale = float(start @ start)
 
     def cost(weights: Floats) -> tuple[float, Floats]:
@@ -297,7 +303,9 @@ def _fit(clips: Sequence[ReviewedClip], start: Floats) -> Floats:
         slope += 2 * PRIOR_CLIPS * away / scale
         return value / len(leads), slope / len(leads)
 
+    # No weight below 0: a component that speaks against fighting would have lost its meaning.
     found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(start)).x
+    # Only ratios order people; with the same sum, scores can be compared with those of before.
     weights: Floats = found * start.sum() / max(float(found.sum()), 1e-9)
     return weights
 

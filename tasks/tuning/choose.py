@@ -47,6 +47,7 @@ def axes(settings: Settings) -> dict[str, list[Point]]:
     Thresholds on scores are tried as multiples, since their range is the model's.
     """
     tracking, selection = settings.tracking, settings.selection
+    # The model's own thresholds are filled in by now; only the type still allows None.
     high, low = tracking.track_high_thresh or 0.0, tracking.track_low_thresh or 0.0
     still, quality = tracking.track_still_thresh or 0.0, selection.quality_threshold or 0.0
 
@@ -70,6 +71,7 @@ def axes(settings: Settings) -> dict[str, list[Point]]:
         "evidence": of_tracking("track_min_hits", 1, 5),
         "length": [(("selection", "min_track_length", v),) for v in (5, 16) if v != selection.min_track_length],
         "quality": [(("selection", "quality_threshold", quality * share),) for share in (0.5, 1.5)],
+        # Only upwards: with fewer people some fighters can only be lost.
         "people": [(("selection", "max_persons", v),) for v in (4, 8, 12, 20) if v > selection.max_persons],
     }
 
@@ -77,12 +79,15 @@ def axes(settings: Settings) -> dict[str, list[Point]]:
 def figures_of(counts: Counts) -> Figures:
     """Return the figures over clips, (..., 3) in the order of `FIGURES`, from counts (..., clips, counts)."""
     at = {name: counts[..., number] for number, name in enumerate(COUNTS)}
+    # At least 1, since none of some clips may be judged.
     judged = np.maximum(at["judged"].sum(-1), 1)
     known = np.maximum((at["fighters"] > 0).sum(-1), 1)
     return np.stack(
         [
+            # Clips that cannot be judged have 0 here, so that this is a sum over the judged ones.
             at["p_at_2"].sum(-1) / judged,
             at["kept"].sum(-1) / np.maximum(at["pairs"].sum(-1), 1),
+            # The mean of the clips' shares: a long clip counts no more than a short one.
             (at["covered"] / np.maximum(at["fighters"], 1)).sum(-1) / known,
         ],
         axis=-1,
@@ -109,6 +114,7 @@ class Measured:
 
     def need(self, points: Iterable[Point]) -> None:
         """Measure those of some points that are not known yet, all at once."""
+        # `dict.fromkeys` drops what is asked for twice and keeps the order.
         wanted = [point for point in dict.fromkeys(points) if point not in self._known]
         if wanted:
             self._known |= dict(zip(wanted, self._measure(wanted), strict=True))
@@ -127,9 +133,11 @@ def together(measured: Measured, by_axis: dict[str, list[Point]], clips: npt.NDA
     start = value_of(measured.figures((), clips))
     gains = []
     for points in by_axis.values():
+        # An axis without points offers no change, which gains nothing.
         best = max(points, key=lambda point: float(value_of(measured.figures(point, clips))), default=())
         gains.append((float(value_of(measured.figures(best, clips)) - start), best))
     best_first = [point for gain, point in sorted(gains, key=lambda one: -one[0]) if gain > LEAST_GAIN]
+    # A point is a tuple of changes, so that a sum of points is all of them together.
     return [sum(best_first[:count], ()) for count in range(1, min(len(best_first), MOST_TOGETHER) + 1)]
 
 
@@ -137,6 +145,7 @@ def choose(measured: Measured, candidates: Sequence[Point], clips: npt.NDArray[n
     """Return the candidate of the highest value over some clips that lowers no figure; () to change nothing."""
     start = measured.figures((), clips)
     allowed = [p for p in candidates if np.all(measured.figures(p, clips) >= start - LOSS)]
+    # The settings in use come first, so that they win a tie.
     return max([(), *allowed], key=lambda point: float(value_of(measured.figures(point, clips))))
 
 
@@ -191,6 +200,7 @@ def choose_left_out(measured: Measured, by_axis: dict[str, list[Point]], groups:
     """
     names = np.array(groups)
     everyone = np.ones(len(names), np.bool_)
+    # The clips of each choice: all but those of one group.
     folds = {name: names != name for name in dict.fromkeys(groups)}
     measured.need([(), *(point for points in by_axis.values() for point in points)])
     candidates = {name: together(measured, by_axis, clips) for name, clips in folds.items()}
@@ -201,6 +211,7 @@ def choose_left_out(measured: Measured, by_axis: dict[str, list[Point]], groups:
     point, agreeing = choose(measured, whole, everyone), 0
     for name, clips in folds.items():
         chosen = choose(measured, candidates[name], clips)
+        # Judged by the choice in which these clips had no part.
         after[~clips] = measured.counts(chosen)[~clips]
         agreeing += chosen == point
     low, high, gain = _intervals(before, after, names)
@@ -211,10 +222,12 @@ def choose_left_out(measured: Measured, by_axis: dict[str, list[Point]], groups:
 def _intervals(before: Counts, after: Counts, names: npt.NDArray[np.str_]) -> tuple[Figures, Figures, Figures]:
     """Return the interval of the difference of each figure, and the difference of the value with its interval."""
     sources = np.unique(names)
+    # A fixed seed: the same reviews give the same advice.
     rng = np.random.default_rng(0)
     rows = [np.flatnonzero(names == source) for source in sources]
     differences = []
     for _ in range(RESAMPLES):
+        # Whole sources, since clips of one camera are not independent.
         drawn = np.concatenate([rows[source] for source in rng.integers(0, len(sources), len(sources))])
         differences.append(figures_of(after[drawn]) - figures_of(before[drawn]))
     spread = np.array(differences)

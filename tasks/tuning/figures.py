@@ -82,12 +82,14 @@ def pairwise_iou(a: FloatArray, b: FloatArray) -> FloatArray:
     size = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
     inter = np.prod(np.maximum(size, 0), axis=-1)
     area_a, area_b = (np.prod(np.maximum(x[:, 2:] - x[:, :2], 0), axis=-1) for x in (a, b))
+    # A tiny number in place of no area, so that empty boxes overlap by 0.
     return inter / np.maximum(area_a[:, None] + area_b[None] - inter, 1e-9)
 
 
 def dense_boxes(tracks: Tracks, order: npt.NDArray[np.integer[Any]]) -> FloatArray:
     """Return the boxes of some tracks as (M, T, 4), persons in the given order of IDs; zeros where one has no row."""
     boxes = np.zeros((len(order), tracks.poses.frame_count, 4))
+    # From ID to rank, -1 for people who are not ranked.
     person = np.full(int(tracks.ids.max(initial=0)) + 1, -1)
     person[order] = np.arange(len(order))
     rows = np.flatnonzero(person[tracks.track_id] >= 0)
@@ -115,6 +117,7 @@ def score_clip(boxes: FloatArray, label: Label) -> ClipScore:
             score.boxes += fighter
             score.covered_boxes += fighter and track is not None
             if track is not None:
+                # Every match is a vote for the role of the track.
                 roles[track][person["role"]] += 1
     _count_identity(score, label, matches)
     score.ranking = _ranking_figures([_role(count) for count in roles])
@@ -123,9 +126,11 @@ def score_clip(boxes: FloatArray, label: Label) -> ClipScore:
 
 def match_people(people: list[dict[str, Any]], boxes: FloatArray, frame: int) -> dict[str, int]:
     """Return the track of each labelled person that one covers in a frame."""
+    # A known frame may lie past the end of the poses.
     if not len(boxes) or frame >= boxes.shape[1] or not people:
         return {}
     overlap = pairwise_iou(np.array([p["box"] for p in people], float), boxes[:, frame])
+    # The best match of each person alone could give one track to two of them.
     pairs = zip(*linear_sum_assignment(overlap, maximize=True), strict=True)
     return {people[p]["person"]: int(track) for p, track in pairs if overlap[p, track] >= MIN_IOU}
 
@@ -142,6 +147,7 @@ def _count_identity(score: ClipScore, label: Label, matches: dict[int, dict[str,
         common = now.keys() & before.keys()
         score.chances += len(common)
         score.kept += sum(now[p] is not None and now[p] == before[p] for p in common)
+        # Here everybody counts, against the track that covered them last, however long ago.
         again = matches[f].keys() & last.keys()
         score.pairs += len(again)
         score.changes += sum(matches[f][p] != last[p] for p in again)
@@ -151,6 +157,7 @@ def _count_identity(score: ClipScore, label: Label, matches: dict[int, dict[str,
 
 def _role(count: Counter[str]) -> str:
     """Return the role of a ranked person from its matches: the most frequent known one, else unsure or unknown."""
+    # A role that somebody is sure of goes before any number of unsure ones.
     known = {role: n for role, n in count.items() if role != "unsure"}
     if known:
         return max(known, key=lambda role: known[role])
@@ -161,6 +168,7 @@ def _ranking_figures(roles: list[str]) -> dict[str, float]:
     """Return the ranking figures of one clip from the roles in rank order."""
     ranked = [r == "fighter" for r in roles if r != "unsure"]
     known = np.array([r == "fighter" for r in roles if r not in ("unsure", "unknown")], bool)
+    # At each rank; its mean over the ranks of fighters is the average precision.
     precision = np.cumsum(known) / np.arange(1, len(known) + 1)
     return {
         "p_at_2": sum(ranked[:2]) / 2,

@@ -79,6 +79,7 @@ def measure(case: Case, settings: Settings, points: Sequence[Point]) -> Counts:
         What to change in them.
     """
     poses = best_first(Poses.load(case.poses))
+    # Most points differ only in what is read later, and share what was followed.
     followed: dict[str, IntArray] = {}
     rows = []
     for point in points:
@@ -116,6 +117,7 @@ def measure_all(
 def _each(cases: Sequence[Case], settings: Settings, points: Sequence[Point], workers: int) -> Iterator[Counts]:
     """Yield the counts of each clip, in order."""
     jobs = [(case, settings, points) for case in cases]
+    # One process, or one clip, gains nothing from a pool.
     if workers < 2 or len(cases) < 2:
         yield from (measure(*job) for job in jobs)
         return
@@ -131,6 +133,7 @@ def _measure_job(job: tuple[Case, Settings, Sequence[Point]]) -> Counts:
 
 def _tracked(poses: Poses, settings: TrackingSettings, followed: dict[str, IntArray]) -> Tracks:
     """Return the tracks of a clip; what was followed before under the same settings is used again."""
+    # Only this program's own tracker has following and repairing as separate steps.
     if settings.tracker is not Tracker.FIGHTPOSE:
         return track_people(poses, settings)
     key = repr([getattr(settings, name) for name in FOLLOWED_BY])
@@ -145,6 +148,7 @@ def _ranked_boxes(tracks: Tracks, settings: Settings) -> npt.NDArray[Any]:
     weights = learn_region_weights(tracks, regions, settings.scoring)
     ranking = rank_involvement(tracks, regions, weights, settings.scoring)
     try:
+        # The path is for an error's message, which nobody gets to see here.
         ids = select_people(ranking, settings.selection, Path()).track_ids
     except ClipError:
         # A clip without anybody is a recorded failure in a run; here it finds nobody.
@@ -155,5 +159,6 @@ def _ranked_boxes(tracks: Tracks, settings: Settings) -> npt.NDArray[Any]:
 def _counts(boxes: npt.NDArray[Any], label: Label) -> list[float]:
     """Return the counts of one clip, see `COUNTS`."""
     score = score_clip(boxes, label)
+    # 0 where the order cannot be judged, so that sums are over the judged clips.
     ranked = score.ranking["p_at_2"] if score.judged else 0.0
     return [score.judged, ranked, score.boxes, score.covered_boxes, score.chances, score.kept]

@@ -74,6 +74,7 @@ def read_reviewed(output_root: Path) -> Reviewed:
     if not output_root.is_dir():
         raise FightposeError(f"there is no output folder {output_root}; name the --output-root of an earlier run")
     standing = standing_changes(read_review(output_root))
+    # Clips that the splits keep together are one source; without such a rule, those of a camera.
     source_of = group_rule(recorded_settings(output_root).dataset) or camera_of
     clips = read_manifests(output_root)
     found: list[tuple[Case, Settings, str]] = []
@@ -83,6 +84,7 @@ def read_reviewed(output_root: Path) -> Reviewed:
         try:
             case = _case(clip, output_root, changes, source_of(clip.frame_dir)) if changes else None
         except (AnnotationError, KeyError, TypeError, ValueError) as error:
+            # A clip that cannot be used costs only itself.
             problems.append((clip.frame_dir, str(error)))
             continue
         if case is not None:
@@ -100,6 +102,7 @@ def read_reviewed(output_root: Path) -> Reviewed:
             f"the reviewed clips of {output_root} were annotated with {len(models)} pose models; "
             "run annotate on all of them with one, then tune"
         )
+    # Clips of several runs may differ in settings; those of the last one are where tuning starts.
     return Reviewed(found[-1][1], [case for case, _, _ in found], len(clips), problems)
 
 
@@ -107,6 +110,7 @@ def _case(clip: Clip, output_root: Path, changes: Sequence[Change], source: str)
     """Return a clip as a case, with its settings and pose model; None where nobody in it is known."""
     automatic = automatic_annotation(clip, output_root)
     applied = apply_changes(automatic, changes, other_people(clip, output_root, automatic))
+    # Corrections that were passed over would make the known people wrong ones.
     if applied.misfits:
         raise ValueError(f"its corrections contradict each other ({applied.misfits[0]}); mend them on the review page")
     if applied.annotation is None:
@@ -116,6 +120,7 @@ def _case(clip: Clip, output_root: Path, changes: Sequence[Change], source: str)
         return None
     # The settings that made the annotation, not those of the last run: the corrections speak of its people.
     settings, made = Settings.model_validate(automatic["settings"]), automatic["provenance"]
+    # Annotations of earlier versions lack the key; then it was the hash of the model.
     model = str(made.get("model_key", made.get("model_sha256", "")))
     poses = poses_of_content(output_root, str(made["video_sha256"]), model, settings.poses)
     if not poses.is_file():
@@ -139,6 +144,7 @@ def known_people(
     """
     roles = dict(annotation["review"]["roles"])
     checked = [change.checked for change in changes if isinstance(change, SetChecked)]
+    # A fight that was checked without a word about anybody confirms its first two people.
     if not roles and checked and checked[-1] and annotation["label"] == 1:
         roles = {str(track_id): "fighter" for track_id in annotation["track_ids"][:FIRST].tolist()}
     step = max(1, round(KNOWN_EVERY * float(annotation["fps"])))
@@ -151,6 +157,7 @@ def known_people(
             if role is None:
                 continue
             seen = arrays["keypoint_score"][place].max(axis=1) > 0
+            # From half a step on, so that known frames lie evenly within the clip.
             for frame in range(step // 2, int(annotation["total_frames"]), step):
                 if seen[frame]:
                     person = {"person": track_id, "role": role, "box": arrays["bbox"][place][frame].tolist()}

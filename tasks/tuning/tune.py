@@ -48,6 +48,7 @@ class Tuning:
         if self.ranking is None:
             return False
         after, before = self.ranking.held_out, self.ranking.before
+        # Better in the order as a whole, and no worse in the two people that reach the network.
         return after["ap"] > before["ap"] and after["p_at_2"] >= before["p_at_2"]
 
     def settings(self) -> dict[str, Any]:
@@ -55,6 +56,7 @@ class Tuning:
         found: dict[str, Any] = {}
         if self.choice.pays:
             changed = with_point(self.reviewed.settings, self.choice.point)
+            # Only what differs, so that everything else still follows the defaults.
             for group, name, _ in self.choice.point:
                 value = getattr(getattr(changed, group), name)
                 found.setdefault(group, {})[name] = round(value, 4) if isinstance(value, float) else value
@@ -91,6 +93,7 @@ class Tuning:
     def _per_source(self) -> list[str]:
         """Return the figures of each camera, where there are several."""
         rows = self.by_source()
+        # The figures of a single camera are those over all clips.
         if len(rows) < 2:
             return []
         lines = ["Per camera: clips, then p_at_2, identity_kept and covered, in use -> tuned"]
@@ -114,6 +117,7 @@ class Tuning:
         """Return each clip with the gain of its value and its figures in use and tuned, the greatest change first."""
         rows = []
         for number, case in enumerate(self.reviewed.cases):
+            # A slice, since figures are over clips: this is an array of one.
             one = slice(number, number + 1)
             before, after = (figures_of(c[one]) for c in (self.choice.counts_before, self.choice.counts_after))
             rows.append((case.label.clip, float(value_of(after - before)), before.tolist(), after.tolist()))
@@ -157,6 +161,7 @@ class Tuning:
                 for number, name in enumerate(FIGURES)
             },
             "gain": choice.gain.tolist(),
+            # By the same rule as in the words of `lines`.
             "stable": choice.agreeing >= STABLE * choice.folds,
             "settings": self.settings(),
             "problems": [{"clip": clip, "problem": problem} for clip, problem in self.reviewed.problems],
@@ -210,6 +215,7 @@ def tune(output_root: Path, workers: int = 1, on_clip: Callable[[int, int], None
     reviewed = read_reviewed(output_root)
     choice = tune_cases(reviewed.settings, reviewed, workers, on_clip)
     try:
+        # From the weights that are in use here, which need not be the defaults.
         ranking = calibrate(read_stats(output_root).reviewed, reviewed.settings.scoring.weights)
     except FightposeError:
         # Too few clips for a refit: tracking can be tuned all the same.
@@ -225,5 +231,6 @@ def tune_cases(
 ) -> Choice:
     """Choose settings of tracking and selection from clips whose people are known."""
     cases = reviewed.cases
+    # Points are measured as the choice asks for them, over all clips at a time.
     measured = Measured(lambda points: measure_all(cases, settings, points, workers, on_clip))
     return choose_left_out(measured, axes(settings), reviewed.groups)
