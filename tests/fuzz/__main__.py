@@ -1,4 +1,5 @@
-"""Run all damaged inputs and print what became of them: `python -m tests.fuzz [--videos N] [--files N] [--seed N]`.
+"""Run all damaged inputs and print what became of them: `python -m tests.fuzz [--videos N] [--files N] [--lives N]
+[--seed N]`.
 
 The last line is `N inputs, A annotated, F recorded failures, 0 lost`; the exit code is 1 if anything is lost, a process
 died, hung or took too much memory, or anything of a file was executed.
@@ -14,6 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from hypothesis import HealthCheck, settings
+from hypothesis import seed as with_seed
+from hypothesis.stateful import run_state_machine_as_test
+
 from tests.fuzz.inputs import (
     TOML,
     damaged_annotations,
@@ -22,6 +27,7 @@ from tests.fuzz.inputs import (
     sound_annotation,
     write_videos,
 )
+from tests.fuzz.lifecycle import Lifecycle
 from tests.fuzz.plain import REAL_MODEL
 from tests.fuzz.run import Tally, fuzz_files, fuzz_videos, read_pkl, read_poses, read_settings_file
 
@@ -32,6 +38,7 @@ def main() -> int:
     parser.add_argument("--videos", type=int, default=1000, help="damaged clips of mp4, avi and mov together")
     parser.add_argument("--files", type=int, default=1000, help="damaged annotations; a third as many of other files")
     parser.add_argument("--real", type=int, default=60, help="damaged clips more, through the embedded model")
+    parser.add_argument("--lives", type=int, default=150, help="random lives of an output root, of up to 20 steps each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
@@ -44,8 +51,32 @@ def main() -> int:
     for line in table(tallies):
         sys.stdout.write(line + "\n")
     sys.stdout.write(f"seed {options.seed}, {time.monotonic() - start:.0f} s\n")
+    if options.lives:
+        live(options.lives, options.seed)
+        sys.stdout.write(f"{options.lives} random lives of an output root: nothing lost\n")
     sys.stdout.write(last_line(tallies) + "\n")
     return 0 if all(tally.sound for tally in tallies) else 1
+
+
+def live(lives: int, seed: int) -> None:
+    """Walk random steps of `tests.fuzz.lifecycle`.
+
+    Raises
+    ------
+    AssertionError
+        If something is lost; hypothesis prints the shortest sequence of steps that shows it.
+    """
+    run_state_machine_as_test(
+        with_seed(seed)(Lifecycle),
+        settings=settings(
+            max_examples=lives,
+            stateful_step_count=20,
+            # Steps decode and encode videos.
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            database=None,
+        ),
+    )
 
 
 def run(folder: Path, options: argparse.Namespace) -> list[Tally]:
