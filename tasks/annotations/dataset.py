@@ -88,6 +88,7 @@ def gather_annotations(clips: Iterable[Clip], leave_out: Collection[str] = ()) -
     for clip in clips:
         path = clip.annotation_path
         try:
+            # Clips that are not done yet have none, which is no fault of a file.
             if path.exists():
                 _take(read_annotation(path)["annotations"], path, gathered, leave_out)
         except AnnotationError as error:
@@ -118,6 +119,7 @@ def write_dataset(
         See `tasks.annotations.format.write_annotation`.
     """
     annotations = gathered.annotations
+    # Sorted, so that the file does not depend on the order in which clips were finished.
     write_annotation(destination, [annotations[name] for name in sorted(annotations)], split, classes)
     # ASCII, because a file name may hold bytes that are no UTF-8.
     write_text(split_path(destination), json.dumps(split, indent=1) + "\n")
@@ -149,6 +151,7 @@ def write_folds(
     """
     written = []
     for fold, members in folds.items():
+        # Sorted, so that equal folds give equal files.
         others = sorted(name for other, names in folds.items() if other != fold for name in names)
         split = {"train": others, "val": sorted(members)}
         if held_out:
@@ -191,6 +194,7 @@ def read_split_file(path: Path) -> dict[str, list[str]]:
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
+        # Missing, damaged or nested too deep: callers go on as if there were no earlier splits.
         return {}
     sound = isinstance(value, dict) and all(
         isinstance(names, list) and all(isinstance(name, str) for name in names) for names in value.values()
@@ -220,9 +224,12 @@ def _content_of(annotation: Annotation) -> str:
 def _take(annotations: list[Annotation], path: Path, gathered: Gathered, leave_out: Collection[str]) -> None:
     """Add the annotations of one file, all of them or none; those that a review excluded stay out."""
     names = [annotation.get("frame_dir") for annotation in annotations]
+    # As text: identifiers of a damaged file may be values that cannot be hashed.
     if len(set(map(str, names))) != len(names):
         raise AnnotationError(f"{path}: holds an identifier twice")
+    # All are checked before the first is taken, so that a file counts as a whole or not at all.
     for name, annotation in zip(names, annotations, strict=True):
+        # Exact types, because `isinstance` takes True for a number.
         if type(name) is not str or type(annotation.get("label")) is not int:
             raise AnnotationError(f"{path}: an annotation lacks its frame_dir or label")
         if name in gathered.annotations:
@@ -239,9 +246,11 @@ def _add(digest: Any, value: Any) -> None:
     """Add a value of an annotation to a hash: type, shape and content, so that nothing runs into its neighbour."""
     if isinstance(value, np.ndarray):
         digest.update(f"{value.dtype}{value.shape}".encode())
+        # Equal arrays give equal bytes, whatever their memory order.
         digest.update(np.ascontiguousarray(value).tobytes())
     elif isinstance(value, dict):
         digest.update(f"dict{len(value)}".encode())
+        # By their text: keys of several types cannot be compared.
         for name in sorted(value, key=repr):
             _add(digest, name)
             _add(digest, value[name])

@@ -34,6 +34,7 @@ def explain(annotation: Mapping[str, Any]) -> list[dict[str, Any]]:
     _add(columns, "score", annotation.get("composite_scores"), float)
     for name, values in annotation.get("score_breakdown", {}).items():
         _add(columns, name, values, float)
+    # 0 is nobody: track IDs start at 1.
     _add(columns, "partner", annotation.get("best_partner"), lambda value: int(value) or None)
     if "region_breakdown" in annotation:
         columns["region"] = _regions(annotation)
@@ -53,12 +54,14 @@ def explain_text(annotation: Mapping[str, Any]) -> str:
         One annotation.
     """
     rows = explain(annotation)
+    # The rank is the heading of the columns.
     names = [name for name in rows[0] if name != "rank"] if rows else []
     lines = [f"{annotation.get('frame_dir', '')}  label {annotation.get('label', '?')}"]
     lines.append(f"{'rank':22s}" + "".join(f"{row['rank']:>16d}" for row in rows))
     lines += [f"{name:22s}" + "".join(f"{_cell(row[name]):>16s}" for row in rows) for name in names]
     weights = annotation.get("region_weights")
     if weights:
+        # Without the path there are the final weights alone, a path of no rounds.
         path = np.asarray(annotation.get("region_weights_path", [list(weights.values())]))
         lines.append(f"region weights over {len(path) - 1} rounds")
         lines += [f"{name:22s}" + " > ".join(f"{value:.2f}" for value in path[:, i]) for i, name in enumerate(weights)]
@@ -77,13 +80,16 @@ def _regions(annotation: Mapping[str, Any]) -> list[str]:
     names = [name for name in REGIONS if name in breakdown]
     weights = annotation.get("region_weights", {})
     scores = np.array([np.asarray(breakdown[name]) * weights.get(name, 1.0) for name in names])
+    # Where all scores are 0, argmax would name the first region.
     return [names[best] if scores[best, person] > 0 else "" for person, best in enumerate(scores.argmax(axis=0))]
 
 
 def _stretches(annotation: Mapping[str, Any], person: int) -> list[tuple[float, float]]:
     """Return the stretches, in seconds, in which a person reaches half of its highest window score."""
     scores = np.asarray(annotation["window_scores"], np.float64)[person]
+    # 25 frames per second where the file does not say.
     edges = np.asarray(annotation["window_frames"], np.float64) / (annotation.get("fps") or 25.0)
+    # Somebody who never scores would reach half of 0 all the time.
     active = (scores >= scores.max(initial=0.0) / 2) & (scores > 0)
     # Where activity begins (+1) and ends (-1).
     change = np.diff(np.concatenate([[0], active.astype(int), [0]]))

@@ -116,6 +116,7 @@ def build_annotation(
         raise ClipError(
             FailureReason.NO_TRACKS, clip.path, "nobody in it could be tracked; lower --score-thr to keep more"
         )
+    # Poses are in square pixels, while consumers decode the clip as it is stored.
     poses = tracks.poses
     ratio = poses.sample_aspect_ratio
     width, height = stored_size((poses.width, poses.height), ratio)
@@ -133,7 +134,9 @@ def build_annotation(
         "provenance": provenance,
         "schema_version": SCHEMA_VERSION,
     }
+    # Last, because it is worked out from the arrays above.
     annotation["identity_confidence"] = confidence_of(annotation)
+    # Here and not by its readers: a NaN in a file would show only as a bad prediction, much later.
     _require_plain_and_finite(annotation, clip.frame_dir)
     return annotation
 
@@ -175,6 +178,7 @@ def people_arrays(tracks: Tracks, involvement: Involvement) -> dict[str, Any]:
     scores[person, frame] = poses.keypoint_scores[rows]
     keypoints = np.zeros((*shape, NUM_KEYPOINTS, 2), np.float32)
     keypoints[person, frame] = to_stored(poses.keypoints[rows], display, ratio)
+    # Models give joints that they did not see a place as well; the contract has exactly 0 there.
     keypoints[scores == 0] = 0
     bbox = np.zeros((*shape, 4), np.float32)
     bbox[person, frame] = to_stored(poses.bbox[rows], display, ratio)
@@ -204,6 +208,7 @@ def in_display(annotation: Annotation) -> Annotation:
     ratio = annotation.get("sample_aspect_ratio", 1.0)
     if ratio == 1:
         return annotation
+    # Files come from anyone, and a ratio of 0 or NaN would give frames of no size.
     if not is_ratio(ratio):
         raise AnnotationError(f"{annotation.get('frame_dir')}: sample_aspect_ratio is not the shape of a pixel")
     height, width = annotation["img_shape"]
@@ -214,7 +219,9 @@ def in_display(annotation: Annotation) -> Annotation:
         for key in ("keypoint", "bbox")
         if key in annotation
     }
+    # Without the ratio, so that nothing is stretched twice.
     rest = {key: value for key, value in annotation.items() if key != "sample_aspect_ratio"}
+    # (width, height) turned into the (height, width) of the contract.
     return rest | scaled | {"img_shape": shown[::-1], "original_shape": shown[::-1]}
 
 
@@ -240,10 +247,11 @@ def write_annotation(
     Raises
     ------
     AnnotationError
-        If an identifier stands twice.
+        If an identifier occurs twice.
     """
     names = [annotation["frame_dir"] for annotation in annotations]
     if len(set(names)) != len(names):
+        # The first in the alphabet, so that the message is the same each time.
         twice = sorted({name for name in names if names.count(name) > 1})[0]
         raise AnnotationError(f"{path}: the identifier {twice} stands twice; nothing was written")
     value: dict[str, Any] = {"split": {ALL_SPLIT: names} if split is None else split, "annotations": list(annotations)}
@@ -254,7 +262,7 @@ def write_annotation(
 
 
 def read_annotation(path: Path) -> dict[str, Any]:
-    """Read an annotation file, whoever wrote it, without running anything in it.
+    """Read an annotation file of any origin without running anything in it.
 
     Returns
     -------
@@ -303,6 +311,7 @@ def is_excluded(annotation: Annotation) -> bool:
 
 def _places(tracks: Tracks, involvement: Involvement) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return for each row of a ranked track its person index, and the row's index, both (K,)."""
+    # `searchsorted` needs sorted IDs; `order` leads from these back to places in the ranking.
     order = np.argsort(involvement.track_ids)
     ranked = involvement.track_ids[order]
     rows = np.flatnonzero(np.isin(tracks.track_id, ranked))
@@ -352,12 +361,14 @@ def _require_plain_and_finite(value: Any, where: str) -> None:
         for part in value:
             _require_plain_and_finite(part, where)
     elif type(value) is np.ndarray and value.dtype.kind in "biuf":
+        # Arrays of objects or text do not come here, but to the refusal at the end.
         if not np.isfinite(value).all():
             raise AnnotationError(f"{where} holds values that are not finite; nothing was written")
     elif type(value) is float:
         if not math.isfinite(value):
             raise AnnotationError(f"{where} is not finite; nothing was written")
     elif value is not None and type(value) not in (str, int, bool):
+        # Exact types above: numpy's float64 is a float, too, but is pickled by the name of its own class.
         raise AnnotationError(f"{where} is a {type(value).__name__}; only plain values and numeric arrays are written")
 
 
@@ -372,4 +383,5 @@ class _Pickler(pickle.Pickler):
         """Return how to write a value: arrays as said, all else as usual."""
         if type(obj) is not np.ndarray:
             return NotImplemented
+        # An empty array of bytes, to which the state that follows gives shape, type and content.
         return np.ndarray, ((0,), "b"), obj.__reduce__()[2]

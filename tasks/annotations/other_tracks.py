@@ -71,7 +71,9 @@ class OtherTracks:
         if not places:
             return annotation
         added = people_arrays(self.tracks, take(self.people, np.array(places)))
+        # Only keys with one entry for each person; what belongs to the clip as a whole is the annotation's own.
         joined = annotation | {key: _concatenated(annotation[key], added[key]) for key in added}
+        # Worked out again over all of them: it depends on who comes near.
         if "identity_confidence" in annotation:
             joined["identity_confidence"] = confidence_of(joined)
         return joined
@@ -108,6 +110,7 @@ def save_other_tracks(path: Path, others: OtherTracks, annotation: Annotation) -
     """
     poses, people = others.tracks.poses, others.people
     arrays: dict[str, npt.NDArray[Any]] = {
+        # By which a file that an earlier run left is told from this one.
         "belongs_to": np.array(annotation_key(annotation)),
         "track_id": others.tracks.track_id,
         "filled": others.tracks.filled,
@@ -132,9 +135,11 @@ def load_other_tracks(path: Path, annotation: Annotation) -> OtherTracks | None:
     try:
         # Opened here, because np.load leaves a file open that it cannot read.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
+            # A small file may unpack to more than the memory holds; the sizes are read before any data.
             if sum(member.file_size for member in data.zip.infolist()) > MAX_STORED_BYTES:
                 raise ValueError(f"unpacks to more than {MAX_STORED_BYTES} bytes")
             if str(data["belongs_to"]) != annotation_key(annotation):
+                # Left by a run under other settings: no damage, so that there is nothing to warn of.
                 return None
             return _read(data, annotation)
     except FileNotFoundError:
@@ -164,6 +169,7 @@ def _read(data: Any, annotation: Annotation) -> OtherTracks:
     )
     values = {name: data[f"people_{name}"] for name in _PEOPLE}
     count = len(values["track_ids"])
+    # These arrays go together by position: a shorter one would give people the scores of others.
     if any(len(value) != count for value in values.values()):
         raise ValueError("its arrays are of different lengths")
     people = Involvement(
@@ -180,6 +186,7 @@ def annotation_key(annotation: Annotation) -> str:
     digest = hashlib.sha256()
     for name in ("track_ids", "bbox"):
         digest.update(np.ascontiguousarray(annotation[name]).tobytes())
+    # 128 bits are plenty to tell runs apart.
     return digest.hexdigest()[:32]
 
 

@@ -70,7 +70,7 @@ class ByteBudget:
 
 
 def find_form(module: Any, name: Any) -> Form | None:
-    """Return what a name of a pickle stands for, None for every name that honest pickles of arrays do not use."""
+    """Return what a name of a pickle means here, None for every name that honest pickles of arrays do not use."""
     return _FORMS.get((module, name)) if isinstance(module, str) and isinstance(name, str) else None
 
 
@@ -99,6 +99,7 @@ def _array(budget: ByteBudget, raw: Any, dtype: Any, shape: Any, *, fortran: boo
     if type(dtype) is not Box or not isinstance(dtype.value, np.dtype) or not isinstance(raw, bytes | bytearray):
         raise RefusedError("holds an array that is not numeric")
     dimensions = shape if type(shape) is tuple else (shape,)
+    # Two negative sizes would have a product that fits the bytes.
     if len(dimensions) > _MAX_DIMENSIONS or not all(type(size) is int and size >= 0 for size in dimensions):
         raise RefusedError("holds an array of an impossible shape")
     if math.prod(dimensions) * dtype.value.itemsize != len(raw):
@@ -114,8 +115,10 @@ def _array(budget: ByteBudget, raw: Any, dtype: Any, shape: Any, *, fortran: boo
 def _new_array(_: ByteBudget, *arguments: Any) -> Box:
     """Carry out `_reconstruct(ndarray, (0,), b"b")` and `ndarray((0,), "b")`: an empty array, filled by its state."""
     shape, kind = arguments[-2:]
+    # `_reconstruct` names a class first, and a subclass would be code of somebody else.
     if len(arguments) == 3 and arguments[0] is not _NDARRAY:
         raise RefusedError("makes an array of another class than numpy.ndarray")
+    # numpy starts with an empty array each time; another shape would claim memory without bytes for it.
     if shape != (0,) or kind not in ("b", b"b"):
         raise RefusedError("makes an array before it gives the array's bytes")
     return Box(None)
@@ -125,6 +128,7 @@ def _new_dtype(_: ByteBudget, spec: Any, *__: Any) -> Box:
     """Carry out `dtype("f4", False, True)`."""
     if type(spec) is bytes:
         spec = spec.decode("latin-1")
+    # Neither dtypes of objects nor structured ones match.
     if type(spec) is not str or not _DTYPE.fullmatch(spec):
         raise RefusedError("holds an array that is not of numbers or booleans")
     return Box(np.dtype(spec))

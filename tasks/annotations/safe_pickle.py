@@ -100,6 +100,7 @@ class _Bounded:
 
     def read(self, count: int) -> bytes:
         """Return at most `count` bytes."""
+        # Most reads are smaller than this, and asking for the position costs more than they do.
         if count > 64:
             count = min(count, self._size - self._stream.tell())
         return self._stream.read(count)
@@ -147,6 +148,7 @@ class _Machine:
         self.left -= 1
         if self.left < 0:
             raise RefusedError(f"more than {self.limit} instructions")
+        # Counted as they are made and not at the end: by then the memory would be spent.
         if name in _CONTAINERS:
             self.containers_left -= 1
             if self.containers_left < 0:
@@ -166,6 +168,7 @@ class _Machine:
 
     def popped_to_mark(self) -> list[Any]:
         """Take everything above the last mark from the stack."""
+        # Without a mark this is an IndexError, which `_load` reports as an incomplete pickle.
         start = self.marks.pop()
         items = self.stack[start:]
         del self.stack[start:]
@@ -173,10 +176,11 @@ class _Machine:
 
     def memoize(self, index: int | None) -> None:
         """Keep the top of the stack under a number, by default the next one."""
+        # MEMOIZE counts by itself (PEP 3154); the older instructions carry a number.
         self.memo[len(self.memo) if index is None else index] = self.stack[-1]
 
     def find_global(self, module: Any, name: Any) -> None:
-        """Push the stand-in of one of numpy's names."""
+        """Push what is used here in place of one of numpy's names."""
         form = find_form(module, name)
         if form is None:
             # Only text is shown: the text form of shared nested lists can be larger than any memory.
@@ -247,6 +251,7 @@ def _tuple_of(count: int) -> Callable[[_Machine, Any], None]:
 
     def act(machine: _Machine, _: Any) -> None:
         """Replace the values on top of the stack by their tuple."""
+        # A slice of a short stack would give a shorter tuple without an error.
         if len(machine.stack) < count:
             raise RefusedError("not a complete pickle (the stack is empty)")
         machine.stack[-count:] = [tuple(machine.stack[-count:])]
@@ -263,6 +268,7 @@ def _dict_from_mark(machine: _Machine, _: Any) -> None:
 
 def _set_item(machine: _Machine, _: Any) -> None:
     """Set one item."""
+    # The value was pushed last.
     value, key = machine.stack.pop(), machine.stack.pop()
     machine.set_items([key, value])
 
@@ -324,7 +330,7 @@ class _Finisher:
         """Return a value without boxes, the number of its nodes, and its levels.
 
         A part that is referred to several times stays one object, and counts as often as it appears: `a = [b, b]`,
-        `b = [c, c]` and so on is a few bytes that whoever walks through it would never come to the end of.
+        `b = [c, c]` and so on is a few bytes, but a walk through all of it would never come to an end.
         """
         if not isinstance(value, dict | list | tuple):
             return _finished_leaf(value), 1, 0
@@ -334,6 +340,7 @@ class _Finisher:
         if key in self.open or depth + (result[2] if result else 0) > MAX_DEPTH:
             raise RefusedError(f"refers to itself or is nested more than {MAX_DEPTH} levels deep")
         if result is None:
+            # To come upon a part that is still open means that it holds itself.
             self.open.add(key)
             self.done[key] = result = self._container(value, depth)
             self.open.remove(key)
@@ -348,6 +355,7 @@ class _Finisher:
         height = 1 + max((part[2] for part in parts), default=0)
         if isinstance(value, tuple):
             return tuple(part[0] for part in parts), nodes, height
+        # In place, so that other references to the same container see the arrays, too.
         for place, part in zip(value if isinstance(value, dict) else range(len(value)), parts, strict=True):
             value[place] = part[0]
         return value, nodes, height

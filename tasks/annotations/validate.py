@@ -140,12 +140,15 @@ def validate_dataset(data: dict[str, Any], group_of: Callable[[str], str] | None
     data
         As `tasks.annotations.format.read_annotation` gives it.
     group_of
-        Gives the group of an identifier: no group may stand in two splits.
+        Gives the group of an identifier: no group may be in two splits.
     """
+    # As text: that identifiers are text is checked with each annotation, further down.
     names = [str(annotation.get("frame_dir")) for annotation in data["annotations"]]
+    # Counts a clip that is in two splits, and one that is twice in the same.
     dealt = Counter(name for members in data["split"].values() for name in members)
     problems = [Problem("identifier-twice", f"{name} stands twice") for name, n in Counter(names).items() if n > 1]
     problems += [Problem("split-leak", f"{name} stands in the splits {n} times") for name, n in dealt.items() if n > 1]
+    # Sorted, because sets have another order in each run.
     problems += [Problem("split-incomplete", f"{name} is in no split") for name in sorted({*names} - {*dealt})]
     problems += [Problem("split-unknown", f"{name} is in a split only") for name in sorted({*dealt} - {*names})]
     problems += _group_leaks(data["split"], group_of) if group_of else []
@@ -155,7 +158,7 @@ def validate_dataset(data: dict[str, Any], group_of: Callable[[str], str] | None
 
 
 def _group_leaks(split: dict[str, list[str]], group_of: Callable[[str], str]) -> Iterator[Problem]:
-    """Yield groups whose clips stand in more than one split."""
+    """Yield groups whose clips are in more than one split."""
     sides: dict[str, set[str]] = {}
     for name, members in split.items():
         for member in members:
@@ -167,6 +170,7 @@ def _group_leaks(split: dict[str, list[str]], group_of: Callable[[str], str]) ->
 
 def _keys(annotation: Annotation) -> Iterator[Problem]:
     """Yield needed keys that are not there, and one that misleads."""
+    # Files of other programs need the contract's keys alone.
     own = "schema_version" in annotation
     for key in (*CONTRACT_KEYS, *(OWN_KEYS if own else ())):
         if key not in annotation:
@@ -181,9 +185,12 @@ def _keys(annotation: Annotation) -> Iterator[Problem]:
 def _identity(annotation: Annotation) -> Iterator[Problem]:
     """Yield an identifier that is no relative path, and a label that is no class number."""
     name = annotation.get("frame_dir")
+    # No path can hold a NUL byte.
     path = PurePosixPath(name) if isinstance(name, str) and "\0" not in name else None
+    # It becomes part of file names: an absolute one, or one with `..`, would lead out of the output folder.
     if "frame_dir" in annotation and (path is None or path.is_absolute() or ".." in path.parts or not path.name):
         yield Problem("frame-dir", f"frame_dir is {_kind(name)}, not a relative path")
+    # A missing label is reported as a missing key already.
     label = annotation.get("label", 0)
     if type(label) is not int or label < 0:
         yield Problem("label", f"label is {_kind(label)}, not a class number from 0")
@@ -198,6 +205,7 @@ def _shapes(annotation: Annotation) -> Iterator[Problem]:
     for key, size in sizes.items():
         if not (isinstance(size, tuple | list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size)):
             yield Problem("frame-size", f"{key} is {_kind(size)}, not (height, width)")
+            # The comparison below needs two sound sizes.
             return
     # Keypoints are in pixels of img_shape; the overlay is drawn in those of original_shape.
     if "schema_version" in annotation and len({tuple(size) for size in sizes.values()}) == 2:
@@ -207,6 +215,7 @@ def _shapes(annotation: Annotation) -> Iterator[Problem]:
 def _plain(annotation: Annotation) -> Iterator[Problem]:
     """Yield a frame rate that cannot be, and values that should be dicts."""
     fps = annotation.get("fps", 25.0)
+    # NaN fails the comparison, too; True is no number here.
     if type(fps) not in (float, int) or not 0 < fps < 1e6:
         yield Problem("fps", f"fps is {_kind(fps)}, not frames per second")
     if not is_ratio(annotation.get("sample_aspect_ratio", 1.0)):
@@ -237,6 +246,7 @@ def _arrays(annotation: Annotation) -> Iterator[Problem]:
     if not isinstance(keypoints, np.ndarray) or keypoints.ndim != 4 or keypoints.shape[2:] != (NUM_KEYPOINTS, 2):
         if "keypoint" in annotation:
             yield Problem("keypoint-shape", f"keypoint is {_kind(keypoints)}, not [M, T, {NUM_KEYPOINTS}, 2]")
+        # Without M and T none of the other shapes can be checked.
         return
     people, frames = keypoints.shape[:2]
     if people == 0:
@@ -244,6 +254,7 @@ def _arrays(annotation: Annotation) -> Iterator[Problem]:
     total = annotation.get("total_frames")
     if type(total) is int and total != frames:
         yield Problem("frame-count", f"total_frames is {total}, but keypoint has {frames} frames")
+    # M and T of `keypoint` are those that all others have to have.
     expected: dict[str, tuple[tuple[int, ...], Any]] = {
         "keypoint": (keypoints.shape, np.float32),
         "keypoint_score": (keypoints.shape[:3], np.float32),
@@ -279,9 +290,11 @@ def _windows(annotation: Annotation, people: int, frames: int) -> Iterator[Probl
     if "window_frames" not in annotation:
         return
     edges = annotation["window_frames"]
+    # S windows have S + 1 edges: a single edge means no window, which is allowed.
     if not isinstance(edges, np.ndarray) or edges.ndim != 1 or len(edges) < 1 or edges.dtype.kind not in "iu":
         yield Problem("windows", f"window_frames is {_kind(edges)}, not frame numbers")
         return
+    # Signed, because differences of unsigned numbers never fall below 0.
     if edges[0] != 0 or edges[-1] > frames or np.any(np.diff(edges.astype(np.int64)) <= 0):
         yield Problem("windows", f"window_frames do not ascend from 0 within the {frames} frames")
     if "window_scores" in annotation:
@@ -292,6 +305,7 @@ def _regions(annotation: Annotation) -> Iterator[Problem]:
     """Yield regions of other names, and weights that are not where their path ends."""
     for key in ("region_breakdown", "region_weights"):
         value = annotation.get(key)
+        # Their order counts, too: the columns of `region_weights_path` follow it.
         if key in annotation and not (isinstance(value, dict) and tuple(value) == REGIONS):
             yield Problem("region-names", f"{key} is not of the regions {', '.join(REGIONS)}")
     if not {"region_weights", "region_weights_path"} <= annotation.keys():
@@ -302,6 +316,7 @@ def _regions(annotation: Annotation) -> Iterator[Problem]:
     elif not isinstance(path, np.ndarray) or path.ndim != 2 or path.shape[1] != len(weights) or not len(path):
         yield Problem("region-weights", f"region_weights_path is {_kind(path)}, not [R + 1, {len(REGIONS)}]")
     elif not np.allclose(path[-1], list(weights.values()), atol=1e-5):
+        # The path is float32 and the weights are Python's floats: equal up to rounding.
         yield Problem("region-weights", "region_weights are not where their path ends")
 
 
@@ -311,6 +326,7 @@ def _missing_is_zero(annotation: Annotation) -> Iterator[Problem]:
     if keypoints[scores == 0].any():
         yield Problem("joint-missing", "a joint of score 0 has a place")
     seen = (scores > 0).any(-1)
+    # Somebody who is never there would take one of the two places that training has.
     if not seen.any(-1).all():
         yield Problem("person-missing", f"person {int(np.argmin(seen.any(-1))) + 1} is in no frame")
     if (seen & ~keypoints.any((-1, -2))).any():
@@ -340,6 +356,7 @@ def _places(annotation: Annotation) -> Iterator[Problem]:
         yield Problem("joint-outside", "a joint is far outside the frame")
     if "bbox" not in annotation:
         return
+    # Boxes of zeros are those of missing people.
     boxes = annotation["bbox"][annotation["bbox"].any(-1)]
     if (boxes[:, 2:] <= boxes[:, :2]).any():
         yield Problem("box-inverted", "a box has no size: its corners are equal or in the wrong order")
@@ -355,7 +372,7 @@ def _rank_order(annotation: Annotation) -> Iterator[Problem]:
 
 
 def _ids(annotation: Annotation) -> Iterator[Problem]:
-    """Yield IDs that stand twice or cannot be, and people who are their own partners."""
+    """Yield IDs that occur twice or cannot be, and people who are their own partners."""
     ids = annotation.get("track_ids")
     if ids is None:
         return
@@ -364,6 +381,7 @@ def _ids(annotation: Annotation) -> Iterator[Problem]:
     if ids.min() < 1:
         yield Problem("id-range", "track IDs start at 1")
     partners = annotation.get("best_partner")
+    # Partner 0 is nobody, and allowed.
     if partners is not None and ((partners == ids) | (partners < 0)).any():
         yield Problem("partner", "best_partner is the person itself, or no track ID")
 

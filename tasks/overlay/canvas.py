@@ -50,7 +50,9 @@ def palette_colors(track_ids: Iterable[int]) -> dict[int, Color]:
     colors: dict[int, Color] = {}
     free: list[int] = []
     for track_id in track_ids:
+        # Once all colours are given out they are free again: people beyond twelve share them.
         free = free or list(range(len(PALETTE)))
+        # Track IDs start at 1.
         wanted = (track_id - 1) % len(PALETTE)
         chosen = wanted if wanted in free else free[0]
         free.remove(chosen)
@@ -130,6 +132,7 @@ def fixed_point(points: npt.NDArray[np.floating], size: tuple[int, int]) -> npt.
 
     OpenCV's fixed-point numbers overflow silently for coordinates far outside, which draws lines across the frame.
     """
+    # Two frames off is far enough for a line to leave the picture nearly as it should.
     reach = 2.0 * max(size)
     return np.round(np.clip(points, -reach, reach) * (1 << SHIFT)).astype(np.int32)
 
@@ -152,6 +155,7 @@ def dashes(segments: npt.NDArray[np.int32], dash: int) -> npt.NDArray[np.int32]:
     length = np.hypot(step[:, 0], step[:, 1]) / (1 << SHIFT)
     # An odd number of equal parts, so that a segment begins and ends with a dash.
     pairs = np.maximum(np.round(length / (2 * dash)), 0).astype(np.int64)
+    # One row for each dash of all segments: `owner` is its segment, `nth` its place within that.
     owner = np.repeat(np.arange(len(segments)), pairs + 1)
     nth = np.arange(len(owner)) - np.repeat(np.cumsum(pairs + 1) - (pairs + 1), pairs + 1)
     part = step[owner] / (2 * pairs[owner] + 1)[:, None]
@@ -202,6 +206,7 @@ def capital_ink() -> int:
     """Return the height in pixels of a capital letter at font scale 1; OpenCV 4 and 5 bring different fonts."""
     canvas = np.zeros((160, 160), np.uint8)
     cv2.putText(canvas, "I", (40, 100), FONT, 1.0, 255, 1, cv2.LINE_AA)
+    # From half coverage on a row counts as ink; the rest is smoothing.
     return int(np.count_nonzero(canvas.max(axis=1) > 127))
 
 
@@ -209,12 +214,15 @@ def capital_ink() -> int:
 def text_mask(text: str, capital: int) -> npt.NDArray[np.uint8]:
     """Return a text without descenders as coverage (H, W) uint8, cut to its ink; H is about `capital` pixels."""
     scale = capital / capital_ink()
+    # OpenCV's strokes do not grow with the scale of the text.
     thickness = max(1, round(capital / 24))
     (width, height), _ = cv2.getTextSize(text, FONT, scale, thickness)
+    # Room on all sides: strokes reach beyond the size that OpenCV gives.
     canvas = np.zeros((2 * height + 4 * capital, width + 4 * capital), np.uint8)
     cv2.putText(canvas, text, (capital, height + 2 * capital), FONT, scale, 255, thickness, cv2.LINE_AA)
     rows, columns = np.flatnonzero(canvas.max(axis=1) > 60), np.flatnonzero(canvas.max(axis=0) > 60)
     if not len(rows):
+        # A text of spaces has no ink.
         return np.zeros((capital, 1), np.uint8)
     return canvas[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
 

@@ -72,10 +72,12 @@ class LabelPlacer:
         wanted = np.array([anchor[0] - width / 2, anchor[1] - self._gap - height], np.float32)
         # One pixel of air between labels.
         corner = wanted + _STEPS * np.array([width + 1, height + 1], np.float32)
+        # A label larger than the frame begins at its edge.
         room = np.maximum(np.array(self._size) - (width, height), 0)
         corner = np.clip(np.round(corner), 0, room).astype(np.int32)
         places = np.concatenate([corner, corner + np.array([width, height], np.int32)], axis=1)
         taken = np.concatenate(self._taken)
+        # Two areas are apart if one ends where the other begins or before, in x or in y.
         apart = (places[:, None, :2] >= taken[None, :, 2:]) | (places[:, None, 2:] <= taken[None, :, :2])
         free = np.flatnonzero(np.all(np.any(apart, axis=2), axis=1))
         chosen = places[free[0] if len(free) else 0]

@@ -110,6 +110,7 @@ class _People:
         return cls(
             boxes=corners.reshape(-1, 4) >> SHIFT,
             limbs=joints[:, LIMBS],
+            # A limb is as sure as the less sure of its two ends.
             limb_levels=_levels_of(np.minimum(scores[:, LIMBS[:, 0]], scores[:, LIMBS[:, 1]])),
             joints=joints,
             joint_levels=_levels_of(scores),
@@ -162,6 +163,7 @@ class OverlayPainter:
         self._grid: RegionGrid | None = None
         if settings.overlay_regions:
             weights = involvement.region_weights.weights
+            # Clear of the board where it begins; labels of the grid do not move when the board does.
             self._grid = RegionGrid(weights, size, self._sizes, self._timeline.height, (*self._corners[0], *panel))
 
     def _look(self, track_id: int, color: Color, row: Row | None, moment: BoolArray | None) -> _Look:
@@ -169,6 +171,7 @@ class OverlayPainter:
         sizes = self._sizes
         text = f"ID:{track_id}"
         if row is None:
+            # Not in the annotation: paler and smaller, but with the ID, by which a review can add the person.
             color = mix(color, GREY, 0.45)
             label = framed = text_box(text, sizes.small_text, max(1, sizes.pad // 2), YELLOW)
         else:
@@ -204,7 +207,9 @@ class OverlayPainter:
         image: Image = np.array(self._veil.over(frame_index, frame), np.uint8, order="C")
         if self._grid:
             self._grid.draw(image)
+        # -1 before the first edge.
         window = int(np.searchsorted(self._edges, frame_index, side="right")) - 1
+        # Rows are sorted by frame, so that those of one frame are a range.
         first, last = np.searchsorted(self._tracks.poses.frame_index, [frame_index, frame_index + 1]).tolist()
         looks = [self._looks[track_id] for track_id in self._tracks.track_id[first:last].tolist()]
         people = _People.of_rows(self._tracks, slice(first, last), self._size)
@@ -221,6 +226,7 @@ class OverlayPainter:
             if not people.filled[i]:
                 self._person(image, people, i, looks[i], window)
         self._timeline.draw(image, frame_index)
+        # Frames outside all windows take the corner of the nearest.
         corner = self._corners[max(0, min(window, len(self._corners) - 1))]
         self._board.draw(image, *corner, window)
         self._labels(image, by_rank, first, looks, window, corner)
@@ -249,6 +255,7 @@ class OverlayPainter:
         for level, color in enumerate(colors):
             draw_segments(image, limbs[levels == level], color, thickness, dash)
         if look.selected and not filled:
+            # One pixel more for fighters of the moment, whose thicker limbs would hide the dots.
             radius = sizes.joint + (thickness > sizes.line)
             draw_joints(image, people.joints[i], people.joint_levels[i], look.joints, radius)
 
@@ -258,6 +265,7 @@ class OverlayPainter:
         """Draw the labels, the most involved people choosing their places first; `first` is the frame's first row."""
         poses = self._tracks.poses
         left, top = corner
+        # Board and timeline are drawn before the labels, which would cover them.
         taken = [(left, top, left + self._board.width, top + self._board.height)]
         taken.append((0, self._size[1] - self._timeline.height, *self._size))
         gap = self._sizes.pad + self._sizes.joint
@@ -269,6 +277,7 @@ class OverlayPainter:
             height, width = label.shape[:2]
             anchor = label_anchor(poses.bbox[row], poses.keypoints[row], poses.keypoint_scores[row])
             x, y = placer.place(anchor, width, height)
+            # A label that had to move far from its head gets a line to it.
             if abs(y + height + gap - anchor[1]) > height or abs(x + width / 2 - anchor[0]) > width:
                 foot = (x + width / 2, y + (height if y < anchor[1] else 0))
                 leader = fixed_point(np.array([[foot, anchor]]), self._size)
@@ -325,6 +334,7 @@ def track_colors(tracks: Tracks, involvement: Involvement) -> dict[int, Color]:
     """Return each track's colour: by its ID, moved on where a person of higher rank has that colour already."""
     ranked = involvement.track_ids.tolist()
     known = set(ranked)
+    # People of the annotation choose first; everybody is in the list once.
     return palette_colors(ranked + [i for i in tracks.ids.tolist() if i not in known])
 
 
@@ -336,6 +346,7 @@ def fighters_of_the_moment(window_score: FloatArray) -> BoolArray:
     window_score
         (P, S), people in rank order; between equal scores the higher rank decides.
     """
+    # Sorting twice gives each person's place in each window, 0 for the highest score.
     place = np.argsort(np.argsort(-window_score, axis=0, kind="stable"), axis=0, kind="stable")
     high = window_score >= MOMENT_SHARE * window_score.max(initial=0.0)
     moments: BoolArray = (place < MOMENT_PEOPLE) & high & (window_score > 0)

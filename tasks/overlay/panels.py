@@ -70,6 +70,7 @@ class Scoreboard:
 
     def __init__(self, rows: list[Row], sizes: Sizes) -> None:
         self._rows = rows
+        # Drawn once here: writing text takes far longer than copying a picture of it.
         texts = [
             (
                 badge(str(row.rank), sizes.small_text, sizes.pad, row.color),
@@ -78,8 +79,10 @@ class Scoreboard:
             )
             for row in rows
         ]
+        # As wide as the widest cell of each column, so that all bars begin at one place.
         columns = [max((row[i].shape[1] for row in texts), default=0) for i in range(3)]
         self._bar_height = max((row[0].shape[0] for row in texts), default=0)
+        # One pixel apart, so that badges do not run into each other.
         self._line = self._bar_height + 1
         self._bar_left = sum(columns)
         self._bar_width = 4 * sizes.small_text
@@ -100,7 +103,9 @@ class Scoreboard:
             return
         blend(image, self._picture, left, top, SEE_THROUGH)
         for index, row in enumerate(self._rows):
+            # Frames before the first window and after the last have no score.
             share = float(row.windows[window]) if 0 <= window < len(row.windows) else 0.0
+            # The bar takes the middle third of its line.
             x, y = left + self._bar_left, top + index * self._line + self._bar_height // 3
             end = x + round(self._bar_width * share)
             image[y : y + max(1, self._bar_height // 3), x:end] = row.color
@@ -130,6 +135,7 @@ class Timeline:
         self._picture = np.zeros((self.height, width, 3), np.uint8)
         for index, row in enumerate(shown):
             top = 1 + index * (line + 1)
+            # All edges are rounded alike, so that neighbouring windows meet without a gap.
             pixels = np.round(edges / self._frames * width).astype(int)
             for left, right, share in zip(pixels[:-1], pixels[1:], row.windows, strict=True):
                 # Squared, since the scores of one clip lie close together.
@@ -142,6 +148,7 @@ class Timeline:
         height, width = image.shape[:2]
         top = height - self.height
         blend(image, self._picture, 0, top, SEE_THROUGH)
+        # The mark of the last frames would reach over the right edge.
         x = min(int(frame_index / self._frames * width), width - self._mark)
         image[top:, x : x + self._mark] = WHITE
 
@@ -181,6 +188,7 @@ class RegionGrid:
             picture = text_box(f"{float(weight):.2f}", sizes.small_text, sizes.pad, (200, 200, 200))
             left, top = x - picture.shape[1] // 2, y - picture.shape[0] // 2
             board_left, board_top, board_width, board_height = panel
+            # Only a label that the scoreboard would cover has to move.
             beside = left >= board_left + board_width or left + picture.shape[1] <= board_left
             if not beside and board_top < top + picture.shape[0] and top < board_top + board_height:
                 # Towards the middle of the frame.
@@ -194,6 +202,7 @@ class RegionGrid:
         for x1, y1, x2, y2 in self._lines:
             line = image[y1:y2, x1:x2]
             if line.size:
+                # 35 % white, added as the constant: no white picture is needed.
                 cv2.addWeighted(line, 0.65, line, 0.0, 0.35 * 255, dst=line)
         for picture, left, top in self._labels:
             blend(image, picture, left, top, 0.5)
@@ -233,6 +242,7 @@ def quiet_corners(
     """
     right, low = max(0, size[0] - panel[0]), max(0, size[1] - bottom - panel[1])
     corners = [(0, 0), (right, 0), (0, low), (right, low)]
+    # Rows are sorted by frame, so that a window is a range of them.
     rows = np.searchsorted(poses.frame_index, edges)
     # The area of people's boxes that a panel in each corner covers, row by row of the clip.
     covered = np.stack([_shared_area(poses.bbox, (x, y, x + panel[0], y + panel[1])) for x, y in corners])
@@ -241,6 +251,7 @@ def quiet_corners(
         here = covered[:, start:end].sum(axis=1)
         best = int(np.argmin(here))
         places.append(best if here[best] < 0.5 * here[places[-1]] else places[-1])
+    # The first place is the start for comparison; it is shown only where there are no windows.
     return [corners[place] for place in places[1:] or places]
 
 

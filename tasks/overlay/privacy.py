@@ -114,6 +114,7 @@ def head_boxes(bbox: FloatArray, keypoints: FloatArray, scores: FloatArray) -> F
     face, face_known = _mean_of(keypoints[:, FACE], scores[:, FACE])
     neck, neck_known = _mean_of(keypoints[:, SHOULDERS], scores[:, SHOULDERS])
     hips, hips_known = _mean_of(keypoints[:, HIPS], scores[:, HIPS])
+    # The middle of a head is about 0.4 of the trunk's length beyond the shoulders.
     beyond = neck + 0.4 * (neck - hips)
     centre = np.where((neck_known & hips_known)[:, None], beyond, top)
     centre = np.where(face_known[:, None], face, centre)
@@ -133,7 +134,9 @@ def body_boxes(bbox: FloatArray, keypoints: FloatArray, scores: FloatArray) -> F
     hips, known = _mean_of(keypoints[:, HIPS], scores[:, HIPS])
     boxes = bbox.copy()
     width, height = (bbox[:, 2:] - bbox[:, :2]).T
+    # Of somebody who lies or bends the head may be anywhere in the box: nothing of it is sharp.
     upright = known & (height > 1.3 * width)
+    # Never above the middle of the box, whatever the hips say; all others get a box of no height.
     boxes[:, 1] = np.where(upright, np.maximum(hips[:, 1], bbox[:, 1] + 0.5 * height), bbox[:, 3])
     return boxes
 
@@ -141,7 +144,9 @@ def body_boxes(bbox: FloatArray, keypoints: FloatArray, scores: FloatArray) -> F
 def coarsened(image: Image) -> Image:
     """Return a picture in coarse blocks."""
     height, width = image.shape[:2]
+    # At least 8 pixels: in small pictures the share alone would leave faces as they are.
     block = max(8, round(min(width, height) * BLOCK_SHARE))
+    # The mean of each block, so that no pixel of the picture is kept.
     small = cv2.resize(image, (max(1, width // block), max(1, height // block)), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
@@ -155,6 +160,7 @@ def grown(boxes: FloatArray, factor: FloatArray) -> FloatArray:
 def _mean_of(points: FloatArray, scores: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     """Return the mean of the joints that were seen, (N, 2), and whether any was."""
     seen = scores >= SEEN_JOINT
+    # At least 1, so that nothing is divided by 0; `known` tells these rows apart.
     count = np.maximum(seen.sum(axis=1), 1)[:, None]
     known = np.asarray(seen.any(axis=1), np.bool_)
     return (points * seen[..., None]).sum(axis=1) / count, known

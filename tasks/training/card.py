@@ -2,7 +2,7 @@
 
 Three files beside the data set: `dataset.md` to read, `dataset_clips.csv` with a row for each clip, and
 `dataset_croissant.json`, the same for programs. Source of the latter: the Croissant format, version 1.0 (MLCommons).
-Nothing in them is measured anew: all of it is in the annotations.
+Nothing in them is measured again: all of it is in the annotations.
 """
 
 from __future__ import annotations
@@ -80,8 +80,10 @@ def write_card(dataset: Path, data: Mapping[str, Any]) -> list[Path]:
 
 def rows_of(data: Mapping[str, Any]) -> list[Row]:
     """Return what is to be said about each clip, in the order of the data set."""
+    # By clip, because the file lists clips by split.
     split = {name: key for key, members in data["split"].items() for name in members}
     labels = [int(one["label"]) for one in data["annotations"]]
+    # An empty data set has class 0, so that there is a list of names at all.
     names = class_names(data, max(labels, default=0) + 1)
     return [_row(one, names, split) for one in data["annotations"]]
 
@@ -110,9 +112,11 @@ def _row(one: Annotation, names: list[str], split: Mapping[str, str]) -> Row:
 
 def card_text(dataset: Path, data: Mapping[str, Any], rows: list[Row]) -> str:
     """Return the card as Markdown."""
+    # Those of the first clip that has any: one run gives all its clips the same.
     settings: dict[str, Any] = next(
         (one["settings"] for one in data["annotations"] if isinstance(one.get("settings"), dict)), {}
     )
+    # The first part of an identifier is the folder that people sort their sources by.
     folders = Counter(row.clip.split("/")[0] for row in rows)
     models = Counter(row.model or "unknown" for row in rows)
     sections = [
@@ -130,7 +134,9 @@ def card_text(dataset: Path, data: Mapping[str, Any], rows: list[Row]) -> str:
                 f"- Quality: mean joint score {np.mean([row.quality for row in rows] or [0]):.2f}.",
                 f"- Corrected by hand: {sum(row.reviewed for row in rows)} clips.",
                 f"- Pose model: {_counted(models)}.",
+                # `#` comes before the first frame in the identifier of a window.
                 f"- Windows of longer clips: {sum('#' in row.clip for row in rows)}.",
+                # Windows have the hash of their video, and copies of a clip have the same.
                 f"- Distinct videos by content: {len({row.sha256 for row in rows if row.sha256})}.",
             ]
         ),
@@ -147,6 +153,7 @@ def card_text(dataset: Path, data: Mapping[str, Any], rows: list[Row]) -> str:
 
 def croissant(dataset: Path, table: Path, rows: list[Row]) -> dict[str, Any]:
     """Return the metadata of a data set under the Croissant format."""
+    # ASCII letters and digits only: names become part of addresses and file names elsewhere.
     name = "".join(char if char.isascii() and char.isalnum() else "-" for char in dataset.parent.name) or "fightpose"
     files = [
         {
@@ -156,6 +163,7 @@ def croissant(dataset: Path, table: Path, rows: list[Row]) -> dict[str, Any]:
             "description": description,
             "contentUrl": path.name,
             "encodingFormat": kind,
+            # By which a reader can tell whether the file is the one that is described.
             "sha256": file_sha256(path),
         }
         for path, kind, description in (
@@ -163,6 +171,7 @@ def croissant(dataset: Path, table: Path, rows: list[Row]) -> dict[str, Any]:
             (table, "text/csv", "A row for each clip"),
         )
     ]
+    # Columns that are not named here are text.
     kinds = {"label": "sc:Integer", "frames": "sc:Integer", "people": "sc:Integer", "fps": "sc:Float"}
     kinds |= {"quality": "sc:Float"}
     fields = [
@@ -178,6 +187,7 @@ def croissant(dataset: Path, table: Path, rows: list[Row]) -> dict[str, Any]:
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
+        # An identifier of the format rather than a link, hence http.
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": name,
         "description": f"Skeletons of people in {len(rows)} surveillance clips, tracked and ranked by involvement",
@@ -231,6 +241,7 @@ _CONTEXT = {
 def _table(rows: list[Row]) -> str:
     """Return the table of clips as CSV."""
     text = io.StringIO()
+    # The csv module ends lines with CRLF otherwise.
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(row.values() for row in rows)
@@ -239,6 +250,7 @@ def _table(rows: list[Row]) -> str:
 
 def _class_table(rows: list[Row]) -> str:
     """Return the numbers of clips by class and split as a table of Markdown."""
+    # In the order in which clips name them; those in no split get a column, too, so that the sums are right.
     splits = list(dict.fromkeys(row.split or "none" for row in rows))
     count = Counter((row.label, row.split or "none") for row in rows)
     names = {row.label: row.name for row in rows}

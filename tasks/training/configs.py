@@ -23,6 +23,7 @@ from tasks.core.storage import write_text
 STREAMS = {"joint": "j", "joint_motion": "jm"}
 """Name of a stream to what mmaction2's and pyskl's GenSkeFeat call it."""
 
+# Clips in one step of the one GPU.
 BATCH = 16
 LEARNING_RATE = 0.1 * BATCH / 128
 """The published 0.1 is for 8 GPUs of 16 clips each; a smaller batch takes a rate that is smaller by as much."""
@@ -30,6 +31,7 @@ LEARNING_RATE = 0.1 * BATCH / 128
 SHOWN_EPOCHS = 80
 """How often a clip is shown, as published: 16 epochs of 5 repeats each."""
 
+# How often one epoch shows each clip, as published.
 REPEATS = 5
 
 
@@ -74,7 +76,9 @@ def plan_training(dataset: Path, data: Mapping[str, Any]) -> TrainingPlan:
         If there is nothing to train on: no training split, or clips of one class only.
     """
     labels = {str(one["frame_dir"]): int(one["label"]) for one in data["annotations"]}
+    # A split without clips is as good as none.
     split = {name: members for name, members in data["split"].items() if members}
+    # The file of a single clip, or of another program, may have one split of another name.
     train = "train" if "train" in split else next(iter(split), None)
     if train is None or len(set(labels.values())) < 2:
         what = "clips of one class only" if labels else "no clips"
@@ -88,11 +92,14 @@ def plan_training(dataset: Path, data: Mapping[str, Any]) -> TrainingPlan:
     test = others[-1] if others else train
     if len(others) == 1:
         notes.append(f"there is no split {'test' if val == 'val' else 'val'}: {val} serves for both")
+    # Splits of other programs may list clips that the file does not hold.
     count = Counter(labels[name] for name in split[train] if name in labels)
+    # Labels are class numbers, and the head needs an output for each up to the highest, used or not.
     number = max(labels.values()) + 1
     if missing := [label for label in range(number) if not count[label]]:
         notes.append(f"no training clip is of class {', '.join(map(str, missing))}")
     present = [label for label in range(number) if count[label]]
+    # Inverse frequency: every class weighs as much in sum, and the mean over the training clips is 1.
     total = sum(count.values())
     weights = [total / (len(present) * count[label]) if count[label] else 0.0 for label in range(number)]
     return TrainingPlan(dataset, class_names(data, number), weights, (train, val, test), notes)
@@ -100,6 +107,7 @@ def plan_training(dataset: Path, data: Mapping[str, Any]) -> TrainingPlan:
 
 def class_names(data: Mapping[str, Any], number: int) -> list[str]:
     """Return the name of each class by number, from the data set's key `classes`; else `class 2` and so on."""
+    # The file has numbers by name, and configs want names by number.
     names = {label: name for name, label in data.get("classes", {}).items()}
     return [names.get(label, f"class {label}") for label in range(number)]
 
@@ -124,6 +132,7 @@ def _values(plan: TrainingPlan, stream: str, folder: Path) -> dict[str, str]:
         "other": next(name for name in STREAMS if name != stream),
         # Python literals in ASCII: names of classes and folders may hold anything.
         "ann_file": ascii(str(plan.dataset.resolve())),
+        # Without quotes: it is used in comments of the config.
         "folder": ascii(str(folder))[1:-1],
         "classes": ascii(plan.classes),
         "number": str(len(plan.classes)),
@@ -133,14 +142,17 @@ def _values(plan: TrainingPlan, stream: str, folder: Path) -> dict[str, str]:
         "test": ascii(test),
         "batch": str(BATCH),
         "repeats": str(REPEATS),
+        # Each epoch shows a clip `REPEATS` times, so that there are fewer epochs than showings.
         "epochs": str(SHOWN_EPOCHS // REPEATS),
         "rate": f"{LEARNING_RATE:g}",
+        # On one line each: a line break in a name would end the comment.
         "notes": "".join(f"# Note: {ascii(note)[1:-1]}.\n" for note in plan.notes),
     }
 
 
 def _numbers(values: Sequence[float]) -> str:
     """Return numbers as a list literal."""
+    # Four digits: counts of clips bear no more.
     return "[" + ", ".join(f"{value:.4g}" for value in values) + "]"
 
 

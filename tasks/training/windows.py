@@ -75,6 +75,7 @@ class WindowPlan:
     def frames(self, fps: float) -> tuple[int, int]:
         """Return length and stride in frames."""
         factor = fps if self.in_seconds else 1.0
+        # At least one frame: a short span at a low frame rate would be rounded to none.
         return max(1, round(self.length * factor)), max(1, round(self.stride * factor))
 
 
@@ -89,6 +90,7 @@ def span_of(text: str) -> tuple[float, bool]:
     FightposeError
         If it is neither.
     """
+    # Only seconds may have a fraction: there is no half frame to cut at.
     found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)\s*s", text.strip().lower())
     value = float(found[1] or found[2]) if found else 0.0
     if found is None or value <= 0:
@@ -109,12 +111,15 @@ def windows_of_outputs(output_root: Path, destination: Path, plan: WindowPlan) -
     split = {name: key for key, names in read_split(output_root / DATASET_NAME).items() for name in names}
     problems: list[str] = []
     parts: list[Annotation] = []
+    # Splits whose clips give no window stay, in the order of the data set.
     sides: dict[str, list[str]] = {name: [] for name in dict.fromkeys(split.values())}
     empty = unsure = 0
     for clip in clips_to_merge(output_root):
+        # Listed, but not done yet.
         if not clip.annotation_path.is_file():
             continue
         (annotation,) = read_annotation(clip.annotation_path)["annotations"]
+        # A clip that is not in the merged data set has no split that its windows could go to.
         if is_excluded(annotation) or annotation["frame_dir"] not in split:
             continue
         # One video at a time: of a long one the tracks take far more memory than its windows.
@@ -137,7 +142,7 @@ def _cut(
     tracks = _all_tracks(clip, output_root, annotation, settings)
     length, stride = plan.frames(float(annotation["fps"]))
     if tracks is None or settings is None or "review" in annotation:
-        # People whom a person has corrected are not to be chosen again by the program.
+        # People who were corrected by hand are not to be chosen again by the program.
         if "review" not in annotation:
             name = annotation["frame_dir"]
             problems.append(f"{name}: its poses are not stored any more; its windows hold its annotated people")
@@ -145,10 +150,13 @@ def _cut(
         starts = starts_of(annotation["total_frames"], length, stride)
         parts = cut_windows(annotation, length, stride, rule)
         return parts, len(starts) - len(parts), 0
+    # All of them first: labels compare each with the highest of the video.
     windows = list(ranked_windows(clip, tracks, annotation, settings, length, stride))
+    # The first person of each window has the highest score.
     highest = max((float(part["composite_scores"][0]) for _, part in windows), default=0.0)
     kept: list[Annotation] = []
     for start, part in windows:
+        # Where nothing scores, no window is less involved than another.
         share = float(part["composite_scores"][0]) / highest if highest > 0 else 1.0
         if plan.label_of is not None:
             part["label"] = plan.label_of(annotation, start, start + part["total_frames"])
@@ -158,6 +166,7 @@ def _cut(
             if plan.leave_unsure and annotation["label"] and UNSURE * plan.threshold <= share < plan.threshold:
                 continue
         kept.append(part)
+    # What `ranked_windows` did not yield had nobody in it.
     starts = starts_of(annotation["total_frames"], length, stride)
     return kept, len(starts) - len(windows), len(windows) - len(kept)
 
@@ -181,11 +190,13 @@ def ranked_windows(
         In frames.
     """
     scoring = settings.scoring
+    # Those learned for the clip's camera, if the run had any.
     start = start_weights(scoring.camera_weights, clip.frame_dir)
     # Learned over the whole video, where each window goes on from: of four seconds alone little can be learned.
     whole = learn_region_weights(tracks, score_regions(tracks), scoring, start).weights.astype(np.float64)
     provenance: dict[str, Any] = dict(annotation["provenance"])
     for first in starts_of(annotation["total_frames"], length, stride):
+        # Only a video shorter than a window gives one of another length.
         part = _within(tracks, first, min(first + length, annotation["total_frames"]))
         regions = score_regions(part)
         weights = learn_region_weights(part, regions, scoring, whole)
@@ -196,8 +207,11 @@ def ranked_windows(
         try:
             people = select_people(ranking, selection, clip.path)
         except ClipError:
+            # Nobody can be followed in this window; the caller counts it as empty.
             continue
+        # The same form of name that `cut_windows` gives: the clip, `#` and the first frame.
         named = replace(clip, frame_dir=f"{annotation['frame_dir']}#{first:06d}", label=int(annotation["label"]))
+        # Boxes are cut for what is written only: the ranking has seen whole ones.
         yield first, build_annotation(named, end_at_nearer(part), people, settings, provenance)
 
 
@@ -225,6 +239,7 @@ def _settings_of(annotation: Annotation) -> Settings | None:
     try:
         return Settings.model_validate(annotation.get("settings"))
     except ValueError:
+        # Settings that were renamed or removed since cannot be tracked with again.
         return None
 
 
@@ -234,6 +249,7 @@ def _all_tracks(clip: Clip, output_root: Path, annotation: Annotation, settings:
     if settings is None or "video_sha256" not in made:
         return None
     height, width = annotation["img_shape"]
+    # Stored poses are found by the hash; the last three values play no part in it.
     video = VideoInfo(clip.path, made["video_sha256"], width, height, float(annotation["fps"]), 0, "", "")
     # Annotations of earlier versions lack the key; then it was the hash of the model.
     stored = poses_path(output_root, video, made.get("model_key", made.get("model_sha256", "")), settings.poses)
@@ -241,4 +257,5 @@ def _all_tracks(clip: Clip, output_root: Path, annotation: Annotation, settings:
         poses = Poses.load(stored)
     except (OSError, ValueError):
         return None
+    # Poses of another number of frames come from another decoding, which the annotation does not fit.
     return track_people(poses, settings.tracking) if poses.frame_count == annotation["total_frames"] else None

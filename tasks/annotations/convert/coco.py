@@ -45,6 +45,7 @@ def coco_json(annotation: Annotation) -> str:
         {"id": frame + 1, "file_name": frame_name(annotation, frame), "width": width, "height": height, "license": 1}
         for frame in range(annotation["total_frames"])
     ]
+    # Transposed, so that items come in the order of the frames; one joint is enough for a person to be there.
     frames, people = np.nonzero(annotation["keypoint_score"].any(-1).T)
     boxes, ids = boxes_of(annotation), ids_of(annotation)
     items: list[dict[str, Any]] = []
@@ -70,6 +71,7 @@ def coco_json(annotation: Annotation) -> str:
         "name": "person",
         "supercategory": "person",
         "keypoints": list(KEYPOINTS),
+        # Joints are numbered from 1 here, as in COCO's own file.
         "skeleton": [[first + 1, second + 1] for first, second in LINKS],
     }
     value = {
@@ -101,6 +103,7 @@ def _joints(keypoints: npt.NDArray[np.float32], scores: npt.NDArray[np.float32])
         flat += [round(x, 2), round(y, 2), seen]
     return {
         "keypoints": flat,
+        # COCO counts hidden joints, too, and evaluations ignore people who have none.
         "num_keypoints": int(there.sum()),
         "score": round(float(scores[there].mean()), 4),
         "keypoint_scores": [round(score, 4) for score in scores.tolist()],

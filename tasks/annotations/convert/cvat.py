@@ -54,6 +54,7 @@ def write_labels(folder: Path) -> Path:
 
 def skeleton_label() -> dict[str, object]:
     """Return the definition of the label as CVAT's label constructor takes it."""
+    # The nodes of the drawing are numbered from 1, and its edges refer to these numbers.
     edges = [
         f'<line x1="{_TEMPLATE[a][0]}" y1="{_TEMPLATE[a][1]}" x2="{_TEMPLATE[b][0]}" y2="{_TEMPLATE[b][1]}" '
         f'data-type="edge" data-node-from="{a + 1}" data-node-to="{b + 1}"></line>'
@@ -64,6 +65,7 @@ def skeleton_label() -> dict[str, object]:
         f'data-node-id="{joint + 1}" data-label-name="{KEYPOINTS[joint]}"></circle>'
         for joint, (x, y) in enumerate(_TEMPLATE)
     ]
+    # Least, greatest and step, which CVAT takes as text; no clip has a million tracks.
     fixed = {"mutable": False, "input_type": "number", "values": ["1", "1000000", "1"], "default_value": "1"}
     role = {"name": "role", "mutable": False, "input_type": "select", "values": list(ROLES), "default_value": ROLES[0]}
     return {
@@ -89,6 +91,7 @@ def cvat_xml(annotation: Annotation) -> str:
     _text(size, "width", str(width))
     _text(size, "height", str(height))
     for person, number in enumerate(ids_of(annotation)):
+        # `auto` is CVAT's word for what a program made, as against `manual`.
         track = ElementTree.SubElement(root, "track", id=str(person), label=LABEL, source="auto")
         attributes = {"rank": str(person + 1), "track_id": str(number), "role": ROLES[0]}
         _skeletons(track, annotation, person, attributes)
@@ -101,6 +104,7 @@ def _skeletons(track: ElementTree.Element, annotation: Annotation, person: int, 
     keypoints, scores = annotation["keypoint"][person], annotation["keypoint_score"][person]
     boxes = boxes_of(annotation)[person]
     present = scores.any(-1)
+    # The last place of each joint, carried on from frame to frame for those that are outside.
     places = np.zeros((len(KEYPOINTS), 2), np.float32)
     for frame in range(len(present)):
         # Where a person leaves, one skeleton with every joint outside ends what CVAT would else go on showing.

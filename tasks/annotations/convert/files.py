@@ -63,6 +63,7 @@ def convert_file(
         If the destination does not fit the layout, a package is missing, or a file cannot be written.
     """
     form = FORMATS[layout]
+    # A missing package or a wrong destination has to show before a large source is read.
     form.require()
     _require_place(destination, layout, form)
     read = read_source(source, frame_dir, strict)
@@ -99,12 +100,14 @@ def window_file(
     read = read_source(source)
     rule = label_of or label_by_involvement(threshold)
     windows = {clip["frame_dir"]: cut_windows(clip, window, stride, rule) for clip in read.data.annotations}
+    # Windows follow their clip, so that overlapping ones are never on both sides of a split.
     split = {
         name: [part["frame_dir"] for member in members for part in windows.get(member, [])]
         for name, members in read.data.split.items()
     }
     parts = [part for parts in windows.values() for part in parts]
     write_annotation(destination, parts, split)
+    # Windows that the clips have room for; those that were not written had nobody in them.
     whole = sum(len(starts_of(clip["total_frames"], window, stride)) for clip in read.data.annotations)
     return report_of(destination, parts, whole - len(parts), 0, read.problems)
 
@@ -121,6 +124,7 @@ def _require_place(destination: Path, layout: Layout, form: Format) -> None:
         raise FightposeError(
             f"{destination} is a folder; {layout} writes one file: name it, such as {destination / 'all.pkl'}"
         )
+    # A folder that is there is taken as one, even if its name ends like a file.
     if form.whole or destination.is_dir() or destination.suffix == form.ending:
         return
     if destination.exists():
@@ -141,9 +145,11 @@ def _write_each(read: Source, destination: Path, layout: Layout, form: Format) -
             f"{destination}: {layout} writes a file for each clip, and there are {len(annotations)}; name a folder"
         )
     write = form.function()
+    # Identifiers hold slashes, so that the clips of one folder end up in one folder here, too.
     paths = [destination if as_file else file_of(destination, one["frame_dir"], form) for one in annotations]
     for path, annotation in zip(paths, annotations, strict=True):
         write(path, annotation)
+    # What all clips need once, such as CVAT's label definition.
     if form.beside:
         resolve_name(form.beside)(destination.parent if as_file else destination)
     return paths

@@ -30,8 +30,8 @@ class Format:
     ending
         Of its files.
     writer
-        `module:function`. Of a whole file: annotation to annotation, all of which are written into one file. Of a
-        clip's: path and annotation.
+        `module:function`. Of a whole file: takes an annotation and returns one, and all go into one file. Of a
+        clip's: takes path and annotation.
     whole
         Whether one file holds all clips; else each clip has its own, named by its identifier.
     needs
@@ -60,6 +60,7 @@ class Format:
         FightposeError
             With the command that installs it.
         """
+        # Looked up, not imported: the import of such a package takes far longer.
         if self.needs and importlib.util.find_spec(self.needs) is None:
             raise FightposeError(
                 f"this layout needs the package {self.needs}, which is not installed: pip install {self.needs}"

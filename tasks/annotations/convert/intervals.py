@@ -62,6 +62,7 @@ def interval_table(path: Path, classes: Mapping[str, int] | None = None) -> Clip
         If the file cannot be read, or a row says nothing usable.
     """
     rows = []
+    # Which other columns are needed depends on the unit, so that only `clip` is asked for here.
     for line, row in read_rows(path, ("clip",)):
         try:
             rows.append(Row(line, row["clip"], _interval(row, classes or {})))
@@ -86,13 +87,16 @@ def label_by_table(table: ClipTable[Interval]) -> WindowLabel:
         """Sum up how many frames of the window each label covers."""
         stretches: dict[int, list[tuple[float, float]]] = {}
         for row in table.find(annotation["frame_dir"]):
+            # Without a frame rate seconds would silently be taken as frames.
             if row.value.in_seconds and "fps" not in annotation:
                 raise FightposeError(
                     f"{table.path}, line {row.line}: says seconds, but {annotation['frame_dir']} has no frame rate; "
                     "write frames"
                 )
             begin, end = row.value.frames(float(annotation.get("fps", 1.0)))
+            # Cut to the window; an interval outside it gets an end before its begin, which `_covered` leaves out.
             stretches.setdefault(row.value.label, []).append((max(begin, start), min(end, stop)))
+        # Where two labels cover as much, the second part of the pair decides: the higher class number.
         most, label = max(((_covered(parts), label) for label, parts in stretches.items()), default=(0.0, 0))
         return label if most > 0 and 2 * most >= stop - start else 0
 
@@ -127,6 +131,7 @@ def _interval(row: Mapping[str, str], classes: Mapping[str, int]) -> Interval:
 def _covered(parts: Sequence[tuple[float, float]]) -> float:
     """Return the length that stretches cover together, overlaps counted once; empty ones count nothing."""
     covered, reached = 0.0, float("-inf")
+    # Sorted by their begin, so that one number tells how far all earlier ones reach.
     for begin, end in sorted(parts):
         if end > max(begin, reached):
             covered += end - max(begin, reached)

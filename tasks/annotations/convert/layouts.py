@@ -69,6 +69,7 @@ def read_any(path: Path, frame_dir: str | None = None, strict: bool = False) -> 
         If the file cannot be read, has no known layout, or holds no annotation that can be used.
     """
     value = safe_load(path)
+    # By a key, because both layouts come as .pkl files.
     earlier = isinstance(value, dict) and "persons" in value
     items = [value] if earlier else _items(value)
     if items is None:
@@ -80,6 +81,7 @@ def read_any(path: Path, frame_dir: str | None = None, strict: bool = False) -> 
             problems = validate_annotation(annotation)
             if problems:
                 raise ValueError(problems[0].text)
+        # All that files of another layout fail at: missing keys, other types, lists in place of arrays.
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
             reason = f"{_name(item, number)} cannot be converted: {_reason(error)}"
             # A file of one annotation is of no use without it.
@@ -90,6 +92,7 @@ def read_any(path: Path, frame_dir: str | None = None, strict: bool = False) -> 
         read.annotations.append(annotation)
     if items and not read.annotations:
         raise AnnotationError(f"{path}: none of its {len(items)} annotations can be used; {read.problems[0]}")
+    # Last, because clips that were left out may not be in a split either.
     read.split = _split(value, [annotation["frame_dir"] for annotation in read.annotations], path)
     return read
 
@@ -100,6 +103,7 @@ def to_persons(annotation: Annotation) -> dict[str, Any]:
     Scores that the annotation lacks (one that came from pyskl) are 0.
     """
     count = len(annotation["keypoint"])
+    # `persons` numbers its keys from 0 and its ranks from 1, as the earlier scripts did.
     persons = {
         f"person_{index:02d}": {
             "track_id": int(annotation.get("track_ids", np.arange(1, count + 1))[index]),
@@ -109,6 +113,7 @@ def to_persons(annotation: Annotation) -> dict[str, Any]:
             "track_quality": float(annotation.get("track_quality", np.zeros(count))[index]),
             "rank": index + 1,
             "annotation": {
+                # A slice keeps the person axis of length 1.
                 "keypoint": annotation["keypoint"][index : index + 1],
                 "keypoint_score": annotation["keypoint_score"][index : index + 1],
                 "num_keypoints": NUM_KEYPOINTS,
@@ -139,6 +144,7 @@ def to_pyskl(annotation: Annotation, half: bool = False) -> Annotation:
     plain = {key: annotation[key] for key in CONTRACT_KEYS}
     if half:
         for key in ("keypoint", "keypoint_score"):
+            # Beyond the range of float16 (65504) the conversion would give infinity.
             if np.abs(plain[key]).max(initial=0) > np.finfo(np.float16).max:
                 raise AnnotationError(f"{annotation['frame_dir']}: coordinates are beyond the range of float16")
             plain[key] = plain[key].astype(np.float16)
@@ -158,6 +164,7 @@ def to_half(annotation: Annotation) -> Annotation:
 def write_persons(path: Path, annotation: Annotation) -> None:
     """Write one clip in the earlier scripts' layout, atomically."""
     with atomic_path(path) as partial:
+        # Protocol 5 cannot be read by the Python 3.7 of older training environments.
         partial.write_bytes(pickle.dumps(to_persons(annotation), protocol=4))
 
 
@@ -196,6 +203,7 @@ def _name(item: Any, number: int) -> str:
 def _from_persons(value: dict[str, Any], frame_dir: str | None, notes: list[str]) -> Annotation:
     """Return the annotation that an earlier file holds; `notes` gets a line about what was changed."""
     info = value["video_info"]
+    # The order in the dict is that of writing; consumers keep the first two, who have to be first in rank.
     persons = sorted(value["persons"].values(), key=lambda person: person["rank"])
     if not persons:
         raise ValueError("there is nobody in it")
@@ -222,6 +230,7 @@ def _breakdowns(persons: list[dict[str, Any]]) -> dict[str, dict[str, npt.NDArra
     found = {}
     for key in ("score_breakdown", "region_breakdown"):
         names = tuple(persons[0].get(key) or ())
+        # The contract prescribes our regions and their order; scores of other regions cannot be compared with ours.
         if key == "region_breakdown" and set(names) == set(REGIONS):
             names = REGIONS
         elif key == "region_breakdown":
@@ -261,6 +270,7 @@ def _from_pyskl(item: Any, notes: list[str]) -> Annotation:
     # Data sets made without a pose model's scores (3D sensors, hand labels) have none.
     scores = item.get("keypoint_score")
     if scores is None:
+        # Then a joint is there unless it is at 0, 0; `_clean` makes 0 and 1 of the booleans.
         scores = keypoints.any(-1)
     name = str(item["frame_dir"] if "frame_dir" in item else item["filename"])
     size = _size(item["img_shape"])
@@ -307,6 +317,7 @@ def _clean(
     if not isinstance(scores, np.ndarray) or scores.shape != keypoints.shape[:-1]:
         shape = getattr(scores, "shape", type(scores).__name__)
         raise ValueError(f"keypoint_score has the shape {shape}, for keypoint {keypoints.shape}")
+    # Before the range is looked at: NaN is neither below 0 nor above 1.
     if not (np.isfinite(keypoints).all() and np.isfinite(scores).all()):
         raise ValueError("it holds values that are not finite")
     scores = scores.astype(np.float32)
@@ -316,6 +327,7 @@ def _clean(
         notes.append(f"{name}: {outside} scores from {scores.min():.3g} to {scores.max():.3g} cut to 0 to 1")
         scores = scores.clip(0, 1)
     keypoints = keypoints.astype(np.float32)
+    # As the contract wants it: other programs leave a place for joints that were not seen.
     keypoints[scores == 0] = 0
     return {"keypoint": keypoints, "keypoint_score": scores}
 
@@ -336,6 +348,7 @@ def _size(value: Any) -> tuple[int, ...]:
 
 def _frames_first(array: npt.NDArray[Any], dimensions: int, frames: int) -> npt.NDArray[Any]:
     """Return an array of one person without its person axis of length 1."""
+    # Files of the earlier scripts have both forms.
     if array.ndim == dimensions + 1 and len(array) == 1:
         array = array[0]
     if array.ndim != dimensions or len(array) != frames:

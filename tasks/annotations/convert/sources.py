@@ -55,6 +55,7 @@ def read_source(path: Path, frame_dir: str | None = None, strict: bool = False) 
             f"{path}: no annotation files (*{ANNOTATION_POSTFIX}.pkl) are in this folder; name a PKL or an output "
             "folder"
         )
+    # File by file: one that cannot be read costs the others only if nothing may be left out.
     source = Source(AnyAnnotations({}, []))
     for file in files:
         try:
@@ -64,6 +65,7 @@ def read_source(path: Path, frame_dir: str | None = None, strict: bool = False) 
                 raise
             source.problems.append(str(error))
     if not source.data.annotations:
+        # The first reason says more than that nothing could be read.
         raise AnnotationError(source.problems[0])
     return source
 
@@ -87,6 +89,7 @@ def _add(source: Source, file: Path, data: AnyAnnotations) -> None:
     source.problems += [f"{file}: {problem}" for problem in data.problems]
     for annotation in data.annotations:
         name = annotation["frame_dir"]
+        # Which of the two is meant cannot be told; files come in a fixed order, so that the same one is kept each time.
         if name in taken:
             source.problems.append(f"{file}: left out: the identifier {name} is that of another file, too")
             continue

@@ -28,6 +28,7 @@ def boxes_of(annotation: Annotation) -> npt.NDArray[np.float32]:
     if "bbox" in annotation:
         return np.asarray(annotation["bbox"], np.float32)
     keypoints, seen = annotation["keypoint"], annotation["keypoint_score"] > 0
+    # Missing joints are put infinitely far off, so that they never set an edge; without any joint the box is infinite.
     low = np.where(seen[..., None], keypoints, np.inf).min(axis=2)
     high = np.where(seen[..., None], keypoints, -np.inf).max(axis=2)
     boxes = np.concatenate([low, high], axis=-1)
@@ -52,6 +53,7 @@ def pose_table(annotation: Annotation) -> pd.DataFrame:
     frames, people = np.nonzero(annotation["keypoint_score"].any(-1).T)
     keypoints = annotation["keypoint"][people, frames]
     scores = annotation["keypoint_score"][people, frames]
+    # Other programs do not say what was filled in: nothing counts as filled then.
     filled = annotation.get("filled", np.zeros(annotation["keypoint"].shape[:2], np.bool_))
     table = {
         # A name that is no UTF-8 holds lone surrogates, which neither files nor Arrow's strings can hold.
@@ -73,6 +75,7 @@ def pose_table(annotation: Annotation) -> pd.DataFrame:
 
 def write_csv(path: Path, annotation: Annotation) -> None:
     """Write the table of poses as CSV, in UTF-8."""
+    # Three digits: a thousandth of a pixel.
     write_text(path, pose_table(annotation).to_csv(index=False, float_format="%.3f"))
 
 
@@ -99,7 +102,9 @@ def mot_text(annotation: Annotation) -> str:
     lines = []
     for frame, person in zip(frames.tolist(), people.tolist(), strict=True):
         x1, y1, x2, y2 = boxes[person, frame].tolist()
+        # Missing joints score 0 and would lower the mean.
         visible = scores[person, frame][scores[person, frame] > 0]
+        # MOT counts frames from 1; the -1 are for places in the world, which are not known.
         lines.append(
             f"{frame + 1},{ids[person]},{x1:.2f},{y1:.2f},{x2 - x1:.2f},{y2 - y1:.2f},{visible.mean():.4f},-1,-1,-1\n"
         )

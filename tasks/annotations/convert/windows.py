@@ -121,6 +121,7 @@ def label_by_involvement(share: float = 0.5) -> WindowLabel:
         if "window_scores" not in annotation or annotation["window_scores"].size == 0:
             return label
         edges, scores = annotation["window_frames"], annotation["window_scores"]
+        # Every time window of the ranking that touches these frames: its edges need not be theirs.
         inside = scores[:, (edges[:-1] < stop) & (edges[1:] > start)]
         return label if inside.max(initial=0) >= share * scores.max() else 0
 
@@ -129,6 +130,7 @@ def label_by_involvement(share: float = 0.5) -> WindowLabel:
 
 def _window(annotation: Annotation, start: int, stop: int, label_of: WindowLabel) -> Annotation | None:
     """Return the annotation of some frames, None if nobody is in them."""
+    # People who are elsewhere in the clip would be rows of zeros in places that training could use.
     present = annotation["keypoint_score"][:, start:stop].any((1, 2))
     if not present.any():
         return None
@@ -142,6 +144,7 @@ def _window(annotation: Annotation, start: int, stop: int, label_of: WindowLabel
     for key in ("keypoint", "keypoint_score", "bbox", "filled"):
         if key in annotation:
             part[key] = np.ascontiguousarray(annotation[key][present, start:stop])
+    # One value for each person; breakdowns and window scores are of the whole clip and would mislead here.
     for key in ("track_ids", "composite_scores", "track_quality"):
         if key in annotation:
             part[key] = annotation[key][present]
