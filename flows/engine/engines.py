@@ -88,6 +88,7 @@ class OverlappedEngine:
         self._model = shared(model)
         self._budget = KeptBudget()
         self._finishers = WorkerPool("flows.engine.stages:finish", finishers, ONE_THREAD)
+        # Looked at after every batch: a thread cannot be ended from outside as a process can.
         self._stopped = threading.Event()
         self._held = ExitStack()
         self.at_once = finishers + CLIPS_AHEAD
@@ -107,10 +108,13 @@ class OverlappedEngine:
             If the engine was stopped.
         """
         job = replace(job, settings=self._settings)
+        # It keeps the frames until the overlay is drawn from them, and then gives their memory back.
         with ExitStack() as held:
             found, descriptor = find_poses(job, self._keys, self._model, self._budget, held, self._check)
+            # Poses that were in the store were not extracted: there is no usage to report.
             if found.extracted:
                 found = replace(found, usage=self._meter.read())
+            # A descriptor is only a number of this process: it goes beside the pickle, as a duplicate for the worker.
             descriptors = [descriptor] if descriptor is not None else []
             return _finished(self._finishers, found, job, lambda: found.limits.seconds_left, descriptors)
 
@@ -125,6 +129,7 @@ class OverlappedEngine:
             raise StoppedError("the run was stopped")
 
     def __enter__(self) -> Self:
+        # Closed in the opposite order: the meter first, then the thread of the model.
         self._held.enter_context(self._model)
         self._meter.start()
         self._held.callback(self._meter.end)

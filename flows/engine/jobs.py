@@ -38,6 +38,7 @@ class RunKeys:
 
     def provenance(self, video_sha256: str) -> dict[str, str]:
         """Return what an annotation says of where it comes from."""
+        # No paths: an annotation has to say the same whichever machine made it.
         return {
             "model": self.model,
             "model_sha256": self.model_sha256,

@@ -117,6 +117,7 @@ def read_work_list(path: Path, output_root: Path, settings: Settings | None = No
             f"cannot read the list of clips {path}: {error.strerror or error}; run `fightpose annotate` over the "
             "folder again, which deals what is left"
         ) from error
+    # Only our own lists are named by their content: a list of inputs may have any name and may be edited.
     if re.fullmatch(r"[0-9a-f]{32}", path.stem) and path.stem != _digest(content):
         raise FightposeError(
             f"the list of clips {path} was changed after its shards were dealt; run `fightpose annotate` over the "
@@ -124,10 +125,13 @@ def read_work_list(path: Path, output_root: Path, settings: Settings | None = No
         )
     try:
         value: dict[str, Any] = json.loads(content)
+        # A list of inputs has neither settings (those of the caller or the defaults hold) nor sizes (all weigh 1).
         chosen = settings or Settings.model_validate(value.get("settings") or {})
         root = Path(value["root"])
         entries = [(str(c["path"]), str(c["stem"]), c.get("label"), int(c.get("bytes", 1))) for c in value["clips"]]
+        # Under other settings than those of the list its key would vouch for results that are not meant.
         key = str(value["key"]) if "settings" in value and settings is None else ""
+    # RecursionError is what json raises for brackets nested a thousand deep.
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise FightposeError(f"{path} is not a list of clips ({error}); name one that fightpose has written") from error
     jobs = [ClipJob(_clip(root, *entry[:3], output_root, path), root, output_root, chosen) for entry in entries]
@@ -143,6 +147,7 @@ def slice_of(work: WorkList, first: int, count: int | None) -> list[ClipJob]:
         If the list is shorter than the shard says.
     """
     last = len(work.jobs) if count is None else first + count
+    # Python cuts a slice that is too long without a word: clips would be missing from a shard unnoticed.
     if not 0 <= first < last <= len(work.jobs):
         raise FightposeError(f"the list holds {len(work.jobs)} clips, and no clips {first} to {last - 1}")
     return work.jobs[first:last]
@@ -167,9 +172,11 @@ def next_count(sizes: Sequence[int], first: int, running: int, bytes_per_second:
         return min(len(left), FIRST_CLIPS)
     # Half of what each running shard's share of the rest would be: the last shards are small, and end together.
     share = sum(left) / bytes_per_second / (2 * max(1, running))
+    # Bytes: the seconds that the shard may take, times the bytes per second of one shard.
     budget = max(LEAST_SECONDS, min(SHARD_SECONDS, share)) * bytes_per_second
     count = taken = 0
     for size in left[:SHARD_CLIPS]:
+        # At least one clip, however large: a shard of none would never get the run on.
         if count and taken + size > budget:
             break
         count, taken = count + 1, taken + size
@@ -196,6 +203,7 @@ class Journal:
         A try that ended by itself is over: what failed in it is done again.
         """
         lines = list(self.lines())
+        # No line about its end means that the process died: its finished clips are not done again.
         if any("end" in line for line in lines):
             self._path.unlink(missing_ok=True)
             return set()
@@ -204,6 +212,7 @@ class Journal:
     def note(self, **line: Any) -> None:
         """Append one line: `clip` with `outcome` and `seconds`, or `end` with why the try ended."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        # Opened and closed for every line, so that a crash of this process loses none.
         with self._path.open("a", encoding="ascii") as stream:
             stream.write(json.dumps(line) + "\n")
 
@@ -213,6 +222,7 @@ class Journal:
             raw = self._path.read_bytes()
         except OSError:
             return
+        # Without the part after the last newline: it is empty, or a line that is being written.
         for line in raw.split(b"\n")[:-1]:
             try:
                 value = json.loads(line)
@@ -238,6 +248,7 @@ class UnderWay:
         self._folder.mkdir(parents=True, exist_ok=True)
         # What is there now was under way when the last try crashed.
         self._crashes = {path.name: _number(path) + 1 for path in self._folder.iterdir()}
+        # Written at once: this try may crash before it comes to these clips.
         for name, crashes in self._crashes.items():
             (self._folder / name).write_text(str(crashes), encoding="ascii")
 
@@ -247,6 +258,7 @@ class UnderWay:
 
     def begin(self, job: ClipJob) -> None:
         """Mark a clip as under way."""
+        # With the count so far: the next try finds the mark after a crash and adds one to it.
         (self._folder / _mark(job)).write_text(str(self.crashes(job)), encoding="ascii")
 
     def clear(self) -> None:
@@ -278,6 +290,7 @@ def size_of(job: ClipJob) -> int:
 
 def _digest(content: bytes) -> str:
     """Return what a work list is named by."""
+    # 128 bits of it: more than enough to tell lists apart, and short enough for a file name.
     return hashlib.sha256(content).hexdigest()[:32]
 
 

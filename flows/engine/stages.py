@@ -86,6 +86,7 @@ def step(job: ClipJob, name: str, seconds: dict[str, float], total: int = 0) -> 
     report(Progress(job.clip.relative, name, 0, total))
     start = time.perf_counter()
     yield
+    # Not in a `finally`: a step that fails ends the clip, and the time of half a step would mislead.
     seconds[name] = time.perf_counter() - start
     logger.debug("%s: %s took %.2f s", job.clip.relative, name, seconds[name])
 
@@ -124,6 +125,7 @@ def find_poses(
         # Before the clip is hashed: what replaces it from here on is noticed at the end.
         seen = stamp_of(job.clip.path)
         video = probe_guarded(limits)
+    # Named by content, model and settings of poses: a clip that was renamed or ranked otherwise is found again.
     stored = poses_path(job.output_root, video, keys.model_key, job.settings.poses)
     with step(job, POSES, seconds, video.header_frames):
         if _valid_poses(stored):
@@ -133,6 +135,7 @@ def find_poses(
         def on_frames(done: int) -> None:
             """Report progress, and end where the clip takes too much or the run is stopped."""
             check()
+            # The limit is the clip's own: it fails before the system runs short and kills some other process.
             limits.check_memory()
             report(Progress(job.clip.relative, POSES, done, video.header_frames))
 
@@ -151,6 +154,7 @@ def _extracted(
     on_frames: OnFrames,
 ) -> tuple[Poses, FramesKept | None, int | None]:
     """Run the model over a clip; keep its frames if an overlay is wanted and they fit."""
+    # Only an overlay needs the frames a second time; kept ones save it from decoding the clip again.
     size = bytes_to_keep(video, limits) if settings.overlay.save_overlayfile else None
     with ExitStack() as stack:
         if stack.enter_context(budget.part(size)):
@@ -161,8 +165,10 @@ def _extracted(
                 # The header said too little. From the start again, as a stream: such clips are rare.
                 logger.debug("%s has more frames than its header says", video.path)
             else:
+                # The caller takes over decoder and memory, which have to outlive this call until the overlay is drawn.
                 held.enter_context(stack.pop_all())
                 return poses, decoder.kept, decoder.descriptor
+    # No overlay wanted, no room for the frames, or a wrong header: an overlay then decodes the clip again.
     frames = limits.within(decode_guarded(video, limits))
     return extract_poses(video, model, settings.poses, on_frames, frames), None, None
 
@@ -184,19 +190,24 @@ def finish(found: Found, descriptor: int | None = None) -> ClipSummary:
     """
     job, video, settings = found.job, found.video, found.job.settings
     clip, seconds = job.clip, dict(found.seconds)
+    # From the file, not from the message: it may be of an earlier run, and pickling megabytes costs time.
     poses = Poses.load(poses_path(job.output_root, video, found.keys.model_key, settings.poses))
     with step(job, "tracking", seconds):
+        # Limits are checked between the steps: tracking and ranking do not look at the clock themselves.
         tracks = track_people(poses, settings.tracking)
         found.limits.check()
     with step(job, "ranking", seconds):
         people = involved_people(job, tracks, settings.scoring)
         found.limits.check()
     with step(job, "annotation", seconds):
+        # After the ranking, which is made for whole boxes: from here on boxes leave out hidden legs.
         tracks = end_at_nearer(tracks)
         provenance = found.keys.provenance(video.sha256)
+        # From here to the receipt the annotation is vouched for by nothing: a crash in between is noticed.
         begin_outputs(clip, job.output_root)
         write_annotation(clip.annotation_path, [build_annotation(clip, tracks, people, settings, provenance)])
     wanted = settings.overlay.save_overlayfile
+    # Drawing decodes and encodes the whole clip: an overlay of the same content and settings stays.
     if wanted and not overlay_is_current(clip, job.output_root, video.sha256, found.keys.settings):
         with step(job, OVERLAY, seconds, poses.frame_count):
             frames = _counted(job, _frames(found, descriptor), poses.frame_count)
@@ -205,7 +216,9 @@ def finish(found: Found, descriptor: int | None = None) -> ClipSummary:
     summary = ClipSummary(
         poses.frame_count, len(people.track_ids), top, seconds, extracted=found.extracted, usage=found.usage
     )
+    # A file that was replaced on the way would get outputs under the hash of the one before.
     seen = require_unchanged(clip.path, found.seen, video.sha256)
+    # Last of all outputs: a clip counts as finished by its receipt.
     write_receipt(clip, job.output_root, video.sha256, found.keys.settings, wanted, summary, seen)
     resolve_failures(job.output_root, [clip.frame_dir])
     return summary
@@ -214,6 +227,7 @@ def finish(found: Found, descriptor: int | None = None) -> ClipSummary:
 def involved_people(job: ClipJob, tracks: Tracks, settings: ScoringSettings) -> Involvement:
     """Return the people of a clip that reach its annotation, in rank order."""
     regions = score_regions(tracks)
+    # Weights are learned per clip, starting from those of its camera.
     start = start_weights(settings.camera_weights, job.clip.frame_dir)
     weights = learn_region_weights(tracks, regions, settings, start)
     ranking = rank_involvement(tracks, regions, weights, settings)
@@ -224,6 +238,7 @@ def annotate_alone(work: tuple[ClipJob, RunKeys]) -> ClipSummary:
     """Walk one clip through all stages in this process; the model is loaded once per process."""
     job, keys = work
     with ExitStack() as held:
+        # No check between batches: a run that is stopped kills this process. One clip has the whole budget.
         found, descriptor = find_poses(job, keys, model_of(job.settings.poses), KeptBudget(), held, lambda: None)
         return finish(found, descriptor)
 
@@ -234,6 +249,7 @@ def _valid_poses(stored: Path) -> bool:
         return False
     try:
         Poses.load(stored)
+    # Only what is damaged is made again: an OSError may pass, and is left to the retries.
     except ValueError as error:
         logger.warning("%s; the model is run again", error)
         return False
@@ -251,5 +267,6 @@ def _counted(job: ClipJob, frames: Iterable[Frame], total: int) -> Iterator[Fram
     """Pass frames on and report how many were drawn."""
     for number, frame in enumerate(frames, 1):
         yield frame
+        # After the yield: the painter asks for the next frame when it has drawn this one.
         if number % OVERLAY_EVERY == 0:
             report(Progress(job.clip.relative, OVERLAY, number, total))

@@ -82,9 +82,11 @@ def walk(
     room = room or (lambda running: engine.at_once)
     died: list[ClipJob] = []
     yield from _round(iter(jobs), engine, call, room, wanted, died)
+    # One at a time, so that each has the memory of the machine to itself.
     for job in died if wanted() else ():
         again: list[ClipJob] = []
         yield from _round(iter([job]), engine, call, lambda running: 1, wanted, again)
+        # It died alone as well: then the clips beside it are not to blame.
         if again:
             yield Ended(job, 0.0, error=_killed(job))
 
@@ -99,20 +101,24 @@ def _round(
 ) -> Iterator[Ended]:
     """Run clips until none is left; those whose worker died go into `died`."""
     running: dict[Future[Ended], ClipJob] = {}
+    # Not the limit, which is `room`: threads are started as clips need them.
     threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix="clip")
     try:
         while True:
+            # Room first, then the next clip: one taken from the iterator without room would be lost.
             while wanted() and len(running) < room(len(running)) and (job := next(waiting, None)) is not None:
                 # In a copy of this context: by it Prefect tells which run a task and its log lines belong to.
                 running[threads.submit(contextvars.copy_context().run, _timed, job, call)] = job
             if not running:
                 return
             for future in wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED).done:
+                # `_timed` returns a clip's error as a value: what is raised here ends the whole walk.
                 ended, job = future.result(), running.pop(future)
                 if isinstance(ended.error, WorkerDiedError):
                     logger.warning("%s: %s; the clip is done again at the end", job.clip.relative, ended.error)
                     died.append(job)
                 else:
+                    # Before the result is passed on: thousands of clips would fail with the same line.
                     _refuse_full_storage(ended)
                     yield ended
     except BaseException:
@@ -128,6 +134,7 @@ def _timed(job: ClipJob, call: Annotate) -> Ended:
     start = time.perf_counter()
     try:
         summary = call(job)
+    # Not BaseException: what is about the run and not about the clip ends the walk.
     except Exception as error:
         return Ended(job, time.perf_counter() - start, error=error)
     return Ended(job, time.perf_counter() - start, summary=summary)

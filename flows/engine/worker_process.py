@@ -44,17 +44,20 @@ def main() -> None:
             connection.send((kind, value))
 
     logging.getLogger().addHandler(_ToParent(send))
+    # Lines for debugging stay here: each would be a message over the socket.
     for name in ("flows", "tasks"):
         logging.getLogger(name).setLevel(logging.INFO)
     progress.listen(_sender(send))
     try:
         module, _, name = target.partition(":")
         do: Callable[[Any], Any] = getattr(importlib.import_module(module), name)
+        # After the import, for which the parent has a limit of its own (`START_SECONDS`).
         send("ready", None)
         while True:
             request, handles = connection.recv()
             # A file of the parent comes beside the pickle, by its descriptor.
             descriptors = [_received(connection) for _ in range(handles)]
+            # The parent sends no other request before the answer: one clip at a time.
             _answer(do, request, descriptors, send)
     except (EOFError, ConnectionError):
         return
@@ -74,6 +77,7 @@ def _answer(do: Callable[..., Any], request: Any, descriptors: list[int], send: 
         logging.getLogger(__name__).error("unexpected error in a worker process", exc_info=error)
         send("error", RuntimeError(" ".join(f"{type(error).__name__}: {error}".split())))
     finally:
+        # Left open, they would hold a clip's frames in memory as long as this process lives.
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -94,6 +98,7 @@ def _sender(send: Callable[[str, Any], None]) -> Callable[[progress.Progress], N
         step, moment = last.get(event.clip, ("", 0.0))
         now = time.monotonic()
         if event.step != step or now - moment >= PROGRESS_SECONDS:
+            # A worker has one clip at a time: what is known of the last one would only pile up.
             last.clear()
             last[event.clip] = (event.step, now)
             send("progress", event)
@@ -119,6 +124,7 @@ def _end_with_parent(parent: int) -> None:
     # Not PR_SET_PDEATHSIG: that fires when the parent's thread ends that started this process.
     while os.getppid() == parent:
         time.sleep(PARENT_SECONDS)
+    # Not sys.exit, which ends this thread alone while the work goes on in another.
     os._exit(1)
 
 

@@ -50,6 +50,7 @@ class WorkerDiedError(OSError):
 
     def __str__(self) -> str:
         name = f"exit code {self.code}"
+        # A process that a signal ended has the signal's number as its exit code, negated.
         if -self.code in list(signal.Signals):
             name = signal.Signals(-self.code).name
         return f"a worker process died ({name})"
@@ -115,6 +116,7 @@ class WorkerPool:
         StoppedError
             If the pool was closed.
         """
+        # In short waits: a stopped run or a clip that is out of time must not wait for a worker.
         while not self._free.acquire(timeout=POLL_SECONDS):
             self._check(seconds_left)
         worker: _Worker | None = None
@@ -123,10 +125,12 @@ class WorkerPool:
             worker = self._take()
             result = worker.do(payload, descriptors, lambda: self._check(seconds_left))
         except _AnsweredError as answered:
+            # The work failed and not the worker, which has answered and can take the next clip.
             self._idle.append(worker) if worker is not None else None
             worker = None
             raise answered.error from None
         except BaseException:
+            # Its answer may still be under way, and the next caller would take it for its own: never used again.
             if worker is not None:
                 self._drop(worker)
             raise
@@ -138,6 +142,7 @@ class WorkerPool:
 
     def close(self) -> None:
         """End all workers at once; calls under way end with a StoppedError."""
+        # Before the workers end: callers that lose theirs look here for the reason.
         self._stopped.set()
         with self._lock:
             workers, self._all = list(self._all), set()
@@ -154,6 +159,7 @@ class WorkerPool:
         """Return an idle worker that lives, or start one."""
         while True:
             try:
+                # Without the lock: taking from a list is one step, and who finds it empty starts a worker.
                 worker = self._idle.pop()
             except IndexError:
                 worker = _Worker(self._target, self._environment)
@@ -196,6 +202,7 @@ class _Worker:
         self._closing = threading.Lock()
         # The locks of the output folder: free only when the last process that may write there has ended.
         locks = held_locks()
+        # Our copy is closed after the start: while one is open here, a worker's end would not read as end of file.
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 [
@@ -223,14 +230,17 @@ class _Worker:
         """Send work, pass on what the worker says meanwhile, and return its result; see `WorkerPool.call`."""
         try:
             if not self._ready:
+                # Once per process, with a limit of its own: a worker reports nothing while it imports its modules.
                 self._receive(START_SECONDS, check)
                 self._ready = True
             self._connection.send((payload, len(descriptors)))
+            # After the message that says how many there are: they travel as messages of their own.
             for descriptor in descriptors:
                 send_handle(self._connection, descriptor, self.pid)
             kind, value = self._receive(SILENCE_SECONDS, check)
         except (EOFError, ConnectionError) as error:
             check()
+            # The check came first: a worker that was ended by the pool itself did not die of its clip.
             raise WorkerDiedError(self._exit_code()) from error
         if kind == "error":
             raise _AnsweredError(value)
@@ -240,6 +250,7 @@ class _Worker:
         """Return the next message that is neither progress nor a line for the log."""
         silent_at = time.monotonic() + patience
         while True:
+            # Silence counts from the last message: a long clip that reports its frames does not hang.
             while not self._connection.poll(POLL_SECONDS):
                 check()
                 if time.monotonic() >= silent_at:
@@ -250,6 +261,7 @@ class _Worker:
                 progress.report(value)
             elif kind == "log":
                 name, level, text = value
+                # In the caller's thread: by its context a line reaches the log of the right Prefect task.
                 logging.getLogger(name).log(level, "%s", text)
             else:
                 return str(kind), value
@@ -280,5 +292,6 @@ class _AnsweredError(Exception):
 
 def _module_path() -> str:
     """Return a PYTHONPATH by which a worker finds our modules where this process does."""
+    # Our own folder first; each path once, in the order in which this process searches them.
     root = str(Path(__file__).parents[2])
     return os.pathsep.join(dict.fromkeys([root, *(path for path in sys.path if path)]))

@@ -140,12 +140,15 @@ def _gpu() -> Iterator[str]:
             "or choose the device cpu"
         )
     for uuid in gpus:
+        # By the UUID of the card: indices differ between containers that share it.
         _require_limit(f"fightpose-gpu-{uuid}", 1)
     waited = time.monotonic()
     while True:
         for uuid in gpus:
+            # A short try of each card in turn: a wait for one would miss another that becomes free.
             lease = _lease(f"fightpose-gpu-{uuid}", timeout_seconds=TRY_SECONDS)
             try:
+                # By hand and not by `with`: a TimeoutError of the caller's own block must not read as a busy GPU.
                 lease.__enter__()
             except TimeoutError:
                 continue

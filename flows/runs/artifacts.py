@@ -49,6 +49,7 @@ class ProgressBar:
         self._total, self._done, self._shown = total, done, 100.0 * done / total
         self._artifact: UUID | None = None
         with _of_no_consequence("the progress"):
+            # The key gives it a page of its own in the UI, where later runs follow as newer versions.
             made = create_progress_artifact(self._shown, key="annotate-dataset-progress", description=f"{total} clips")
             # Its type allows for a coroutine, which it returns in async code only.
             self._artifact = cast(UUID, made)
@@ -65,8 +66,10 @@ class ProgressBar:
 
 def show_table(summary: DatasetSummary) -> None:
     """Put the table of clips into the run's artifacts, failures first."""
+    # False sorts before True: failed clips come first.
     ordered = sorted(summary.results, key=lambda result: (result.outcome != Outcome.FAILED, result.clip))
     counts = ", ".join(f"{summary.count(outcome)} {outcome}" for outcome in Outcome)
+    # Said in the description, since a table that is cut off looks complete.
     shown = "" if len(ordered) <= MOST_ROWS else f" The first {MOST_ROWS} are listed."
     with _of_no_consequence("the table of clips"):
         create_table_artifact(
@@ -79,6 +82,7 @@ def show_table(summary: DatasetSummary) -> None:
 def show_findings(report: MappingReport) -> None:
     """Put the table of what a verification found into the run's artifacts."""
     rows = [
+        # Escaped, since the UI reads cells as markdown and file names may hold any of it.
         {"finding": str(finding.kind), "clip": cell(finding.clip), "details": cell(finding.info)}
         for finding in report.findings[:MOST_ROWS]
     ]
@@ -90,6 +94,7 @@ def _rows(results: Sequence[ClipResult]) -> list[dict[str, Any]]:
     """Return the rows of the table."""
     rows = []
     for result in results:
+        # A failed clip has no summary, and poses from the store have no usage: those cells stay empty.
         found, usage = result.summary, result.summary.usage if result.summary else None
         rows.append(
             {

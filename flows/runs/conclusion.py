@@ -35,6 +35,7 @@ def begin(plan: Plan, output_root: Path, settings: Settings) -> list[ClipResult]
 
     Has to be called with the output folder locked (`tasks.mapping.run_lock`).
     """
+    # Before any clip ends: a run that is killed leaves a folder that verify can hold against its inputs.
     write_manifest(output_root, plan.root, plan.clips, plan.key)
     record_settings(output_root, settings)
     # A clip may be finished although it failed last: under other settings, or while its file was broken for a while.
@@ -63,14 +64,17 @@ def conclude(
         The functions that check and analyse, or tasks around them.
     """
     summary = DatasetSummary(sorted(results, key=lambda result: result.clip))
+    # Merged before it is verified, since the check covers the data set as well.
     merged = merge_outputs(output_root, splitting, standing_exclusions(output_root))
     summary.warnings = merged.warnings
     report = verify(output_root)
     summary.mapping_ok, summary.mapping_lines = report.ok, report.lines()
     (analyse or _analyse)(output_root)
+    # Only outputs in order are remembered: after anything else the next run has to look again.
     if report.ok:
         write_json(
             output_root / WORK_FOLDER / CONCLUDED_NAME,
+            # Taken last: the merge has just written some of the files that it covers.
             {"seen": seen(output_root, splitting), "warnings": merged.warnings},
         )
     return summary
@@ -86,9 +90,11 @@ def end_without_work(plan: Plan, output_root: Path, settings: Settings) -> Datas
     """
     with sole_run(output_root):
         results = begin(plan, output_root, settings)
+        # After `begin`, which may clear the failure log, one of the files that are compared.
         concluded = _concluded(output_root)
         if concluded is not None and concluded.get("seen") == seen(output_root, settings.dataset):
             summary = DatasetSummary(sorted(results, key=lambda result: result.clip))
+            # Warnings of the last merge still hold: without them a second run would look better than the first.
             summary.warnings = [str(line) for line in concluded.get("warnings", [])]
         else:
             summary = conclude(results, output_root, settings.dataset)
@@ -103,6 +109,7 @@ def seen(output_root: Path, splitting: DatasetSettings) -> str:
     Contents are not read: that is what `fightpose verify` is for.
     """
     tables = [path for path in (splitting.labels, splitting.groups) if path is not None and path.is_file()]
+    # People edit these tables by hand, and a label that changed there changes the data set.
     changed = [(path.stat().st_size, path.stat().st_mtime_ns) for path in tables]
     return key_of(splitting.model_dump(mode="json"), changed, list(_stats(output_root)))
 
@@ -115,6 +122,7 @@ def _stats(output_root: Path) -> Iterator[tuple[str, int, int]]:
         files += [clip.annotation_path, clip.overlay_path, receipt_path(clip, output_root)]
     files += sorted((output_root / WORK_FOLDER / "review").rglob("*"))
     for path in files:
+        # Relative, so that an output folder that was moved as a whole is still known.
         name = path.relative_to(output_root).as_posix()
         try:
             status = path.stat()

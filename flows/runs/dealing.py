@@ -132,6 +132,7 @@ class Dealer:
 
     def __init__(self, client: SyncPrefectClient, jobs: Sequence[ClipJob], in_flight: int) -> None:
         self._client, self._in_flight = client, in_flight
+        # Absolute, since workers on other machines start in other folders.
         self._root = jobs[0].output_root.absolute()
         self._key = run_keys(jobs[0].settings).settings
         self._parent = str(runtime.flow_run.id)
@@ -139,9 +140,11 @@ class Dealer:
         self._done_bytes, self._done_seconds = 0, 0.0
         self.shards: dict[UUID, Shard] = {}
         self.left: list[ClipJob] = []
+        # First what an earlier try dealt: only the rest goes into a new list, whose slices start at 0.
         waiting = self._dealt_before({job.clip.relative: job for job in jobs})
         self._list = write_work_list(waiting, self._key) if waiting else None
         self._waiting = waiting
+        # As written: sizes on the disk may have changed since, and slices go by the list.
         self._sizes = read_work_list(self._list, self._root).sizes if self._list else []
         self._first = 0
 
@@ -156,19 +159,23 @@ class Dealer:
             running = sum(shard.running for shard in self.shards.values())
             if len(self.shards) - running >= QUEUED or len(self.shards) >= self._in_flight:
                 return
+            # As late as possible: by now more is known of the pace and of how many GPUs take part.
             count = next_count(self._sizes, self._first, running, self._pace())
             self._start(self._list, self._first, count, self._waiting[self._first : self._first + count])
             self._first += count
 
     def look(self, runs: Sequence[FlowRun]) -> Iterator[ClipResult]:
         """Yield the clips that have ended since the last look, given the shards' runs as the server has them."""
+        # Read once per look and not once per clip: the log is a file on a share.
         failures = {failure.frame_dir: failure for failure in current_failures(self._root)}
         for run in runs:
             shard = self.shards[run.id]
+            # Before the state: a shard that has ended may have clips in its journal that were not seen yet.
             yield from self._collected(shard, failures)
             if run.state is None or not run.state.is_final():
                 shard.ended = None
                 if run.state is not None and run.state.is_running():
+                    # The first start counts, so that the time which a crash costs is part of the pace.
                     shard.running, shard.started = True, shard.started or time.monotonic()
             elif self._over(shard, run):
                 yield from self._closed(shard, run, failures)
@@ -176,6 +183,7 @@ class Dealer:
     def _start(self, clips: Path, first: int, count: int, jobs: Sequence[ClipJob]) -> None:
         """Start one shard, written down first: a parent that dies here finds it again."""
         self._deals.parent.mkdir(parents=True, exist_ok=True)
+        # Before the run exists: a note without a run is made good, a run without a note would be dealt twice.
         with self._deals.open("a", encoding="ascii") as stream:
             stream.write(json.dumps({"clips": str(clips), "first": first, "count": count}) + "\n")
         self._follow(clips, first, count, jobs)
@@ -183,9 +191,11 @@ class Dealer:
     def _follow(self, clips: Path, first: int, count: int, jobs: Sequence[ClipJob]) -> None:
         """Create a shard's run, or find it, and look after its clips."""
         name = f"{jobs[0].input_root.name}: clips {first + 1} to {first + count}"
+        # The key is of parent, list and first clip, so that the same slice is never put into the queue twice.
         run = start_shard(name, self._root, clips, first, count, key_of(self._parent, str(clips), first))
         if run.state is not None and run.state.is_final():
             requeue(self._client, run, "the run over the folder was started again")
+        # Sizes are kept apart from the clips, which leave the shard as they end.
         sizes, own = {job.clip.relative: size_of(job) for job in jobs}, {job.clip.relative: job for job in jobs}
         self.shards[run.id] = Shard(run.id, own, sizes, Journal(self._root, str(run.id)))
 
@@ -204,6 +214,7 @@ class Dealer:
                 # Cut off by a kill, or its list is gone: its clips are dealt again.
                 logger.warning("a shard of an earlier try cannot be found again (%s)", error)
                 continue
+            # Clips that were finished since are not among the jobs: what is left of the slice is followed.
             own = [jobs.pop(job.clip.relative) for job in dealt if job.clip.relative in jobs]
             if own:
                 self._follow(clips, first, count, own)
@@ -213,14 +224,17 @@ class Dealer:
         """Yield the clips that a shard's journal says have ended, where this machine sees it."""
         for line in shard.journal.lines():
             job = shard.jobs.get(str(line.get("clip")))
+            # The journal only says where to look: a receipt that a share still hides is seen at a later look.
             if job is not None and (result := self._result(job, failures, float(line.get("seconds", 0.0)))):
                 shard.done_bytes += shard.sizes[job.clip.relative]
+                # It gets on: only crashes in a row without a clip between them end a shard.
                 shard.restarts = 0
                 del shard.jobs[job.clip.relative]
                 yield result
 
     def _result(self, job: ClipJob, failures: dict[str, Failure], seconds: float) -> ClipResult | None:
         """Return how a clip ended by its receipt or the failure log, None where neither says."""
+        # The receipt first: a clip may be done although an earlier try of it left a failure.
         if summary := finished(job.clip, job.output_root, self._key):
             return ClipResult(job.clip.relative, Outcome.ANNOTATED, seconds, summary=summary)
         if failure := failures.get(job.clip.frame_dir):
@@ -233,6 +247,7 @@ class Dealer:
         shard.ended = shard.ended or time.monotonic()
         if run.state is None or not run.state.is_crashed():
             return True
+        # Looks come every few seconds, and the same crash must not count twice.
         if run.run_count > shard.crashes:
             shard.crashes, shard.restarts = run.run_count, shard.restarts + 1
         if shard.restarts > MAX_RESTARTS:
@@ -246,12 +261,14 @@ class Dealer:
     def _closed(self, shard: Shard, run: FlowRun, failures: dict[str, Failure]) -> Iterator[ClipResult]:
         """Yield the last clips of a shard that is over, and leave those that it did not do to runs of their own."""
         end = next((line for line in shard.journal.lines() if "end" in line), {})
+        # It concerns the whole run, such as a full disk: other shards would end the same way.
         if end.get("end") == "error":
             raise FightposeError(f"a shard ended: {end.get('why')}")
         for relative, job in list(shard.jobs.items()):
             if result := self._result(job, failures, 0.0):
                 del shard.jobs[relative]
                 yield result
+        # Not left to runs of their own: a person did not want them done.
         if run.state is not None and run.state.is_cancelled():
             yield from self._cancelled(shard)
         waited = time.monotonic() - (shard.ended or 0.0)
@@ -266,6 +283,7 @@ class Dealer:
                 f"a shard is complete, yet its outputs are not in {self._root} on this machine: the output folder is "
                 "not shared by all machines of the pool; mount it on each of them under the same path"
             )
+        # Its pace stays known after it: the size of the next shard depends on it.
         self._done_bytes += shard.done_bytes
         self._done_seconds += shard.seconds()
         self.left += shard.jobs.values()
@@ -274,6 +292,7 @@ class Dealer:
     def _cancelled(self, shard: Shard) -> Iterator[ClipResult]:
         """Record the clips that a shard had not done when a person cancelled it."""
         for relative, job in list(shard.jobs.items()):
+            # Recorded as failures, since every clip has to have an annotation or a reason.
             info = "its run was cancelled; `fightpose retry-failed` runs it again"
             error = ClipError(FailureReason.PROCESSING_ERROR, job.clip.path, info)
             log_failure(self._root, job.clip.path, job.clip.frame_dir, error.reason, error.info)
@@ -284,4 +303,5 @@ class Dealer:
         """Return the bytes per second of one shard, None while too little is done to say."""
         done = self._done_bytes + sum(shard.done_bytes for shard in self.shards.values())
         seconds = self._done_seconds + sum(shard.seconds() for shard in self.shards.values())
+        # All shards of the run together: one alone may have had long or short clips only.
         return done / seconds if done and seconds else None

@@ -45,7 +45,7 @@ from tasks.video.decoder import decode_guarded, probe_guarded
 from tasks.video.limits import ClipLimits
 
 MODEL = "imported"
-"""What stands for the model in keys and provenance."""
+"""Used in place of the model's name in keys and provenance."""
 
 
 @dataclass(slots=True)
@@ -92,15 +92,18 @@ def import_poses(
         If no file belongs to any clip, or a table or pattern of the settings does not fit.
     """
     require_writable(output_root)
+    # There is no model whose own thresholds could fill what is left open.
     resolved = settings.resolve(Thresholds())
     found = discover_clips(input, output_root)
     report = ImportReport(warnings=check_sources(found.clips, settings.dataset))
     clips, _ = label_clips(chosen_clips(found.clips, settings.dataset), settings.dataset)
+    # Before the manifest is written: a wrong folder must not change what the output root lists.
     files = find_pose_files(folder, [clip.frame_dir for clip in clips])
     if not files:
         raise FightposeError(f"{folder}: no file is named like a clip of {input}, such as {clips[0].stem}")
     report.without = [clip.frame_dir for clip in clips if clip.frame_dir not in files]
     clips = [clip for clip in clips if clip.frame_dir in files]
+    # The name in place of a model's hash: a later run with a model does these clips again.
     key = settings_key(resolved, MODEL)
     with sole_run(output_root):
         write_manifest(output_root, found.root, clips, key)
@@ -109,6 +112,7 @@ def import_poses(
             try:
                 people = _annotate(clip, files[clip.frame_dir], output_root, resolved, key)
             except FightposeError as error:
+                # Files of poses raise errors without a reason of their own: the log needs one for each clip.
                 failure = error if isinstance(error, ClipError) else None
                 reason = failure.reason if failure else FailureReason.PROCESSING_ERROR
                 info = failure.info if failure else str(error)
@@ -118,6 +122,7 @@ def import_poses(
                 continue
             report.annotated.append(clip.frame_dir)
             on_clip(f"{clip.relative}: {people} people")
+        # Still under the lock, once for all clips: the merge reads every annotation.
         report.warnings += merge_outputs(output_root, settings.dataset, standing_exclusions(output_root)).warnings
     return report
 
@@ -131,6 +136,7 @@ def _annotate(clip: Clip, files: list[Path], output_root: Path, settings: Settin
     frames = sum(1 for _ in limits.within(decode_guarded(video, limits)))
     imported = read_poses(files, frames, video.width, video.height, video.fps)
     imported.poses.save(poses_path(output_root, video, MODEL, settings.poses))
+    # Identities that the other program found are kept as they are, with no frame filled in.
     if imported.track_id is None:
         tracks = track_people(imported.poses, settings.tracking)
     else:
@@ -140,16 +146,20 @@ def _annotate(clip: Clip, files: list[Path], output_root: Path, settings: Settin
     weights = learn_region_weights(tracks, regions, settings.scoring, start)
     ranking = rank_involvement(tracks, regions, weights, settings.scoring)
     people = select_people(ranking, settings.selection, clip.path)
+    # After the ranking, as in a run with a model: it is made for whole boxes.
     tracks = end_at_nearer(tracks)
     made = {"model": MODEL, "model_key": MODEL, "video_sha256": video.sha256, "poses_from": files[0].name}
+    # From here to the receipt the annotation is vouched for by nothing: a crash in between is noticed.
     begin_outputs(clip, output_root)
     write_annotation(clip.annotation_path, [build_annotation(clip, tracks, people, settings, made)])
     wanted = settings.overlay.save_overlayfile
     if wanted:
+        # Decoded a second time: the first pass only counted, and frames take too much memory to be kept.
         pictures = limits.within(decode_guarded(video, limits))
         write_overlay(pictures, video, tracks, people, clip.overlay_path, settings.overlay)
     top = [(int(i), float(s)) for i, s in zip(people.track_ids[:2], people.score[:2], strict=True)]
     summary = ClipSummary(frames, len(people.track_ids), top, {}, extracted=False)
+    # A file that was replaced on the way would get outputs under the hash of the one before.
     now = require_unchanged(clip.path, seen, video.sha256)
     write_receipt(clip, output_root, video.sha256, key, wanted, summary, now)
     resolve_failures(output_root, [clip.frame_dir])

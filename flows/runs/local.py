@@ -79,11 +79,13 @@ _options: dict[str, Any] = {
 @task(**_options, cache_policy=NO_CACHE, persist_result=False)
 def annotate_clip(work: ClipWork) -> dict[str, Any]:
     """Annotate one clip and return its summary as plain values."""
+    # Prefect lost the result, the folder has it: the task is run for the record and costs nothing.
     if work.done is not None:
         return asdict(work.done)
     try:
         return asdict(work.engine.annotate(work.job))
     except ClipError as error:
+        # Shown by the task itself, since an artifact belongs to the task that makes it.
         show_card(failure_card(work.job.clip, error))
         raise
 
@@ -117,11 +119,13 @@ class ShardTasks:
 
     def __init__(self, engine: Engine, key: str, run_id: str) -> None:
         self._engine, self._key, self._run_id = engine, key, run_id
+        # For results whose outputs were deleted or changed since: Prefect would not know.
         self._again = _kept_clip.with_options(refresh_cache=True)
 
     def annotate(self, job: ClipJob) -> ClipSummary:
         """Run the task of one clip; Prefect's kept result counts only where the receipt says the same."""
         done = finished(job.clip, job.output_root, self._key)
+        # The run is part of the key: another run of the same clip has to have a task of its own.
         work = ClipWork(job, self._engine, key_of("clip", self._run_id, job.clip.frame_dir), done)
         return summary_of(_kept_clip(work) if done is not None else self._again(work))
 
@@ -145,6 +149,7 @@ def run_here(jobs: Iterable[ClipJob], engine: Engine, room: Callable[[int], int]
 def overlapped(settings: Settings, model: PoseModel) -> OverlappedEngine:
     """Return the engine of the modes single and demo, sized for this machine."""
     load = ResourceMonitor().read()
+    # Read once, at the start: it is the most that may run, and workers are started as clips need them.
     by_memory = load.available_bytes // FINISHER_BYTES
     return OverlappedEngine(settings, model, max(1, min(load.cores, by_memory)))
 
@@ -153,6 +158,7 @@ def parallel(settings: Settings, limit: int | None) -> tuple[ParallelEngine, Cal
     """Return the engine of mode parallel, and what says how many clips may be under way now."""
     monitor = ResourceMonitor()
     load = monitor.read()
+    # An upper bound for the pool; how many of them have a clip is decided again as the run goes.
     workers = limit or allowed_workers(load, 0, load.cores)
     logger.info("%s", workers_line(workers, load, limit))
     engine = ParallelEngine(settings, workers)
@@ -163,6 +169,7 @@ def workers_line(workers: int, load: Load, limit: int | None) -> str:
     """Return the line that says how many workers a run starts, and why."""
     if limit:
         return f"up to {workers} worker processes, as --num-workers says"
+    # GB of 10^9 bytes; the 1 GB in the line is `WORKER_BYTES`, 2^30 bytes.
     free = load.available_bytes / 1e9
     return (
         f"up to {workers} worker processes: {load.cores} cores, {free:.0f} GB of free memory at 1 GB each; "

@@ -65,12 +65,15 @@ def allowed_workers(load: Load, running: int, limit: int) -> int:
     -------
     At least 1: a machine in need still makes progress, one clip at a time.
     """
+    # Our own load is left out: counted, it would make the run throttle itself.
     free_cores = round(load.cores - load.foreign_cores)
     if load.memory_percent >= CRITICAL_PERCENT:
+        # One at a time: the memory that a worker gives back shows only at the next reading.
         by_memory = running - 1
     elif load.memory_percent >= WARNING_PERCENT:
         by_memory = running
     else:
+        # Workers that run have their memory already: only new ones are counted against what is free.
         by_memory = running + load.available_bytes // WORKER_BYTES
     return max(1, min(limit, free_cores, by_memory))
 
@@ -88,8 +91,10 @@ class ResourceMonitor:
 
     def read(self) -> Load:
         """Return the load since the last reading."""
+        # Not os.cpu_count(): a container or taskset may leave this process fewer cores than there are.
         cores = len(os.sched_getaffinity(0))
         memory = psutil.virtual_memory()
+        # In cores: psutil gives percent of all cores here, and percent of one core for a process.
         all_busy = psutil.cpu_percent() / 100 * (psutil.cpu_count() or 1)
         load = Load(cores, self._steady(max(0.0, all_busy - self._own_cores())), memory.percent, memory.available)
         self._warn(load.memory_percent)
@@ -98,6 +103,7 @@ class ResourceMonitor:
     def _steady(self, foreign: float) -> float:
         """Return the mean of other programs' load, given a sample of it."""
         now = time.monotonic()
+        # Exponential mean for readings at uneven times: weight of a sample = 1 - exp(-dt / time constant).
         share = 1 - math.exp(-(now - self._read_at) / STEADY_SECONDS)
         self._read_at = now
         self._foreign += share * (foreign - self._foreign)
@@ -108,6 +114,7 @@ class ResourceMonitor:
         me = psutil.Process()
         # Process objects are kept: the share of a process is measured between two calls on the same object.
         family = {process.pid: process for process in [me, *me.children(recursive=True)]}
+        # Processes that have ended drop out, so that a long run does not gather them.
         self._own = {pid: self._own.get(pid, process) for pid, process in family.items()}
         total = 0.0
         for process in self._own.values():
@@ -120,6 +127,7 @@ class ResourceMonitor:
     def _warn(self, percent: float) -> None:
         """Log the crossing of a threshold upwards, once per crossing."""
         level = next((limit for limit in (CRITICAL_PERCENT, WARNING_PERCENT) if percent >= limit), 0.0)
+        # Falling below a threshold lowers the level without a word, so that the next crossing is told again.
         if level > self._warned:
             logger.warning(
                 "memory %.0f %% in use: %s",

@@ -1,6 +1,6 @@
 """Check the outputs of runs and mend what is wrong, once for the flow and for the command line.
 
-Prefect-free: whoever calls says how clips are annotated again.
+Prefect-free: the caller says how clips are annotated again.
 """
 
 from __future__ import annotations
@@ -51,13 +51,16 @@ def verify_and_mend(
     report = verify_mapping(output_root, deep)
     for source, target in set_aside(report) if quarantine else ():
         tell(f"moved {source} to {target}")
+    # Moved files are still in this report: they were found wrong, whatever was done about them.
     if rerun is None or report.ok:
         return report
+    # Before the manifests are read: a lost one would hide its clips from the mend.
     restore_manifests(output_root)
     clips = [clip.frame_dir for clip in clips_to_repair(report, read_manifests(output_root))]
     tell(f"{report.headline()}; annotating {len(clips)} clip{'' if len(clips) == 1 else 's'} again")
     # Also without clips: the data set is merged again.
     rerun(clips)
+    # Checked again and not assumed: a mend may fail, or bring something else to light.
     after = verify_mapping(output_root, deep)
     failed = {failure.frame_dir for failure in current_failures(output_root)}
     # A clip that fails is accounted for in the next check; that its mend failed is said now.

@@ -27,6 +27,7 @@ MARK_NAME = "merge-wanted"
 def merge_soon(output_root: Path) -> None:
     """Have the merged data set brought up to date after a clip has changed; nothing where there is none yet."""
     if (output_root / DATASET_NAME).is_file():
+        # The mark before the lock is tried: a holder that is just ending finds it.
         mark_of(output_root).touch()
         merge_if_wanted(output_root)
 
@@ -43,6 +44,7 @@ def merge_if_wanted(output_root: Path) -> None:
             with sole_run(output_root, patience=0.0):
                 # Before the merge: what changes while it reads leaves a new mark.
                 mark.unlink(missing_ok=True)
+                # Those of the last run over the folder: a single clip has no say in how clips are split.
                 splitting = recorded_settings(output_root).dataset
                 merge_outputs(output_root, splitting, standing_exclusions(output_root))
         except FolderHeldError:

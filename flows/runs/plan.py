@@ -77,6 +77,7 @@ class Plan:
         known = [sum(found.seconds.values()) for _, found in self.finished if found.extracted]
         if not known:
             return None
+        # Mean seconds of a clip * clips left / clips at once; more workers than clips gain nothing.
         return statistics.fmean(known) * len(self.waiting) / max(min(workers, len(self.waiting)), 1)
 
 
@@ -100,16 +101,19 @@ def plan_run(
         If the input holds no clip, a file that the settings name cannot be read, or the model is unknown.
     """
     entry = entry_of(settings.poses)
+    # The same key as the workers': thresholds left open are filled from the model first.
     key = settings_key(settings.resolve(entry.thresholds), model_key(settings.poses))
     found = discover_clips(input, output_root)
     # Tables and patterns that cannot be read or match nothing are reported now, too.
     warnings = [*found.warnings(), *check_sources(found.clips, settings.dataset)]
     warnings += check_given([clip.frame_dir for clip in found.clips], settings.dataset)
     chosen = chosen_clips(found.clips, settings.dataset)
+    # Demo clips are chosen before they are labelled, so that `unnamed` is about these alone.
     labelled, unnamed = label_clips(
         across_folders(chosen, demo_count) if mode == Mode.DEMO else chosen, settings.dataset
     )
     done = [(clip, summary) for clip in labelled if (summary := finished(clip, output_root, key))]
+    # A set: a list would be searched once more for every clip of the folder.
     names = {clip.relative for clip, _ in done}
     waiting = [clip for clip in labelled if clip.relative not in names]
     problems = [f"{problem.path}: {problem.info}" for problem in found.problems]
@@ -127,6 +131,7 @@ def work_words(total: int, waiting: int, seconds: float | None) -> str:
     clips = "1 clip" if total == 1 else f"{total} clips"
     if not waiting:
         return f"{clips}: finished, nothing to do"
+    # Nothing in place of a guess where no clip was annotated before.
     about = f", about {duration(seconds)}" if seconds is not None else ""
     done = f"{total - waiting} finished, " if waiting < total else ""
     return f"{clips}: {done}{waiting} to do{about}"
@@ -140,6 +145,7 @@ def duration(seconds: float) -> str:
     """
     if seconds < 60:
         return f"{seconds:.0f} s"
+    # Rounded before it is split, so that 3599 s are 1 h 0 min and not 60 min.
     minutes = round(seconds / 60)
     if minutes < 60:
         return f"{minutes} min"

@@ -1,6 +1,6 @@
 """Clips on a work pool: as shards (`flows.runs.dealing`), or one `annotate-video` run per clip.
 
-Problem: clips on many machines, each of which may die, and a parent that may die as well. Solution for a few clips and
+Problem: clips on many machines that may die, and a parent that may die as well. Solution for a few clips and
 for those that take their shard down: each is a run of its own that Prefect can retry alone. The parent keeps a bounded
 number of them in flight and asks the server for their states, all in one request. Which run belongs to a clip is kept
 by the server, under an idempotency key of parent and clip: a parent that is run again finds the runs of its first try
@@ -135,6 +135,7 @@ def run_on_pool(jobs: Sequence[ClipJob], in_flight: int) -> Iterator[ClipResult]
     """
     left: list[ClipJob] = list(jobs)
     if len(jobs) > MOST_SINGLE_RUNS:
+        # Filled again with what the shards set aside: those clips are done as runs of their own.
         left.clear()
         # Clips of one work list share an input root; failed clips of an output folder may be of several.
         for group in _by_root(jobs):
@@ -155,6 +156,7 @@ def _in_shards(jobs: Sequence[ClipJob], in_flight: int, left: list[ClipJob]) -> 
     with get_client(sync_client=True) as client:
         _require_deployment(client, SHARD_DEPLOYMENT)
         dealer, watch = Dealer(client, jobs, in_flight), _Watch()
+        # Deal before looking: a GPU that is free gets its next shard before results are written.
         while dealer.open:
             dealer.deal()
             runs = _read(client, list(dealer.shards))
@@ -186,9 +188,11 @@ def run_alone(jobs: Sequence[ClipJob], in_flight: int) -> Iterator[ClipResult]:
         _require_deployment(client, DEPLOYMENT)
         watch = _Watch()
         while waiting or children:
+            # Bounded, so that a large folder does not become thousands of queued runs at once.
             while waiting and len(children) < in_flight:
                 child = _start(client, waiting.popleft())
                 children[child.run_id] = child
+            # One request for all of them: one each would be dozens every few seconds.
             runs = _read(client, list(children))
             watch.look(runs)
             for run in runs:
@@ -244,6 +248,7 @@ def _require_deployment(client: SyncPrefectClient, name: str) -> None:
 def _start(client: SyncPrefectClient, job: ClipJob) -> Child:
     """Start a clip's run; one that ended in an earlier try of this parent is run again."""
     run = start_clip(job, key_of(runtime.flow_run.id, job.clip.frame_dir))
+    # Under its key the server gives back the run of an earlier try, and that one will not start again.
     if run.state is not None and run.state.is_final():
         requeue(client, run, "the run over the folder was started again")
     return Child(job, run.id)
@@ -256,6 +261,7 @@ def _read(client: SyncPrefectClient, ids: list[UUID]) -> list[FlowRun]:
         try:
             return client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate({"id": {"any_": ids}}))
         except (httpx.HTTPError, PrefectHTTPStatusError) as error:
+            # A restart of the server takes a while, and the clips under way must not be given up for it.
             if time.monotonic() - start > SERVER_PATIENCE_SECONDS:
                 raise FightposeError(
                     f"the Prefect server at {client.api_url} has been away for {SERVER_PATIENCE_SECONDS / 60:.0f} "
@@ -268,6 +274,7 @@ def _read(client: SyncPrefectClient, ids: list[UUID]) -> list[FlowRun]:
 def _result(client: SyncPrefectClient, child: Child, run: FlowRun) -> ClipResult | None:
     """Return what became of a clip, None while that is open."""
     if run.state is None or not run.state.is_final():
+        # It was put back after a crash: the time of its next end counts from then.
         child.ended = None
         return None
     if run.state.is_completed():
@@ -281,6 +288,7 @@ def _result(client: SyncPrefectClient, child: Child, run: FlowRun) -> ClipResult
 def _completed(child: Child, run: FlowRun) -> ClipResult | None:
     """Return the result of a completed run from its receipt, None while that may still be on its way."""
     job = child.job
+    # The state alone proves nothing: outputs count where this machine can see them, under this key.
     entry = entry_of(job.settings.poses)
     key = settings_key(job.settings.resolve(entry.thresholds), model_key(job.settings.poses))
     summary = finished(job.clip, job.output_root, key)
@@ -298,6 +306,7 @@ def _given_up(client: SyncPrefectClient, child: Child, run: FlowRun) -> bool:
     """Tell whether a crashed run has had all its chances; give it the next one where the automation did not."""
     if run.run_count > MAX_RESTARTS or child.restarts >= MAX_RESTARTS:
         return True
+    # The automation comes first: only where it did nothing for a while does the parent act.
     if child.ended_for() >= CRASH_PATIENCE_SECONDS:
         child.restarts, child.ended = child.restarts + 1, None
         requeue(client, run, f"rescheduled after a crash, {child.restarts} of {MAX_RESTARTS}")
@@ -306,6 +315,7 @@ def _given_up(client: SyncPrefectClient, child: Child, run: FlowRun) -> bool:
 
 def _failure(job: ClipJob, state: State[Any]) -> ClipError:
     """Return why a clip failed; what its own run could not write to the failure log is written now."""
+    # What the run itself wrote says more than the state of its process.
     for failure in current_failures(job.output_root):
         if failure.frame_dir == job.clip.frame_dir:
             return ClipError(failure.reason, job.clip.path, failure.info)
@@ -334,6 +344,7 @@ class _Watch:
         if any(run.state is not None and not run.state.is_scheduled() for run in runs):
             self._moved = time.monotonic()
         elif runs and time.monotonic() - self._moved > WORKER_PATIENCE_SECONDS:
+            # The difference is then minus infinity: no second warning until some run has moved.
             self._moved = float("inf")
             logger.warning(
                 "no run has started for %.0f s: start a worker with `prefect worker start --pool %s`, or see whether "

@@ -100,6 +100,7 @@ class DatasetSummary:
             Which failed clips make a run a failed one; the share for `FailOn.SHARE`.
         """
         total = len(self.results)
+        # At `NONE` all may fail; a share is of all clips, finished ones included.
         most = {FailOn.NONE: total, FailOn.ANY: 0, FailOn.SHARE: fail_share * total}[fail_on]
         return self.count(Outcome.FAILED) > most
 
@@ -110,6 +111,7 @@ class DatasetSummary:
             "counts": {str(outcome): self.count(outcome) for outcome in Outcome},
             "extracted": self.extracted,
             "mapping_ok": self.mapping_ok,
+            # One list: a script that reads it need not know which check found what.
             "problems": [*self.problems, *self.mapping_lines],
             "warnings": list(self.warnings),
             "clips": [
@@ -136,6 +138,7 @@ def recorded_failure(error: BaseException, clip: Clip, output_root: Path) -> Cli
     clip, output_root
         The clip, and where its outputs go.
     """
+    # The same error may be about an output: only a clip that is really gone is told as such.
     if isinstance(error, FileNotFoundError) and not clip.path.exists():
         info = "the file is gone: it was deleted or moved after the run began; run annotate again"
         error = ClipError(FailureReason.PROCESSING_ERROR, clip.path, info)
