@@ -92,6 +92,7 @@ def annotate_dataset(
         settle_seconds: Look at new clips for this long and leave those that grow for the next run; 0 takes all.
     """
     require_writable(output_root)
+    # Two runs over one folder would annotate the same clips twice and merge each other's half.
     with sole_run(output_root):
         if swept := sweep_partials(output_root):
             logger.info("%d unfinished files of runs that were killed removed", swept)
@@ -99,6 +100,7 @@ def annotate_dataset(
         if mode != Mode.POOL:
             # A model that is unknown, absent or broken is reported before any clip is touched.
             model_of(settings.poses)
+        # Before anything is recorded: a clip that is only half copied would go into the failure log as a broken one.
         plan = _settled(plan_run(input, output_root, settings, mode, demo_count), settle_seconds)
         results = begin(plan, output_root, settings)
         for result in results:
@@ -108,6 +110,7 @@ def annotate_dataset(
         summary = conclude(results, output_root, settings.dataset)
         summary.problems = plan.problems
         summary.warnings = plan.warnings + summary.warnings
+    # With the lock released: a clip that was retried meanwhile found it held, and left its mark to this run.
     merge_if_wanted(output_root)
     return judged(summary, fail_on, fail_share)
 
@@ -127,7 +130,9 @@ def run_jobs(
         Number of clips of the whole run, those that need no work included.
     """
     results = []
+    # Clips that are finished already count as done, so that the bar is over the whole run.
     bar = ProgressBar(total, done=total - len(jobs)) if jobs else None
+    # Prefect could not create a task for a name that is not UTF-8: such clips fail here, with a line that says why.
     named = [job for job in jobs if _has_utf8_name(job.clip)]
     for result in chain(_unnamed(jobs), _run(named, mode, num_workers, in_flight)):
         results.append(result)
@@ -168,6 +173,7 @@ def _unnamed(jobs: Sequence[ClipJob]) -> Iterator[ClipResult]:
             info = "its path is not UTF-8 (CP949, perhaps); rename it, for instance with convmv"
             error = ClipError(FailureReason.PROCESSING_ERROR, job.clip.path, info)
             log_failure(job.output_root, job.clip.path, job.clip.frame_dir, error.reason, error.info)
+            # Escaped, since tables and logs take UTF-8 only.
             yield ClipResult(escaped(job.clip.relative), Outcome.FAILED, 0.0, error=error)
 
 
@@ -187,10 +193,12 @@ def _run(jobs: Sequence[ClipJob], mode: Mode, num_workers: int | None, in_flight
     if mode == Mode.POOL:
         yield from run_on_pool(jobs, in_flight)
     elif mode == Mode.PARALLEL:
+        # `room` follows the machine's load: fewer clips are started while memory is short.
         workers, room = parallel(settings, num_workers)
         with workers:
             yield from run_here(jobs, workers, room)
     else:
+        # Demo differs from single in the choice of clips alone, which the plan has made.
         with overlapped(settings, model_of(settings.poses)) as engine:
             yield from run_here(jobs, engine)
 

@@ -61,6 +61,7 @@ def annotate_shard(
     work = read_work_list(clips, output_root, settings)
     jobs = slice_of(work, first, count)
     keys = run_keys(jobs[0].settings)
+    # Before any work: results under another key would be made again by the next run over the folder.
     _refuse_other_version(work, keys)
     # By the run and not the process: the next try finds what this one leaves.
     run_id = str(runtime.flow_run.id)
@@ -81,6 +82,7 @@ def annotate_shard(
 
 def _annotate(jobs: Sequence[ClipJob], keys: RunKeys, journal: Journal, under_way: UnderWay) -> Counter[str]:
     """Walk the clips of a shard that are not done, and return how many ended in which way."""
+    # A try that crashed left its journal: what it has finished is not done twice.
     done = journal.start()
     todo = [job for job in jobs if job.clip.relative not in done]
     aside = [job for job in todo if under_way.crashes(job) >= CRASHES]
@@ -89,12 +91,14 @@ def _annotate(jobs: Sequence[ClipJob], keys: RunKeys, journal: Journal, under_wa
     others = [job for job in todo if not under_way.crashes(job)]
     outcomes: Counter[str] = Counter()
     poses = jobs[0].settings.poses
+    # One lease for all clips: the model stays on the device from the first clip to the last.
     with device_lease(poses.device), ends_between_steps() as between:
         with overlapped(jobs[0].settings, model_of(poses)) as engine:
             for ended in _walked(others, suspects, engine, keys, under_way, between):
                 result = result_of(ended)
                 under_way.end(ended.job)
                 outcomes[result.outcome] += 1
+                # As each clip ends: the run that dealt the shard follows it, and a try after a crash skips it.
                 journal.note(clip=result.clip, outcome=str(result.outcome), seconds=round(result.seconds, 3))
         # Only now, with nothing under way: a run that is put back may start on another machine at once.
         between()
@@ -142,6 +146,7 @@ def _refuse_other_version(work: WorkList, keys: RunKeys) -> None:
 
 def _set_aside(job: ClipJob, under_way: UnderWay) -> None:
     """Leave a clip to a run of its own."""
+    # A mark that stayed would be counted as another crash of this clip by the next try.
     under_way.end(job)
     logger.warning(
         "%s was under way at %d crashes: it is set aside and done in a run of its own", job.clip.relative, CRASHES

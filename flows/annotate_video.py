@@ -64,6 +64,7 @@ def annotate_video(
         settings: Settings of the run; what is left empty follows the model.
         label: Class number; empty follows the settings, and then 1 below a folder Fight and 0 elsewhere.
     """
+    # Not in the block below: without a clip there is no identifier under which a failure could be recorded.
     clip = find_clip(video, input_root, output_root)
     entry = entry_of((settings or Settings()).poses)
     resolved = (settings or Settings()).resolve(entry.thresholds)
@@ -118,6 +119,7 @@ def _annotate(
         people = steps.select(clip, ranking, settings.selection)
         limits.check()
     with step("annotation"):
+        # Only now: the ranking takes the whole boxes, as a body is no smaller for being half hidden.
         tracks = end_at_nearer(tracks)
         provenance = {
             "model": entry.name,
@@ -125,14 +127,17 @@ def _annotate(
             "model_key": made_by,
             "video_sha256": video.sha256,
         }
+        # From here to the receipt the clip counts as unfinished, so that a crash leaves no old receipt for a new file.
         begin_outputs(clip, output_root)
         steps.annotate(clip, output_root, tracks, ranking, people, settings, provenance)
     wanted = settings.overlay.save_overlayfile
+    # Drawing is a second pass over the video: an overlay of the same content and settings is taken over.
     if wanted and not overlay_is_current(clip, output_root, video.sha256, key):
         with step("overlay"):
             steps.overlay(clip, video, tracks, people, settings.overlay, limits)
     top = [(int(i), float(s)) for i, s in zip(people.track_ids[:2], people.score[:2], strict=True)]
     summary = ClipSummary(poses.frames, len(people.track_ids), top, seconds, poses.extracted, poses.usage)
+    # Last before the receipt, which must not vouch for a clip that was replaced while it was read.
     seen = require_unchanged(clip.path, seen, video.sha256)
     write_receipt(clip, output_root, video.sha256, key, wanted, summary, seen)
     resolve_failures(output_root, [clip.frame_dir])
@@ -143,6 +148,7 @@ def _annotate(
 def _busiest_frame(people: Involvement) -> int:
     """Return the middle of the window in which the first two people are most involved."""
     window = int(np.argmax(people.window_score[:2].sum(axis=0)))
+    # A window's bounds are two neighbours in `window_frames`, which has one entry more than there are windows.
     return int(people.window_frames[window : window + 2].mean())
 
 

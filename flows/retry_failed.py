@@ -65,6 +65,7 @@ def retry_failed(
         raise FightposeError(f"{output_root} is no folder; name the output folder of an earlier run")
     require_writable(output_root)
     with sole_run(output_root):
+        # A clip must not change its class or its split because it is done at another time.
         settings = _with_recorded_labels(settings, recorded_settings(output_root))
         # A file of groups that is gone is told before any work.
         group_rule(settings.dataset)
@@ -92,9 +93,11 @@ def failed_jobs(output_root: Path, settings: Settings) -> list[ClipJob]:
         The settings under which the clips are to be run.
     """
     listed = {clip.frame_dir: clip for clip in read_manifests(output_root)}
+    # The log keeps every failure for good: of each clip the last line is the one that counts.
     last = {failure.frame_dir: failure for failure in read_failures(output_root)}
     standing = {failure.frame_dir for failure in current_failures(output_root)}
     found = (listed.get(frame_dir) or _unlisted(failure, output_root) for frame_dir, failure in sorted(last.items()))
+    # A failure may be over and its annotation damaged since: such a clip is done again, too.
     clips = [clip for clip in found if clip and (clip.frame_dir in standing or not _has_valid_annotation(clip))]
     return _jobs(clips, output_root, settings)
 
@@ -125,6 +128,7 @@ def _with_recorded_labels(settings: Settings | None, recorded: Settings) -> Sett
     """Return the settings of a run: those given, with labels and splits as before unless they name others."""
     if settings is None:
         return recorded
+    # Anything but the defaults was chosen by the person who started this run.
     if settings.dataset != DatasetSettings():
         return settings
     return settings.model_copy(update={"dataset": recorded.dataset})
@@ -145,4 +149,5 @@ def _has_valid_annotation(clip: Clip) -> bool:
         annotations = read_annotation(clip.annotation_path)["annotations"]
     except (OSError, AnnotationError):
         return False
+    # A clip's own file holds one annotation; another number means that it is not the file that was written.
     return len(annotations) == 1 and not validate_annotation(annotations[0])

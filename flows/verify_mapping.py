@@ -46,6 +46,7 @@ def verify_mapping_flow(
 
     def rerun(clips: list[str]) -> DatasetSummary:
         """Annotate the clips again as the run asks for."""
+        # Without settings, those of the last run are taken, so that mended clips fit the rest of the folder.
         return cast(DatasetSummary, retry_failed(output_root, mode, None, num_workers, in_flight, clips=clips))
 
     report = verify_and_mend(output_root, deep, quarantine, rerun if fix else None)

@@ -46,6 +46,7 @@ def annotate(
 
     Finished clips are skipped. An option below overrides the same setting of a --settings file.
     """
+    # Not at the top of the file: `fightpose --help` answers without what a run needs.
     from flows.cli.running import Work, run_work
 
     use_model_dir(model_dir)
@@ -56,6 +57,7 @@ def annotate(
         analyze(output_root, as_json=as_json, quiet=quiet)
         return
     settings = chosen_settings(context, settings_file)
+    # `RunMode` is `Mode` and `analyze`, which was dealt with above.
     work = Work(input, output_root, settings, Mode(mode), num_workers, in_flight, demo_count)
     run_work(work, Output(as_json, quiet), fail_on, fail_share, dry_run)
 
@@ -76,6 +78,7 @@ def demo(
     # A folder that cannot be written is reported before anything is fetched.
     require_writable(output_root)
     clips = fetch_demo_clips(output_root / "clips")
+    # Beside the clips and not among them, where the search for clips would find the overlays.
     outputs = output_root / "annotated"
     output = Output(as_json, quiet)
     summary = run_clips(Work(clips, outputs, Settings()), output)

@@ -43,6 +43,7 @@ def fetch_demo_clips(folder: Path) -> Path:
     """
     for source in fetch(DEMO_CLIPS):
         target = folder / "Fight" / source.name
+        # Left alone where it is the same: a new time of change would have the clip annotated again.
         if not (target.is_file() and file_sha256(target) == file_sha256(source)):
             with atomic_path(target) as partial:
                 shutil.copyfile(source, partial)
@@ -60,6 +61,7 @@ def contact_sheet(overlays: Sequence[Path], path: Path) -> Path:
     if not overlays:
         raise FightposeError("no overlay was written, so there is nothing to show; see the failures above")
     tiles = [_tile(_middle_frame(overlay)) for overlay in overlays]
+    # Encoded in memory and then moved into place, so that the picture is there whole or not at all.
     ok, png = cv2.imencode(".png", np.concatenate(tiles, axis=1))
     if not ok:
         raise FightposeError(f"{path} cannot be encoded as PNG")
@@ -71,6 +73,7 @@ def contact_sheet(overlays: Sequence[Path], path: Path) -> Path:
 def _middle_frame(overlay: Path) -> Image:
     """Return the middle frame of a video."""
     video = probe_video(overlay)
+    # A header may promise more frames than there are: then the last one that can be decoded is taken.
     middle = video.header_frames // 2
     image = None
     for index, frame in enumerate(decode_frames(video)):
@@ -85,4 +88,5 @@ def _middle_frame(overlay: Path) -> Image:
 def _tile(image: Image) -> Image:
     """Scale an image to the height of the sheet."""
     width = round(image.shape[1] * TILE_HEIGHT / image.shape[0])
+    # By area, since pictures are shrunk here: the thin lines of skeletons would break up otherwise.
     return np.asarray(cv2.resize(image, (width, TILE_HEIGHT), interpolation=cv2.INTER_AREA), np.uint8)

@@ -63,6 +63,7 @@ def _checked(name: str, check: Callable[[], str]) -> Check:
 def _python() -> str:
     """Name the interpreter; its version is checked where the package is installed."""
     version = ".".join(map(str, sys.version_info[:3]))
+    # Cores that this process may use: containers and batch systems grant fewer than the machine has.
     return f"Python {version}, {len(os.sched_getaffinity(0))} cores"
 
 
@@ -71,6 +72,7 @@ def _codecs() -> str:
     from tasks.video.reading import decode_frames, probe_video
     from tasks.video.writing import VideoWriter
 
+    # Plain grey: the check is of container and codec, not of pictures.
     frame = np.full((FRAME_SIZE[1], FRAME_SIZE[0], 3), 128, np.uint8)
     names = []
     with tempfile.TemporaryDirectory(prefix="fightpose-") as folder:
@@ -93,6 +95,7 @@ def _model() -> str:
     from tasks.poses import load_model
     from tasks.poses.models import MOVENET
 
+    # A black picture will do: a runtime that is broken fails with it as with any other.
     load_model(MOVENET.name).detect([np.zeros((96, 128, 3), np.uint8)])
     return f"{MOVENET.name} loads and runs"
 
@@ -108,6 +111,7 @@ def _annotation() -> str:
     """Write an annotation and read it back."""
     from tasks.annotations.format import read_annotation, write_annotation
 
+    # Axes of every annotation: people, frames, joints, x and y.
     keypoint = np.zeros((1, 2, NUM_KEYPOINTS, 2), np.float32)
     with tempfile.TemporaryDirectory(prefix="fightpose-") as folder:
         path = Path(folder) / "check.pkl"
@@ -120,6 +124,7 @@ def _annotation() -> str:
 
 def _workers() -> str:
     """Run a function of this module in a worker process: local functions could not be pickled."""
+    # Spawned: a forked process would inherit the locks that other threads hold at that moment.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         pid = pool.submit(os.getpid).result(timeout=60)
     return f"process {pid} answered"
@@ -145,6 +150,7 @@ def _server() -> str:
     """Check that a named Prefect server answers; without one, runs start their own."""
     from flows.prefect_server.server import prepare_environment, require_reachable
 
+    # Has to come before Prefect is imported, which reads its settings then.
     prepare_environment()
     from prefect.settings import PREFECT_API_URL
 

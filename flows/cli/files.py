@@ -26,6 +26,7 @@ def explain(annotations: Annotations, as_json: AsJson = False, quiet: Quiet = Fa
     from tasks.annotations.validate import require_valid
 
     read = read_annotation(annotations)["annotations"]
+    # All of them before any is printed: a broken one would end the command in the middle of its output.
     for one in read:
         require_valid(one, annotations)
     value = [{"clip": one.get("frame_dir"), "label": one.get("label"), "people": explain(one)} for one in read]
@@ -99,10 +100,12 @@ def windows(
     if intervals is not None:
         table = interval_table(intervals)
         rule, warnings = label_by_table(table), table.report(identifiers_of(source), "")
+    # Only an output folder still has the poses of everybody; the people that a PKL leaves out are gone.
     if source.is_dir():
         plan = WindowPlan(length, step, in_seconds, rule, label_threshold, leave_unsure)
         report = windows_of_outputs(source, destination, plan)
     elif in_seconds:
+        # A PKL may come from a program that notes no frame rate.
         raise FightposeError(f"{source}: windows in seconds need an output folder; write frames")
     else:
         report = window_file(source, destination, round(length), round(step), rule, label_threshold)
@@ -135,6 +138,7 @@ def learn_region_weights(
     from tasks.clips.manifest import read_manifests
     from tasks.regions.camera_weights import learn_camera_weights
 
+    # Generators: there may be thousands of annotations, which are read one by one.
     clips = (clip.annotation_path for clip in read_manifests(output_root) if clip.annotation_path.is_file())
     learned = learn_camera_weights((sound_annotation(path) for path in clips), camera_pattern)
     learned.save(out)
@@ -154,7 +158,7 @@ def training(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write configs that train STGCN++ on the data set with mmaction2 or pyskl, and a data card for whoever gets it.
+    """Write configs that train STGCN++ on the data set with mmaction2 or pyskl, and a data card for those who get it.
 
     Configs go into a folder `training` beside the data set; the card is `dataset.md`, with a table of the clips and
     Croissant metadata beside it.
@@ -173,6 +177,7 @@ def training(
     plan = plan_training(dataset, data)
     configs = write_configs(plan, dataset.with_name("training"))
     written = [str(path) for path in [*configs, *write_card(dataset, data)]]
+    # val and test are the same split where a data set has two only.
     train, val, test = plan.splits
     lines = [
         *written,
@@ -212,6 +217,7 @@ def import_poses(
         wrong.append(f"warning: clips without poses: {len(report.without)}, the first: {report.without[0]}")
     value = {"annotated": report.annotated, "failed": report.failed, "without": report.without}
     output.tell(value | {"warnings": report.warnings, "output_root": str(output_root)}, lines, wrong)
+    # Clips without poses are no failure: the folder may hold more than the other program was given.
     raise typer.Exit(1 if report.failed else 0)
 
 
@@ -235,11 +241,13 @@ def import_review(
     read = read_cvat(file)
     clips = {one.frame_dir: one for one in read_manifests(output_root)}
     if clip:
+        # The same rules as in tables of labels: the end of a clip's path will do where it fits one clip only.
         named = ClipTable(file, [Row(1, clip, clip)])
         found = [name for name in clips if named.find(name)]
         if len(found) != 1:
             raise FightposeError(f"--clip {clip} names {len(found)} clips of {output_root}")
     name = found[0] if clip else clip_of(read, file, list(clips))
+    # Corrections are counted from the automatic annotation, whatever was applied since.
     changes, notes = changes_of(automatic_annotation(clips[name], output_root), read.tracks)
     known = [entry.change for entry in standing_changes(read_review(output_root)).get(name, [])]
     # The same file again changes nothing.

@@ -47,6 +47,7 @@ app = typer.Typer(
 def _version(wanted: bool) -> None:
     """Print the version and end."""
     if wanted:
+        # No other command needs it, and loading it takes time.
         from importlib.metadata import version
 
         typer.echo(f"fightpose {version('fightpose')}")
@@ -117,6 +118,7 @@ app.add_typer(models.models_app, name="models")
 
 def main() -> None:
     """Run the command line; an error that the user can act on is one line, and one JSON value with `--json`."""
+    # From the raw arguments: an error in parsing them comes before any option is known.
     as_json = "--json" in sys.argv[1:]
     try:
         # Not standalone: typer would end the process itself, and print no JSON.
@@ -127,9 +129,11 @@ def main() -> None:
         # A mistyped command or option, or a help page for want of one.
         code = _mistyped(error, as_json)
     except typer.Abort:
+        # As shells report a program that SIGINT has ended: 128 + 2.
         code = 130
     except Exception as error:
         if type(error).__name__ != "ValidationError":
+            # A fault of the program: a report of it needs the traceback.
             raise
         # pydantic is imported by now, but not before: `--help` answers without it.
         from tasks.core.settings.file import said
@@ -142,6 +146,7 @@ def _refused(message: str, as_json: bool) -> int:
     """Say why a request cannot be carried out, and return the exit code."""
     if as_json:
         typer.echo(json.dumps({"ok": False, "error": message}, indent=1))
+    # To standard error also with --json: standard output then holds one value and nothing else.
     typer.echo(f"error: {message}", err=True)
     return 2
 

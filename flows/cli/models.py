@@ -26,6 +26,7 @@ def models_list(as_json: AsJson = False, quiet: Quiet = False) -> None:
 
     rows = model_rows()
     if as_json or quiet:
+        # Without `quiet`: the names are the result that was asked for.
         Output(as_json).tell(rows, [row["name"] for row in rows])
     else:
         print_models(rows)
@@ -45,6 +46,7 @@ def models_fetch(
     from tasks.poses.models import model_file, resolve_model
     from tasks.poses.published_models import checkpoint_file
 
+    # Before models are looked up: the folder is where they are searched for and kept.
     use_model_dir(model_dir)
     path = checkpoint_file(name) if checkpoint else model_file(resolve_model(name))
     Output(as_json, quiet).tell({"name": name, "file": path}, [str(path)])
@@ -66,6 +68,7 @@ def export_model(
     from tasks.poses.export import check_frames
     from tasks.poses.export import export_model as export
 
+    # A demo clip has people in it; frames without any would agree whatever the export does.
     frames = check_frames(frames_of or fetch(DEMO_CLIPS[:1])[0])
     tell_files([export(config, checkpoint, out, frames)], Output(as_json, quiet))
 
@@ -89,6 +92,7 @@ def quantize_model(
 
     use_model_dir(model_dir)
     require_input(input)
+    # Nothing is written beside the clips: the output root that a clip's record needs has no meaning here.
     frames = calibration_frames([clip.path for clip in discover_clips(input, input).clips])
     found = quantize(resolve_model(model), frames, force)
     verdict = "It finds the same people." if found.holds else "It does NOT find the same people: fp32 is better."

@@ -55,8 +55,10 @@ class SettingsCommand(typer.core.TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the command's own parameters and those of the settings."""
+        # Made once: the parameters are asked for several times in one call.
         if self._made is None:
             self._made = _options()
+        # typer puts `--help` last, and it stays there, behind the settings.
         *own, help_option = super().get_params(ctx)
         return [*own, *self._made, help_option]
 
@@ -108,6 +110,7 @@ def _options() -> list[Any]:
         inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         for one, annotation, default in map(_parameter, offered)
     ]
+    # typer looks at signature and annotations alone, so that a function without a body of its own will do.
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in parameters}
     app = typer.Typer(add_completion=False)
@@ -117,12 +120,14 @@ def _options() -> list[Any]:
 
 def _parameter(one: Declared) -> tuple[Declared, Any, Any]:
     """Return a setting with the annotation and the default from which typer makes its option."""
+    # typer has no option for numbers by name: these come in as text, which `_plain` reads.
     plain: Any = {"numbers": str, "texts": list[str], "file": Path}.get(one.kind, one.annotation)
     empty = one.default in (None, (), {})
     names = [f"{one.option}/--no-{one.option[2:]}"] if one.kind == "flag" else [one.option]
     option = typer.Option(
         *names,
         help=one.help,
+        # Whole bounds for whole numbers: help would show 1.0 otherwise.
         min=int(one.least) if one.kind == "whole" and one.least is not None else one.least,
         max=int(one.most) if one.kind == "whole" and one.most is not None else one.most,
         metavar=_metavar(one),
@@ -190,8 +195,10 @@ def chosen_settings(context: typer.Context, file: Path | None, base: Settings | 
     from tasks.core.settings import Settings
     from tasks.core.settings.file import merged, read_settings, said, without_effect
 
+    # Only what was typed: the defaults of options must not override the file.
     typed = context.meta[CHOSEN]
     chosen = merged(read_settings(file) if file else {}, typed)
+    # A setting that would change nothing was misunderstood, which is better said now than after the run.
     if useless := without_effect(chosen):
         raise FightposeError(useless)
     try:

@@ -62,6 +62,7 @@ class Output:
     def progress(self, line: str) -> None:
         """Say what is going on."""
         if not self.quiet:
+            # With --json, standard output holds the one value alone.
             typer.echo(line, err=self.as_json)
 
 
@@ -123,6 +124,7 @@ def print_demo_table(summary: DatasetSummary) -> None:
     from rich.text import Text
 
     table = _table("clip", "frames", "people", "first two IDs (score)", "seconds")
+    # Names as `Text`: rich would take brackets in them for markup.
     for result in summary.results:
         found = result.summary
         if found is None:
@@ -169,6 +171,7 @@ def print_checks(checks: Sequence[Check]) -> None:
     if not checks:
         return
     table = _table("check", "result", "what was found")
+    # Messages as `Text`: rich would take brackets in them for markup.
     for check in checks:
         table.add_row(check.name, "ok" if check.ok else "FAILED", Text(check.found))
     Console().print(table)

@@ -58,6 +58,7 @@ def retry_failed(
         # Without a server, which would take longer to start than there is anything to do.
         Output(as_json, quiet).tell({"ok": True, "clips": []}, ["No clip of this folder has failed: nothing to do."])
         return
+    # By default as the rest of the folder was made: clips under other settings do not compare with them.
     base = Settings() if default_settings else recorded_settings(output_root)
     settings = chosen_settings(context, settings_file, base)
     output = Output(as_json, quiet)
@@ -96,6 +97,7 @@ def verify(
 
     report = verify_and_mend(output_root, deep, quarantine, rerun if fix else None, output.progress)
     lines = finding_lines(report)
+    # If quiet, the findings alone: sums and advice are left out.
     output.tell(report.to_value(), [*lines, report.headline()], report.lines() if quiet else [])
     raise typer.Exit(0 if report.ok else 1)
 

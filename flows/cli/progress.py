@@ -119,6 +119,8 @@ class Display:
         self._console = console
         self._quiet = quiet
         self._now = now
+        # Gone at the end: a line per clip and the outcome stay on the screen. No markup in the texts, as file names are
+        # among them.
         self._bars = Progress(
             SpinnerColumn("line"),
             TextColumn("{task.description}", markup=False),
@@ -166,6 +168,7 @@ class Display:
             gone = self._under_way.pop(result.clip, None)
             if gone is not None and gone.bar is not None:
                 self._bars.remove_task(gone.bar)
+            # Clips that need no work end at once: counted in, they would promise a pace that no other clip keeps.
             if result.outcome != Outcome.UNCHANGED:
                 self._pace.begin()
                 self._worked += 1
@@ -203,6 +206,7 @@ class Display:
             else:
                 yield
         finally:
+            # Also after an error: a later run of this process must not report to a display that is gone.
             progress.listen(None)
             end.set()
             ticker.join()
@@ -224,6 +228,7 @@ class Display:
         text = f"{printable(name)[-NAME_WIDTH:]}: {clip.step}"
         if clip.bar is None:
             clip.bar = self._bars.add_task(text, total=None, count="", pace="")
+        # A total of None lets the bar pulse, where the header does not say how many frames there are.
         self._bars.update(clip.bar, description=text, completed=clip.done, total=clip.total or None, count=_count(clip))
         self._draw_total()
 
@@ -260,6 +265,7 @@ def waiting(console: Console, text: str, quiet: bool) -> Iterator[None]:
     if quiet:
         yield
         return
+    # A spinner is for terminals; a log file gets one line.
     if not console.is_terminal:
         console.print(f"{text} (some seconds)", markup=False)
         yield
@@ -272,4 +278,5 @@ def waiting(console: Console, text: str, quiet: bool) -> Iterator[None]:
 
 def error_console() -> Console:
     """Return the console on standard error."""
+    # Lines are not wrapped, so that the paths in them can be copied whole.
     return Console(file=sys.stderr, highlight=False, soft_wrap=True)

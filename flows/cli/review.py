@@ -48,6 +48,7 @@ def apply_review(
 
     output = Output(as_json, quiet)
     report = apply_review(output_root)
+    # After the annotations, which overlays are drawn from; those that fail are added to the report's problems.
     redraw_overlays(
         output_root, report, lambda done, total: output.progress(f"Drawing overlay {done + 1} of {total} again")
     )
@@ -87,6 +88,7 @@ def tune(
     page = write_page(found, output_root)
     lines = [*found.lines(), f"Report: {page}"]
     target = write or output_root / SETTINGS_NAME
+    # Nothing is written where the settings in use are to be kept.
     if found.settings():
         write_settings(target, found.settings())
         lines.append(f"Written to {target}; use it with: fightpose annotate ... --settings {target}")
@@ -119,8 +121,10 @@ def serve(output_root: Path, port: int, who: str | None, output: Output) -> None
     from flows.review.service import ReviewService
 
     service = ReviewService(output_root, who or _login())
+    # Bound before there is a server: the address that is printed has to hold the port that was found free.
     with _listening(port) as listener:
         host = f"{HOST}:{listener.getsockname()[1]}"
+        # 24 random bytes, new for each page: an address in an old history opens nothing.
         token = secrets.token_urlsafe(24)
         app = create_app(service, token, host)
         # Server and date tell nothing that anybody needs; requests are not logged, as they would fill the terminal.
@@ -131,6 +135,7 @@ def serve(output_root: Path, port: int, who: str | None, output: Output) -> None
         # If quiet, too: without the address nobody gets in.
         Output(output.as_json).tell({"url": url}, [f"Review page: {url}"])
         output.progress("Open it in a browser on this machine; Ctrl-C ends it.")
+        # Only now: reading thousands of annotations must not hold up the address.
         service.start()
         try:
             # Ctrl-C is the way to end it, not an accident. uvicorn closes everything first and then raises the signal
@@ -198,6 +203,7 @@ def _as_json(stats: ReviewStats, fitted: Calibration | None) -> dict[str, Any]:
         "ranking": figures,
         "problems": [{"clip": clip, "problem": problem} for clip, problem in stats.problems],
     }
+    # Left out where no weights were asked for: null would read as a fit that came to nothing.
     if fitted is not None:
         value["calibration"] = {
             "clips": fitted.clips,

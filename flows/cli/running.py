@@ -72,6 +72,7 @@ def run_clips(work: Work, output: Output) -> DatasetSummary:
     from flows.runs.conclusion import end_without_work
     from tasks.core.storage import require_writable
 
+    # Before the output folder is touched: a request that cannot be carried out leaves nothing behind.
     plan = _planned(work)
     require_writable(work.output_root)
     _say(_plan_line(plan, work), output)
@@ -92,6 +93,7 @@ def run_clips(work: Work, output: Output) -> DatasetSummary:
             work.demo_count,
             work.in_flight,
         )
+        # With its `fail_on` left at none, the flow returns a summary and never a failed state.
         return cast("DatasetSummary", summary)
 
     return _with_server(run, output, len(plan.clips), needs_server=work.mode == Mode.POOL)
@@ -126,6 +128,7 @@ def require_input(input: Path) -> None:
 
 def exit_code(summary: DatasetSummary, fail_on: FailOn, fail_share: float) -> int:
     """Return 1 if something is wrong, failed clips only as far as the user says so."""
+    # Input that cannot be read and a mapping that is not in order count whatever --fail-on says.
     wrong = summary.problems or not summary.mapping_ok
     return int(bool(wrong) or summary.too_many_failed(fail_on, fail_share))
 
@@ -135,6 +138,7 @@ def tell_outcome(summary: DatasetSummary, output_root: Path, output: Output, pic
     from flows.runs.results import Outcome
     from tasks.review.apply import waiting_corrections
 
+    # A clip that was annotated again lacks its corrections until they are applied once more.
     waiting = waiting_corrections(output_root)
     counts = ", ".join(f"{summary.count(outcome)} {outcome}" for outcome in Outcome)
     lines = [f"{clips_words(len(summary.results))}: {counts}; pose extraction run for {summary.extracted}."]
@@ -189,6 +193,7 @@ def _next_steps(summary: DatasetSummary, output_root: Path) -> list[str]:
     """Return what people do next with outputs; nothing where there are none."""
     from flows.runs.results import Outcome
 
+    # Where every clip failed there is nothing to look at.
     if len(summary.results) == summary.count(Outcome.FAILED):
         return []
     return [f"Report: {output_root / 'analysis.html'}", f"Look and correct: fightpose review {output_root}"]
@@ -220,6 +225,7 @@ def _plan_line(plan: Plan, work: Work) -> str:
     """Return in one line what is to be done."""
     from flows.runs.plan import work_words
 
+    # An estimate: memory may allow fewer workers, and the machines of a pool are not known here.
     workers = (work.num_workers or len(os.sched_getaffinity(0))) if work.mode == Mode.PARALLEL else 1
     return work_words(len(plan.clips), len(plan.waiting), plan.seconds(workers))
 
@@ -264,6 +270,7 @@ def _with_server(run: Callable[[], DatasetSummary], output: Output, total: int, 
             started = True
             display = Display(console, output.quiet, total)
             on_results(display.on_result)
+            # A later run of this process must not report to this display.
             stack.callback(on_results, None)
             with display.showing():
                 return run()
@@ -286,6 +293,7 @@ def _start(stack: ExitStack, console: Console, quiet: bool) -> Callable[[Callabl
         import flows.annotate_dataset  # noqa: F401 - for its own sake
 
     with waiting(console, "Starting the run: loading Prefect and its server", quiet):
+        # Side by side: the server and the imports take seconds each.
         stack.enter_context(prefect_api(load))
         from flows.annotate_dataset import on_results
     return on_results

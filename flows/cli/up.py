@@ -72,8 +72,10 @@ class _StoppedError(Exception):
 def run_until_stopped(output: Output, options: ServerOptions | None = None) -> int:
     """Start everything, wait for Ctrl-C or SIGTERM, end everything; return the exit code."""
     stop, hurry = threading.Event(), threading.Event()
+    # The first signal ends everything in good order; the second one no longer waits for the steps under way.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: (hurry if stop.is_set() else stop).set())
+    # By the mark those runs are found whose worker died, and which init has adopted.
     mark = uuid.uuid4().hex
     try:
         with no_survivors(mark):
@@ -106,6 +108,7 @@ def _run(
         if server is not None:
             _wait_until_ready(access.address, server, stop)
         pools = _provision(stop, output)
+        # Workers end before the server, which has to hear how their runs ended.
         with ExitStack() as inner:
             workers = {
                 pool: inner.enter_context(Worker(pool, state / f"worker-{pool}.log", environment)) for pool in pools
@@ -114,9 +117,11 @@ def _run(
             _tell_address(access, pools, state if server is not None else None, output)
             output.progress("Ready. Ctrl-C ends everything; runs under way go on at the next start.")
             code = _watch(server, workers, stop, output)
+            # Before the workers get their signal: what crashed earlier is not put back by this end.
             ended = datetime.now(UTC)
             if not code:
                 _end_runs(list(workers.values()), hurry, output)
+        # Where the server lives on, its automations do this.
         if server is not None and not code:
             _put_back(ended, output)
         return code
@@ -140,6 +145,7 @@ def _server(
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
 
     if address := PREFECT_API_URL.value():
+        # Without this error the options would be dropped, and data kept elsewhere or longer than was asked for.
         if options.database_url or options.keep_days is not None:
             raise FightposeError(
                 f"--database-url and --keep-days are for a server that is started here, but PREFECT_API_URL names "
@@ -148,6 +154,7 @@ def _server(
         require_reachable(address)
         return Access(address, PREFECT_API_AUTH_STRING.value()), None
     access, command = _server_command(state)
+    # The secret goes by environment: every user of a machine can list the arguments of a process.
     variables = {**environment, **for_server(access.secret or "")}
     if options.keep_days is not None:
         variables[KEEP_DAYS] = str(options.keep_days)
@@ -192,6 +199,7 @@ def _tell_address(access: Access, pools: Sequence[str], state: Path | None, outp
     lines = [f"Prefect: {page}"]
     if state is not None:
         file = state / "environment"
+        # A file to source keeps the secret out of the shell's history.
         write_shell_file(file, access.for_clients())
         value |= {"log_in": access.secret, "environment": file, "logs": state}
         lines += [f"Log in with: {access.secret}", f"In other terminals first: source {shlex.quote(str(file))}"]
@@ -216,6 +224,7 @@ def _provision(stop: threading.Event, output: Output) -> list[str]:
 
     if created := asyncio.run(create_pools()):
         output.progress(f"Created the work pools {', '.join(created)} ({clip_runs()} clips at once on gpu)")
+    # Looked at between the steps, as each takes seconds: Ctrl-C need not wait for all of them.
     if stop.is_set():
         raise _StoppedError
     output.progress("Deploying the flows (some seconds)")
@@ -237,6 +246,7 @@ def _server_command(state: Path) -> tuple[Access, list[str]]:
     from prefect.settings import PREFECT_SERVER_API_AUTH_STRING, PREFECT_SERVER_API_HOST, PREFECT_SERVER_API_PORT
 
     host, port = PREFECT_SERVER_API_HOST.value(), PREFECT_SERVER_API_PORT.value()
+    # Asked first: a second server would fail to bind, and only its log would say so.
     with socket.socket() as probe:
         if probe.connect_ex((host, port)) == 0:
             raise FightposeError(
@@ -257,6 +267,7 @@ def _wait_until_ready(address: str, server: subprocess.Popen[bytes], stop: threa
             require_reachable(address)
             return
         except FightposeError:
+            # One that has ended will never answer: the deadline need not be waited for.
             if server.poll() is not None:
                 raise FightposeError("the Prefect server ended while starting; its log says why") from None
             if time.monotonic() > deadline:
@@ -274,6 +285,7 @@ def _watch(
         for pool, worker in workers.items():
             if worker.died():
                 typer.echo(f"The worker of the pool {pool} ended; it is started again", err=True)
+                # A worker that cannot start would otherwise be started all the time; Ctrl-C cuts the pause short.
                 stop.wait(RESTART_SECONDS)
                 worker.start()
     return 0

@@ -73,6 +73,7 @@ class AuthenticationMiddleware:
 
     def __init__(self, app: ASGIApp, token: str, host: str) -> None:
         self._app = app
+        # As bytes: `compare_digest` takes no text beyond ASCII, which anybody may send.
         self._token = token.encode()
         self._host = host
         self._cookie = f"fightpose_review_{host.rpartition(':')[2]}"
@@ -95,6 +96,7 @@ class AuthenticationMiddleware:
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "no-referrer"
                 headers["Cross-Origin-Resource-Policy"] = "same-origin"
+                # Footage of people is kept in no cache, unless an answer names its own time (thumbnails).
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
@@ -104,6 +106,7 @@ class AuthenticationMiddleware:
 
     def _refusal(self, request: Request) -> Response | None:
         """Return the answer to a request that may not come in, or that brings the token; None for all others."""
+        # First of all: a cookie alone does not prove that a change comes from the page.
         if request.method not in ("GET", "HEAD") and not self._is_ours(request.headers):
             return PlainTextResponse("Corrections are taken from the review page only.", 403)
         offered = request.query_params.get("token")
@@ -112,6 +115,7 @@ class AuthenticationMiddleware:
             answer = RedirectResponse("/", 303)
             answer.set_cookie(self._cookie, offered, httponly=True, samesite="strict")
             return answer
+        # All else, pictures and videos included, comes in by the cookie: browsers add no header of ours to those.
         cookie = cookie_parser(request.headers.get("cookie", "")).get(self._cookie, "")
         if not self._fits(cookie):
             return PlainTextResponse("Open the address that 'fightpose review' printed.", 403)
@@ -123,6 +127,7 @@ class AuthenticationMiddleware:
 
     def _is_ours(self, headers: Headers) -> bool:
         """Tell whether a change comes from the page: forms of other pages cannot send JSON, nor hide their origin."""
+        # Programs that are not browsers send no origin; they need the token all the same.
         origin = headers.get("origin")
         is_json = headers.get("content-type", "").partition(";")[0].strip() == "application/json"
         return is_json and origin in (None, f"http://{self._host}")
@@ -178,6 +183,7 @@ def _answered(handler: Callable[[Any, Request], Awaitable[Response]]) -> Any:
         except NoSuchClipError as error:
             return JSONResponse({"error": str(error)}, 404)
         except ValidationError as error:
+            # The first of pydantic's findings only: the page shows one line.
             return JSONResponse({"error": f"not a correction: {error.errors()[0]['msg']}"}, 422)
         except FightposeError as error:
             return JSONResponse({"error": str(error)}, 409)
@@ -256,6 +262,7 @@ class _Wanted(BaseModel):
 async def _body(request: Request) -> bytes:
     """Return the body of a request, refusing one that is too long before it is all in memory."""
     body = b""
+    # By what arrives and not by Content-Length, which a sender may leave out or get wrong.
     async for part in request.stream():
         body += part
         if len(body) > MOST_BYTES:

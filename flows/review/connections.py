@@ -25,10 +25,12 @@ class ImpatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, and look at it from now on."""
         super().connection_made(transport)
+        # A timer of the loop costs no thread and no task for each of the several connections that a browser opens.
         self._next_look = self.loop.call_later(REQUEST_SECONDS, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection."""
+        # The timer would keep the connection, and the memory behind it, for another period.
         if self._next_look is not None:
             self._next_look.cancel()
         super().connection_lost(exc)
@@ -42,5 +44,6 @@ class ImpatientProtocol(H11Protocol):
         if is_waiting and self._was_waiting and cycle is self._looked_at:
             self.transport.close()
             return
+        # Closed at the second look only: a request that began just before the first one gets a whole period, too.
         self._looked_at, self._was_waiting = cycle, is_waiting
         self._next_look = self.loop.call_later(REQUEST_SECONDS, self._look)

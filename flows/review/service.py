@@ -62,6 +62,7 @@ class ReviewService:
     def __init__(self, output_root: Path, who: str) -> None:
         if not output_root.is_dir():
             raise FightposeError(f"there is no output folder {output_root}; name the --output-root of an earlier run")
+        # Resolved once: a file is sent only if its own resolved path lies below it (`_overlay`).
         self.output_root = output_root.resolve()
         self._who = who
         self._rows, self._clips = open_index(self.output_root)
@@ -88,6 +89,7 @@ class ReviewService:
 
     def stop(self) -> None:
         """End the background work; what was read is kept."""
+        # The flag first, then both events: a thread that they wake has to find the flag set.
         self._stopped.set()
         self._wake.set()
         self._draw_now.set()
@@ -141,6 +143,7 @@ class ReviewService:
         """
         clip = self._clip(key)
         with self._writing:
+            # Under the lock of writing: of two tabs the second is checked against what the first one wrote.
             self._require_fit(clip, changes)
             for change in changes:
                 self._append(clip, change)
@@ -176,6 +179,7 @@ class ReviewService:
             wanted = [key for key, clip in self._clips.items() if clip.frame_dir in written]
             read_rows(self.output_root, self._rows, self._clips, wanted)
         self._wake.set()
+        # After the annotations are written: an overlay is outdated by comparison with them.
         self._drawing = outdated_overlays(self.output_root)
         self._draw_now.set()
         problems = [f"{clip}: {problem}" for clip, problem in report.problems]
@@ -191,6 +195,7 @@ class ReviewService:
     def video(self, key: str) -> Path:
         """Return a video of a clip's overlay that browsers play."""
         overlay = self._overlay(key)
+        # Browsers play mp4 and mov as they are; a copy of an avi is made when it is first asked for.
         if overlay.suffix.lower() != ".avi":
             return overlay
         with self._making_preview:
@@ -227,6 +232,7 @@ class ReviewService:
         try:
             automatic: Annotation = automatic_annotation(clip, self.output_root)
         except AnnotationError:
+            # Nothing to check against: the clip failed, and can still be judged as a whole.
             return
         standing = [entry.change for entry in self._log.of(clip.frame_dir)[0]]
         others = other_people(clip, self.output_root, automatic)
@@ -257,6 +263,7 @@ class ReviewService:
                     redraw_overlay(clips[0], self.output_root)
                 except FightposeError as error:
                     self._draw_errors.append(printable(f"{clips[0].frame_dir}: {error}"))
+                # Unless `apply` has put a new list there meanwhile, which has to stay whole.
                 if self._drawing is clips:
                     self._drawing = clips[1:]
             if self._stopped.is_set():
@@ -269,6 +276,7 @@ class ReviewService:
             self._wake.clear()
             if self._stopped.is_set():
                 return
+            # A run may have listed or annotated clips since; to find out costs one `stat` per clip.
             if time.monotonic() - self._opened > REFRESH_SECONDS:
                 self._rows, self._clips = open_index(self.output_root)
                 self._opened = time.monotonic()
@@ -309,9 +317,11 @@ class _Log:
     def _refresh(self) -> None:
         """Read the log if it is not what it was."""
         try:
+            # Other programs append to the log as well: an import from CVAT, or a second page.
             status = (self._root / LOG_NAME).stat()
             stamp = (status.st_size, status.st_mtime_ns)
         except OSError:
+            # Nobody has corrected anything yet.
             stamp = (0, 0)
         if stamp != self._stamp:
             lines = read_review(self._root)
