@@ -93,10 +93,12 @@ def default_components(table: TrackTable, regions: RegionScores, weights: Region
         "interaction": interaction,
         "temporal_consistency": _temporal_consistency(table, motion),
         "persistence": log_share(seen / table.fps, *SECONDS_SEEN),
+        # Size and quality are relative to the clip: their values depend on the camera and the model.
         "size": log_share(_relative(table.quantile(np.sqrt(table.area), 0.5), seen), *RELATIVE_SIZE),
         "reliability": log_share(_relative(quality, seen), *RELATIVE_QUALITY),
         "distinctness": distinctness,
     }
+    # The mean of both: moving and striking together count for more than moving alone.
     activity = (log_share(motion.limb_speed, *LIMB_SPEED) + met) / 2
     return Evidence(components, partner, activity)
 
@@ -115,6 +117,7 @@ def _relative(values: Floats, seen: npt.NDArray) -> Floats:
     """Values over the largest of those tracks that are seen at least half as long as the longest."""
     if not len(values):
         return values
+    # A ghost of a few frames may have the largest value of all, and must not set the scale.
     lasting = values[seen >= seen.max() / 2]
     return values / max(lasting.max(), np.finfo(float).tiny)
 
@@ -122,6 +125,7 @@ def _relative(values: Floats, seen: npt.NDArray) -> Floats:
 def _temporal_consistency(table: TrackTable, motion: Motion) -> Floats:
     """Mean of max(0, cosine) of the body's motion and its motion `span` frames earlier, (P,); 0 where unknown."""
     before = table.before()
+    # -1 marks a row without an earlier one, and as an index it reads the last row: masked here.
     known = motion.known & (before >= 0) & motion.known[before]
     now, then = motion.body_velocity, motion.body_velocity[before]
     length = np.linalg.norm(now, axis=1) * np.linalg.norm(then, axis=1)
@@ -151,7 +155,7 @@ def _meetings(
     partner
         (P,) ID of that partner, 0 without one.
     met
-        (N,) in [0, 1], interaction per row, with whomever is met there.
+        (N,) in [0, 1], interaction per row, with the person met there.
     distinctness
         (P,) in [0, 1].
     """
@@ -166,10 +170,12 @@ def _meetings(
         value = nearness * np.maximum(strike(table, motion, a, b), strike(table, motion, b, a))
         for one, other in ((a, b), (b, a)):
             sums.add(one, other, strike=value, inside=shared_area / area[one])
+            # A person may meet several others in one frame, so plain indexing would lose all but one.
             np.maximum.at(met, one, value)
     # Over the geometric mean of both times: a ghost meets someone for a small part of the other's time.
     either = np.sqrt(np.maximum(seen[sums.first], 1) * np.maximum(seen[sums.second], 1))
     interaction, partner = sums.best(sums["strike"] / either)
+    # Mean share of the box within the box of somebody seen better: nearly 1 for a double.
     covered = np.zeros(len(table.ids))
     better = standing[sums.second] > standing[sums.first]
     inside = sums["inside"] / np.maximum(seen[sums.first], 1)
@@ -184,6 +190,7 @@ def near_pairs(table: TrackTable, a: Rows, b: Rows) -> tuple[Rows, Rows, Floats]
     pair, so that it drops those that are too far apart sideways first, and picks from whole columns instead of rows.
     """
     left, top, right, bottom = np.ascontiguousarray(table.bbox.T)
+    # Half of each person's, so that a pair's reach follows the mean size; -inf drops unseen rows.
     reach = np.where(table.seen, REACH * table.size / 2, -np.inf)
     across = np.maximum(left[a] - right[b], left[b] - right[a])
     near = across < reach[a] + reach[b]
@@ -202,5 +209,6 @@ def strike(table: TrackTable, motion: Motion, a: Rows, b: Rows) -> Floats:
     towards = table.centre[b] - table.centre[a]
     # The floor of a pixel: where both centres coincide there is no direction, and the speed is 0.
     towards /= np.maximum(np.linalg.norm(towards, axis=1, keepdims=True), 1.0)
+    # Scalar products with the direction: only the speed towards the other counts.
     speed = np.einsum("kjx,kx->kj", motion.joint_velocity[a][:, EXTREMITIES], towards).max(axis=1, initial=0.0)
     return speed**2 / (speed**2 + STRIKE_SPEED**2)

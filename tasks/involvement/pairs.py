@@ -34,6 +34,7 @@ def frame_pairs(frame: npt.NDArray, block: int = BLOCK_PAIRS) -> Iterator[tuple[
     last = np.searchsorted(sorted_frame, sorted_frame, side="right") - 1
     later = last - np.arange(len(frame))  # how many rows of the same frame follow
     ends = np.flatnonzero(np.diff(sorted_frame, append=-1) != 0) + 1
+    # Pairs before each row: the difference of two entries is the number of pairs between them.
     done = np.concatenate([[0], np.cumsum(later)])
     start = 0
     while start < len(frame):
@@ -60,6 +61,7 @@ class PairSums:
 
     def __init__(self, table: TrackTable, names: tuple[str, ...]) -> None:
         self._table = table
+        # At least 1, because the pair's number is divided by it.
         self._people = max(len(table.ids), 1)
         self._key = np.zeros(0, np.int64)
         self._sums: dict[str, npt.NDArray[np.float64]] = {name: np.zeros(0) for name in ("frames", *names)}
@@ -67,6 +69,7 @@ class PairSums:
     def add(self, a: Rows, b: Rows, **values: npt.NDArray) -> None:
         """Add values of ordered pairs: row `a` towards row `b`."""
         key = self._table.track[a] * self._people + self._table.track[b]
+        # One number per ordered pair: one call merges the new pairs with those known.
         keys, inverse = np.unique(np.concatenate([self._key, key]), return_inverse=True)
         added = {"frames": np.ones(len(a)), **values}
         self._sums = {

@@ -56,6 +56,7 @@ def rank_involvement(
         components, partner, activity = evidence.components, evidence.partner, evidence.activity
         score = composite(components, settings.weights)
     edges, window_score = _windows(table, tracks.poses.frame_count, score, activity, settings.window_seconds)
+    # lexsort takes its last key first: by score, then by ID.
     order = np.lexsort((table.ids, -np.round(score, RANK_DECIMALS)))
     return Involvement(
         track_ids=table.ids[order],
@@ -92,6 +93,7 @@ def _windows(
     edges = _edges(table, frame_count, seconds)
     count = len(edges) - 1
     people = len(table.ids)
+    # One number per person and window, so that one bincount sums them all.
     cell = table.track * count + np.searchsorted(edges, table.frame, side="right") - 1
     rows = np.bincount(cell, minlength=people * count).reshape(people, count)
     if activity is None:
@@ -99,6 +101,7 @@ def _windows(
     total = np.bincount(cell, weights=activity, minlength=people * count).reshape(people, count)
     mean = total / np.maximum(rows, 1)
     top = mean.max(axis=1, keepdims=True, initial=0.0)
+    # Somebody who never moves has a top of 0, and gets 0 instead of a division by it.
     return edges, score[:, None] * mean / np.where(top > 0, top, 1.0)
 
 
@@ -106,6 +109,7 @@ def _edges(table: TrackTable, frame_count: int, seconds: float) -> npt.NDArray[n
     """Return the edges of time windows of a length, (S + 1,) frames, ascending from 0 to the number of frames."""
     if table.times is None:
         step = max(1, round(seconds * table.fps))
+        # Rounded up: what is left at the end is a window, too.
         count = max(1, -(-frame_count // step))
         return np.minimum(np.arange(count + 1) * step, max(frame_count, 1)).astype(np.int32)
     # By the clock: where the rate varies, windows of equal length hold different numbers of frames, some perhaps none.

@@ -70,6 +70,7 @@ def seed_components(
 def mean_motion(table: TrackTable) -> npt.NDArray[np.float64]:
     """Mean joint displacement of each row since the row before in its track, (N, 2) pixels; 0 in first rows."""
     motion = np.zeros((len(table.track), 2))
+    # Rows after another one of their track: the table is sorted by track, then by frame.
     second = np.flatnonzero(np.diff(table.track, prepend=-1) == 0)
     joints = (table.joint_score[second] > 0) & (table.joint_score[second - 1] > 0)
     step = np.where(joints[..., None], table.keypoints[second] - table.keypoints[second - 1], 0.0)
@@ -85,6 +86,7 @@ def _cosine(a: npt.NDArray, b: npt.NDArray) -> npt.NDArray[np.float64]:
 
 def _temporal_consistency(table: TrackTable, motion: npt.NDArray) -> npt.NDArray[np.float64]:
     """Mean of max(0, cosine) of successive mean motions per track; 1 under 3 rows."""
+    # Rows with two before them in their track: a cosine takes two motions.
     third = np.flatnonzero(table.track[2:] == table.track[:-2]) + 2
     agreement = np.zeros(len(table.track))
     agreement[third] = np.maximum(_cosine(motion[third], motion[third - 1]), 0.0)

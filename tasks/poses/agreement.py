@@ -57,13 +57,16 @@ def likeness(reference: Sequence[Detections], other: Sequence[Detections]) -> Li
     values: list[FloatArray] = []
     for first, second in zip(reference, other, strict=True):
         agree = _oks(first, second)
+        # One to one: otherwise two people of one way could be compared with the same one of the other.
         values.append(agree[linear_sum_assignment(agree, maximize=True)])
     matched = np.concatenate([np.zeros(0, np.float32), *values])
     people = sum(map(len, reference))
+    # Without a pair OKS is NaN, which fails the comparison in `holds`.
     return Likeness(len(same), people, float(np.mean(same)), float(matched.mean()) if len(matched) else float("nan"))
 
 
 def _oks(first: Detections, second: Detections) -> FloatArray:
     """Return COCO's OKS of all pairs, (N, K), all joints counted; the area is that of the first one's box."""
+    # Joints that score low count, too: both ways run the same network, and must agree there.
     everyone = np.ones(NUM_KEYPOINTS, np.float32)
     return oks(first.keypoints[:, None], everyone, second.keypoints[None], everyone, box_area(first.bbox)[:, None])

@@ -45,6 +45,7 @@ def tile_boxes(width: int, height: int) -> list[Box]:
 
 def _spans(length: int, count: int) -> list[tuple[int, int]]:
     """Cut a length into equal spans that overlap."""
+    # `count` spans less the overlaps between them make the length; solved for the span.
     size = length / (count - (count - 1) * TILE_OVERLAP)
     starts = [index * size * (1 - TILE_OVERLAP) for index in range(count)]
     return [(int(start), min(length, int(np.ceil(start + size)))) for start in starts]
@@ -54,6 +55,7 @@ def crop_box(box: npt.NDArray[np.floating]) -> Box:
     """Return the square around a person's box; it may leave the frame."""
     half = CROP_SCALE * max(float(box[2] - box[0]), float(box[3] - box[1]), LEAST_BOX) / 2
     x, y = float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2
+    # The side is rounded by itself, so that crops stay square.
     left, top, side = round(x - half), round(y - half), round(2 * half)
     return left, top, left + side, top + side
 
@@ -65,6 +67,7 @@ def cut(image: Image, box: Box) -> Image:
     """
     height, width = image.shape[:2]
     x1, y1, x2, y2 = box
+    # Negative indices would count from the far side of the image.
     inside = image[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
     if x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height:
         return inside
@@ -93,7 +96,9 @@ def cut_off(found: Detections, box: Box, width: int, height: int) -> BoolArray:
     """
     edges = np.array(box, np.float32)
     margin = BORDER * max(box[2] - box[0], box[3] - box[1])
+    # At the frame's own border the view cuts nobody off: no other view shows more.
     goes_on = np.array([box[0] > 0, box[1] > 0, box[2] < width, box[3] < height])
+    # With these signs positive is beyond the border on all four sides.
     outwards = np.array([-1, -1, 1, 1], np.float32)
     reaches = (found.bbox - edges) * outwards > -margin
     return np.asarray((reaches & goes_on).any(axis=1), bool)

@@ -98,6 +98,7 @@ def suppress_duplicates(found: Detections, score_thr: float, nms_thr: float) -> 
     kept = np.ones(len(found), bool)
     for row in range(len(found)):
         if kept[row]:
+            # Only later rows, which score less; a row that was dropped drops nobody.
             kept[row + 1 :] &= ~overlap[row, row + 1 :]
     return found.select(kept)
 
@@ -156,9 +157,10 @@ def merge_people(found: Detections, score_thr: float, nms_thr: float, part_of: B
     nms_thr
         IoU above which two boxes are one person.
     part_of
-        (N, N) bool, which detection is cut off by the border of its view, and may be a part of which whole one: it
-        yields to that one, whatever it scores. None where no border cuts anybody.
+        (N, N) bool, whether the first detection is cut off by the border of its view and may be a part of the second,
+        a whole one: it yields to that one, whatever it scores. None where no border cuts anybody.
     """
+    # At least one square pixel: a box without area would be worth 0, whatever its score.
     worth = found.score * box_area(found.bbox).clip(min=1) ** np.float32(WHOLE)
     whole = np.zeros(len(found), bool) if part_of is None else part_of.any(axis=0)
     # Stable, so that the result is the same on every machine. Who is seen whole comes first.
@@ -173,6 +175,7 @@ def merge_people(found: Detections, score_thr: float, nms_thr: float, part_of: B
             one = same[row] & kept
             one[:row] = False
             one[row] = True
+            # The best row says where the person is, the highest score how surely.
             score[row] = score[one].max()
             kept &= ~one
             kept[row] = True
@@ -181,6 +184,7 @@ def merge_people(found: Detections, score_thr: float, nms_thr: float, part_of: B
 
 def clean(found: Detections, width: int, height: int) -> Detections:
     """Drop rows that are not finite or lie outside the frame, clip boxes to it, and zero joints without a score."""
+    # `Poses` refuses values that are not finite: one such row must not cost the clip.
     finite = (
         np.isfinite(found.bbox).all(axis=1)
         & np.isfinite(found.score)

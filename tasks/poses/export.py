@@ -109,6 +109,7 @@ def export_model(config: Path, checkpoint: Path, out: Path, frames: Sequence[Ima
 
     network = load_network(config, checkpoint)
     with tempfile.TemporaryDirectory(prefix="fightpose-") as folder:
+        # Written elsewhere first: a file that disagrees must never be at `out`, where runs would take it.
         candidate = Path(folder) / "candidate.onnx"
         write_onnx(network, candidate)
         agreement = compare(network.model, Rtmo(candidate), frames)
@@ -119,8 +120,10 @@ def export_model(config: Path, checkpoint: Path, out: Path, frames: Sequence[Ima
             )
         if not agreement.holds:
             raise FightposeError(f"{out.name} is not written: it disagrees with mmpose ({agreement})")
+        # Copied, not renamed: the temporary folder may be on another disk.
         with atomic_path(out) as partial:
             partial.write_bytes(candidate.read_bytes())
+    # The hash ties the JSON file to this export, should `out` be replaced later.
     sidecar = Sidecar(
         input_size=network.input_size,
         thresholds=Thresholds(),
@@ -163,17 +166,20 @@ def compare(reference: Any, exported: Rtmo, frames: Sequence[Image]) -> Agreemen
     reference.dataset_meta = {}
     limits = {name: float(reference.test_cfg[name]) for name in ("score_thr", "nms_thr")}
     people = unmatched = 0
+    # A row of zeros, so that there is a maximum where nobody was seen.
     shifts = [np.zeros(3)]
     for image, found in zip(frames, exported.detect(frames), strict=True):
         # Its pipeline is built by names that mmengine looks up in the scope of the moment.
         with DefaultScope.overwrite_default_scope("mmpose"):
             answer = inference_bottomup(reference, image)[0].pred_instances
         expected = Detections(answer.bboxes, answer.scores, answer.keypoints, answer.keypoint_scores)
+        # mmpose's answer has gone through NMS, that of the exported file has not.
         got = suppress_duplicates(found, **limits)
         people += len(expected)
         pairs = _pairs(expected, got)
         for one, side in ((expected, 0), (got, 1)):
             alone = np.setdiff1d(np.arange(len(one)), pairs[:, side])
+            # Near the threshold rounding decides who is seen: only those clearly above it count.
             unmatched += int((one.score[alone] > limits["score_thr"] + MAX_SCORE_SHIFT).sum())
         if len(pairs):
             height, width = image.shape[:2]

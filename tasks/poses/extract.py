@@ -53,6 +53,7 @@ def extract_poses(
     ClipError
         EMPTY_VIDEO if no frame decodes.
     """
+    # A new one for each clip: it remembers people from batch to batch.
     looker = Looker(model, video.width, video.height, video.fps, settings)
     found: list[Detections] = []
     times: list[float | None] = []
@@ -63,17 +64,20 @@ def extract_poses(
             times.append(frame.time)
             yield frame.image
 
+    # `images` runs in this thread, so that `times` needs no lock and is in the order of the frames.
     with ahead(decode_frames(video) if frames is None else frames, frames_ahead(video, model.batch_size)) as decoded:
         for batch in _batches(images(decoded), model.batch_size):
             found += looker.find(batch)
             on_frames(len(found))
     if not found:
         raise ClipError(FailureReason.EMPTY_VIDEO, video.path, "no frame can be decoded; copy or export the clip again")
+    # Where the times of frames cannot be used, the constant rate of the header holds.
     return _joined(found, video, usable_times(times, video.fps) if video.timed else None)
 
 
 def frames_ahead(video: VideoInfo, batch_size: int) -> int:
     """Return how many decoded frames of a clip may wait: a batch, as far as the memory for it goes."""
+    # Three bytes per pixel.
     return max(2, min(batch_size, BYTES_AHEAD // (video.width * video.height * 3)))
 
 

@@ -126,6 +126,7 @@ def resolve_model(model: str, config: str | None = None, checkpoint: str | None 
         _refuse_addresses(config, checkpoint)
         return _mmpose_entry(config, checkpoint)
     _refuse_addresses(model)
+    # Names go first: a file is known by its ending, which no name has.
     if model in MODELS:
         return MODELS[model]
     path = Path(model)
@@ -140,6 +141,7 @@ def resolve_model(model: str, config: str | None = None, checkpoint: str | None 
         raise FightposeError(f"model file {path} does not exist; known models: {', '.join(model_names())}")
     return ModelEntry(
         name=path.stem,
+        # Absolute, since the work may go on in a process with another working folder.
         source=path.resolve(),
         licence="the user's own",
         long_side=backend.long_side,
@@ -232,6 +234,7 @@ def model_key(settings: PoseSettings) -> str:
 
 def _plan(entry: ModelEntry, device: str, runtime: Runtime, precision: Precision, shape: InputShape) -> Plan:
     """Return what may run a model, and in which precision."""
+    # Leaving out padding alters the network itself, which is done for OpenVINO's form of it alone.
     if shape is InputShape.FITTED:
         if not entry.backend.fitted or precision is Precision.INT8:
             raise FightposeError(
@@ -241,6 +244,7 @@ def _plan(entry: ModelEntry, device: str, runtime: Runtime, precision: Precision
         runtime = Runtime.OPENVINO if runtime is Runtime.AUTO else runtime
         if runtime is not Runtime.OPENVINO or device_kind(device) != "cpu":
             raise FightposeError("only OpenVINO on the CPU can leave out padding; use --input-shape square")
+    # The runtime could compute it, but nobody has compared what this model finds then.
     if entry.backend.precisions is not None and precision not in entry.backend.precisions:
         able = ", ".join(one for one in entry.backend.precisions if one is not Precision.AUTO)
         raise FightposeError(
@@ -278,7 +282,9 @@ def _mmpose_entry(config: str | None, checkpoint: str | None) -> ModelEntry:
     published = PUBLISHED.get(checkpoint or "")
     if published is not None and checkpoint is not None:
         own = Path(config) if config else shipped_config(checkpoint)
+        # The weights are those of the .onnx file: licence and thresholds hold for both.
         return replace(MODELS[checkpoint], source=published[1], backend=table.MMPOSE, config=_present(own))
+    # One without the other would fail in mmpose only, after seconds of imports.
     if not config or not checkpoint:
         raise FightposeError(
             "--config and --checkpoint belong together: give both, or --model alone; a published checkpoint "
@@ -325,6 +331,7 @@ def load_model(
     # Asked first: it says how to get all that the backend needs, and not only its runtime.
     entry.backend.require()
     chosen, why = chosen_runtime(plan, entry.name)
+    # Only now, since it may download: nearly all that can be refused has been.
     path = model_file(entry)
     logger.info("%s runs in %s on %s in %s (%s)", entry.name, chosen, device, plan.precision, why)
     int8 = _int8_file(entry) if plan.precision is Precision.INT8 else None

@@ -58,6 +58,7 @@ class Published:
 
 def _pair(name: str, stem: str, onnx_sha256: str = "") -> tuple[Published, Published]:
     """Return the .onnx file and the checkpoint of one model."""
+    # Names end in -<first digits of the hash>_<date>.
     prefix = stem.split("-")[-1].split("_")[0]
     return (
         Published(f"{OPENMMLAB}/onnx_sdk/{stem}.zip", f"{name}.onnx", onnx_sha256),
@@ -113,11 +114,13 @@ def fetch_published(file: Published) -> Path:
     path = published_path(file)
     if not path.is_file():
         require_writable_model_folder()
+        # A zip keeps its published name, so that one that was put here by hand is found.
         package = path.with_name(file.url.rpartition("/")[2])
         by_hand = package.is_file()
         if not by_hand:
             _download(file, package)
         try:
+            # A .pth file is published as it is; only models come in zips.
             if package != path:
                 _unpack(package, path)
             _check(path, file)
@@ -132,6 +135,7 @@ def fetch_published(file: Published) -> Path:
                 package.unlink()
             _record(file, path)
     elif file.sha256:
+        # At later uses as well: the file may have been replaced in the meantime.
         _check(path, file)
     return path
 
@@ -165,6 +169,7 @@ def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
+    # Imported here: only a download in a terminal needs it.
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -178,7 +183,7 @@ def _unpack(package: Path, path: Path) -> None:
     """Take the model out of a published zip.
 
     Nothing is ever written to a path that the archive names. An archive that names one outside itself is refused all
-    the same: whoever made it meant harm.
+    the same: its maker meant harm.
     """
     try:
         with zipfile.ZipFile(package) as archive:
@@ -201,6 +206,7 @@ def _unpack(package: Path, path: Path) -> None:
 
 def _refuse_hostile(member: zipfile.ZipInfo, package: Path) -> None:
     """Raise for a member that leaves the archive's own folder, is no plain file, or is beyond all measure."""
+    # Archives made on Windows may have backslashes, or drives such as C:.
     name = member.filename.replace("\\", "/")
     outside = name.startswith("/") or ".." in name.split("/") or ":" in name.split("/")[0]
     # Zero is what tools write that know nothing of Unix; a symbolic link has a kind of its own.

@@ -48,6 +48,7 @@ def calibration_frames(clips: Sequence[Path]) -> list[Image]:
     FightposeError
         If there are too few.
     """
+    # Spread over the list: neighbours in it are often of one camera.
     some = clips[:: max(1, len(clips) // CLIPS)][:CLIPS]
     each = max(2, FRAMES // max(1, len(some)))
     frames = [frame for clip in some for frame in _frames_of(clip, each)][:FRAMES]
@@ -57,7 +58,7 @@ def calibration_frames(clips: Sequence[Path]) -> list[Image]:
 
 
 def _frames_of(clip: Path, most: int) -> Iterable[Image]:
-    """Yield some frames of a clip; none of one that cannot be read, of which there is one in most folders."""
+    """Yield some frames of a clip; none of one that cannot be read, and most folders have such a clip."""
     limits = ClipLimits(clip, LimitSettings())
     try:
         for frame in islice(decode_guarded(probe_guarded(limits), limits), 0, STEP * most, STEP):
@@ -159,6 +160,7 @@ def _save(model: Any, target: Path) -> None:
     """Write OpenVINO's two files, .xml and .bin."""
     import openvino
 
+    # By default OpenVINO would halve the weights of the layers that stay in fp32.
     openvino.save_model(model, target, compress_to_fp16=False)
 
 

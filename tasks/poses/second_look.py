@@ -1,7 +1,7 @@
 """Where in a frame people are looked for, and the second look at those who are in doubt.
 
 One pass over a whole frame misses people who are small, in contact or half hidden: in the network's input they are a
-few dozen pixels tall, or stand behind somebody who scores higher. Three remedies, each bounded in cost:
+few dozen pixels tall, or are behind somebody who scores higher. Three remedies, each bounded in cost:
 
 - a first look at *tiles*, overlapping parts of the frame, each scaled to a small input, in place of the whole frame;
 - a *glance* at the whole frame where somebody is too large for a tile, which would show a part of that person only;
@@ -32,7 +32,7 @@ TILE_SHARE = 0.5
 """Most of the budget that tiles may take on average; what is left goes to crops."""
 
 GLANCE_SIDE = 256
-"""Input side, pixels, of a glance at a whole frame: it finds who stands near."""
+"""Input side, pixels, of a glance at a whole frame: it finds people who are near."""
 
 NEAR_SIDE = 320
 """The same where somebody is too large for a tile: then the joints are read from it, too."""
@@ -47,7 +47,7 @@ SOUND, LIKELY = 0.4, 0.3
 """Scores with which somebody so large is surely there, and with which they are in other frames of the batch."""
 
 FILLED = 0.6
-"""A tile of which one large person covers more than this shows nothing but a part of that person."""
+"""A tile that one large person covers by more than this shows nothing but a part of that person."""
 
 SAME_CROP = 0.8
 """Crops of one frame that overlap more (IoU) show the same: one of them is enough."""
@@ -120,7 +120,7 @@ class Sight(NamedTuple):
         return self.people.bbox[self.large & (self.people.score >= SOUND)]
 
     def only_large(self, sound: FloatArray) -> Sight:
-        """Return the large people alone who stand where one of the batch surely is, given by boxes."""
+        """Return the large people alone who are where one of the batch surely is, given by boxes."""
         near = (iou(self.people.bbox[:, None], sound[None]) > LINK_IOU).any(axis=1) & self.large
         return Sight(self.people.select(near), self.cut_off[near], self.large[near])
 
@@ -151,7 +151,7 @@ class _Sighted:
 
 
 class Looker:
-    """Finds the people of a clip, batch by batch; made anew for every clip.
+    """Finds the people of a clip, batch by batch; a new one for every clip.
 
     Parameters
     ----------
@@ -201,6 +201,7 @@ class Looker:
         self._done += len(images)
         if self._mode is SecondLook.OFF:
             return [suppress_duplicates(sights[0].people, self._score_thr, self._nms_thr) for sights in seen]
+        # What the first looks left of the batch's budget, in passes over one frame.
         left = self._budget * len(images) - (self.spent - spent)
         people = self._link(self._merged(seen))
         self._take(images, self._second_looks(people, len(images), left), seen)
@@ -231,7 +232,7 @@ class Looker:
         """Take the looks that do not depend on what was seen before: the whole frame, or tiles where the model zooms.
 
         Where tiles would take most of the budget, only every second or third frame gets them. The others get a glance
-        at the whole frame: whom it misses is looked for in crops, at the places given by their neighbours.
+        at the whole frame: people it misses are looked for in crops, at the places given by their neighbours.
 
         A glance at every fourth tiled frame tells whether somebody is too large for a tile. Only then do all frames of
         the batch get one, and count on it for those people: it sees them whole, where tiles show halves.
@@ -242,7 +243,9 @@ class Looker:
             self._take(images, [Look(frame, whole, None) for frame in frames], seen)
             return
         tiles = [Look(0, box, self._zoom.tile_side) for box in self._tiles]
+        # One frame in so many is tiled, so that tiles take `TILE_SHARE` of the budget at most.
         every = int(np.ceil(sum(map(self._cost, tiles)) / (TILE_SHARE * self._budget)))
+        # Counted from the clip's start: the rhythm does not begin again with each batch.
         tiled = [frame for frame in frames if (self._done + frame) % every == 0]
         glances = [Look(frame, whole, GLANCE_SIDE) for frame in frames]
         self._take(images, [glances[frame] for frame in frames if frame not in tiled], seen)
@@ -252,7 +255,9 @@ class Looker:
             self._take(images, [Look(frame, whole, NEAR_SIDE) for frame in tiled], seen)
         sound = np.concatenate([np.zeros((0, 4), np.float32), *(one.sound() for frame in tiled for one in seen[frame])])
         for frame in tiled:
+            # Everybody else is larger in the tiles, and so better seen there.
             seen[frame] = [sight.only_large(sound) for sight in seen[frame]]
+        # A tile filled by such a person would show a part of a body, at the cost of a whole tile.
         looks = [
             look._replace(frame=frame) for frame in tiled for look in tiles if not self._filled(look.box, seen[frame])
         ]
@@ -270,6 +275,7 @@ class Looker:
 
     def _take(self, images: Sequence[Image], looks: Sequence[Look], seen: list[list[Sight]]) -> None:
         """Take some looks and add what they show to what is seen in their frames."""
+        # A call of the model takes one input side for all of its images.
         for side in dict.fromkeys(look.long_side for look in looks):
             batch = [look for look in looks if look.long_side == side]
             for look, people in zip(batch, self._detect(images, batch, side), strict=True):
@@ -282,7 +288,7 @@ class Looker:
         return self._zoom.detect([cut(images[look.frame], look.box) for look in batch], side)
 
     def _cut_off(self, look: Look, people: Detections) -> BoolArray:
-        """Tell whom the border of a tile may cut off; crops have room around whom they are made for."""
+        """Tell who may be cut off by the border of a tile; crops have room around the person they are for."""
         if look.box not in self._tiles:
             return np.zeros(len(people), bool)
         return cut_off(people, look.box, self._width, self._height)
@@ -300,14 +306,17 @@ class Looker:
         # Imported here: a run that has nothing to do would spend most of its two seconds on scipy.
         from scipy.optimize import linear_sum_assignment
 
+        # Copies: each batch is linked twice, from the same people known before it.
         people = [_Sighted(one.frames[:], one.boxes[:], one.scores[:], one.evidence) for one in self._known]
         for frame, found in enumerate(frames):
             for one in people:
                 one.evidence *= FADE
             taken = np.zeros(len(found), bool)
             if people and len(found):
+                # With the last box of each, so that somebody missed for some frames goes on from there.
                 fit = iou(np.stack([one.boxes[-1] for one in people])[:, None], found.bbox[None])
                 for person, row in zip(*linear_sum_assignment(fit, maximize=True), strict=True):
+                    # The assignment leaves nobody over, and so pairs people who do not even touch.
                     if fit[person, row] > LINK_IOU:
                         people[person].see(frame, found.bbox[row], float(found.score[row]))
                         taken[row] = True
@@ -325,12 +334,15 @@ class Looker:
             for promise, box in self._promise(one, frame)
         ]
         looks: list[Look] = []
+        # By promise alone: the sort is stable, so that equal ones keep the order of people.
         for _, frame, box in sorted(wanted, key=lambda want: want[0]):
             look = Look(frame, box, self._zoom.crop_side or None)
+            # Where nothing is planned yet, a box without area, which overlaps nothing.
             planned = np.array([other.box for other in looks if other.frame == frame] or [(0, 0, 0, 0)], np.float32)
             if iou(np.array(box, np.float32), planned).max() > SAME_CROP:
                 continue
             left -= self._cost(look)
+            # Crops are square and cost the same: no later one would fit either.
             if left < 0:
                 break
             looks.append(look)
@@ -341,7 +353,9 @@ class Looker:
         frames = np.array(one.frames)
         away = np.abs(frames - frame)
         nearest = int(away.argmin())
+        # Who is not seen in this very frame scores 0 in it: there a crop promises most.
         score = one.scores[nearest] if away[nearest] == 0 else 0.0
+        # Where everybody gets a second look, `_sure` is infinite and the score does not matter.
         promise = one.evidence * (1 - score / self._sure) / (1 + 0.15 * away[nearest])
         if away[nearest] > self._hold or promise < self._score_thr:
             return []

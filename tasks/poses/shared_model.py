@@ -97,6 +97,7 @@ class SharedBatches:
                 raise RuntimeError("the pose model was closed")
             self._waiting.extend(zip(images, answers, strict=True))
             self._changed.notify()
+        # Outside the lock, which the model's thread needs to take the images.
         return [answer.result() for answer in answers]
 
     def _run(self) -> None:
@@ -133,6 +134,7 @@ class SharedBatches:
             left = list(self._waiting)
             self._waiting.clear()
             self._changed.notify()
+        # Images that the thread has taken are answered by it; the others would wait for ever.
         for _, answer in left:
             answer.set_exception(RuntimeError("the pose model was closed"))
         self._thread.join()

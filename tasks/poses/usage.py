@@ -66,6 +66,7 @@ class UsageMeter:
     def __init__(self, gpu: bool) -> None:
         self._process = psutil.Process()
         self._has_gpu = gpu
+        # Both from now on: what the process used before the step does not count.
         self._start = time.perf_counter(), self._work()
         self._memory: list[int] = []
         self._gpu: list[tuple[float, int]] = []
@@ -85,6 +86,7 @@ class UsageMeter:
     def read(self) -> Usage:
         """Return what has been seen so far."""
         wall, work = time.perf_counter() - self._start[0], self._work() - self._start[1]
+        # zip(*[]) gives nothing to unpack, and a machine without a GPU has no readings.
         percents, sizes = zip(*self._gpu, strict=True) if self._gpu else ((), ())
         return Usage(
             work / wall if wall else 0.0,
@@ -99,6 +101,7 @@ class UsageMeter:
         # A helper that ends in the meantime is among the children then, so that nothing is lost.
         work = times.user + times.system + times.children_user + times.children_system
         for helper in _helpers():
+            # A helper may end between being listed and being looked at.
             with suppress(psutil.Error):
                 own = helper.cpu_times()
                 work += own.user + own.system
@@ -149,6 +152,7 @@ def gpu_reading() -> tuple[float, int] | None:
     allowed = allowed_devices()
     try:
         percent, mebibytes = query_gpus("utilization.gpu", "memory.used", only=allowed[0] if allowed else None)[0]
+        # nvidia-smi gives the memory in MiB.
         return float(percent), int(mebibytes) << 20
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         # Some GPUs (MIG slices) have no utilisation: "[N/A]".

@@ -33,7 +33,7 @@ INITIAL_CLIPS = 5
 LABEL_FOLDERS = {"fight", "nonfight"}
 
 FIGHTERS = 2
-"""People of a clip that are learned from: those whom STGCN++ is shown."""
+"""People of a clip that are learned from: those that STGCN++ is shown."""
 
 EVERYWHERE = ""
 """Name of the group of all clips."""
@@ -68,6 +68,7 @@ def camera_of(frame_dir: str, pattern: str | None = None) -> str:
     """
     found = re.search(pattern, frame_dir) if pattern else None
     if found:
+        # An optional group that matched nothing gives None: such a clip counts among all clips only.
         return str((found.groups() or (found.group(),))[0] or "")
     folders = PurePosixPath(frame_dir).parent.parts
     return "/".join(part for part in folders if part.lower() not in LABEL_FOLDERS)
@@ -94,11 +95,13 @@ def learn_camera_weights(annotations: Iterable[Mapping[str, Any]], pattern: str 
         if usage is not None:
             row = (int(annotation.get("label", 0)), usage)
             camera = camera_of(str(annotation.get("frame_dir", "")), pattern)
+            # A set: a camera without a name would otherwise count its clips twice.
             for group in {EVERYWHERE, camera}:
                 seen.setdefault(group, []).append(row)
     weights, clips = {}, {}
     for group in sorted(seen):
         fights = [usage for label, usage in seen[group] if label == 1]
+        # Clips without a fight show where people walk: they serve only where nothing else is known.
         used = fights or [usage for _, usage in seen[group]]
         weights[group], clips[group] = _blend(np.array(used)), len(used)
     return CameraWeights(camera_pattern=pattern, weights=weights, clips=clips)
@@ -111,6 +114,7 @@ def _usage(annotation: Mapping[str, Any]) -> npt.NDArray[np.float64] | None:
         return None
     involvement = np.asarray(scores, np.float64)[:FIGHTERS]
     regions = np.stack([np.asarray(breakdown[name], np.float64)[:FIGHTERS] for name in REGIONS], axis=1)
+    # `not ... > 0` refuses NaN as well, which `<= 0` would let through.
     if not involvement.sum() > 0 or not regions.max(initial=0.0) > 0:
         return None
     return np.asarray(involvement @ regions / involvement.sum())
@@ -119,5 +123,6 @@ def _usage(annotation: Mapping[str, Any]) -> npt.NDArray[np.float64] | None:
 def _blend(usage: npt.NDArray[np.float64]) -> tuple[float, ...]:
     """Return a camera's weights from the usage of its clips, (n, 5)."""
     observed = usage.mean(axis=0)
+    # Relative to the region used most: only proportions are learned, not how much was going on.
     blended = (INITIAL_CLIPS * INITIAL_WEIGHTS + len(usage) * observed / observed.max()) / (INITIAL_CLIPS + len(usage))
     return tuple((blended / blended.max()).round(4).tolist())

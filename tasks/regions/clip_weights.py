@@ -58,23 +58,27 @@ def learn_region_weights(
         If `regions` does not belong to `tracks`.
     """
     table = tabulate(tracks)
+    # Both list ascending track IDs: other IDs mean that the arguments come from two clips.
     if not np.array_equal(regions.track_ids, table.ids):
         raise ValueError("the region scores belong to other tracks")
     weights = np.array(INITIAL_WEIGHTS if start is None else start, dtype=np.float64)
     path = [weights]
     if settings.adaptive and len(table.ids):
         seed = settings.scorer is Scorer.SEED
+        # The earlier scripts took the share of joints that burst into motion; `seed` keeps that.
         moved = burst_share(table) if seed else movement(table, measure_motion(table))
         scores = regions.scores.astype(np.float64)
         for _ in range(settings.region_rounds):
             top = _most_involved(scores, weights, moved, settings.region_tracks)
             observed = _weighted_share(scores[top], weights) if seed else _usage(scores[top])
             updated = (1 - settings.region_rate) * weights + settings.region_rate * observed
+            # The largest weight stays 1, so that no round lowers all of them; the earlier formula does.
             if not seed:
                 updated /= max(updated.max(), np.finfo(float).tiny)
             change = np.abs(updated - weights).sum()
             weights = updated
             path.append(weights)
+            # The round is noted before, so that the path ends with the weights that are returned.
             if change < settings.region_tolerance:
                 break
     return RegionWeights(weights.astype(np.float32), np.array(path, dtype=np.float32))

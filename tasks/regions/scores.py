@@ -40,6 +40,7 @@ def region_scores_of_points(points: npt.NDArray, width: float, height: float) ->
     -------
     (N, 5) scores in [0, 1], columns in the order of `REGIONS`, 0 outside a region.
     """
+    # In shares of the frame, as the layout gives the regions.
     relative = points / np.maximum([width, height], 1.0)
     inside_region = (relative[:, None] - _ORIGINS) / _SIZES
     inside = ((inside_region >= 0) & (inside_region <= 1)).all(-1)
@@ -47,12 +48,13 @@ def region_scores_of_points(points: npt.NDArray, width: float, height: float) ->
     local = np.clip(inside_region, 0.0, 1.0)
     scores = 1 - np.hypot(local[..., 0] - 0.5, local[..., 1] - 0.5) / np.sqrt(0.5)
     margin = np.minimum(local, 1 - local).min(-1)
+    # The middle counts from its border on (0.8); quadrants count towards their centres only.
     scores[:, _OVER] = 0.8 + 0.2 * margin[:, _OVER] / 0.5
     return np.where(inside, np.clip(scores, 0.0, 1.0), 0.0)
 
 
 def score_regions(tracks: Tracks) -> RegionScores:
-    """Score how much each track stands in each of the five regions.
+    """Score how much each track is in each of the five regions.
 
     Parameters
     ----------
@@ -68,6 +70,7 @@ def score_regions(tracks: Tracks) -> RegionScores:
     centre = (poses.bbox[:, :2].astype(np.float64) + poses.bbox[:, 2:]) / 2
     rows = region_scores_of_points(centre, poses.width, poses.height)
     total = np.zeros((len(ids), len(REGIONS)))
+    # Unlike `total[track] += rows`, this adds every row of a track that occurs more than once.
     np.add.at(total, track.reshape(-1), rows)
     frames = np.maximum(np.bincount(track.reshape(-1), minlength=len(ids)), 1)
     return RegionScores(ids.astype(np.int32), (total / frames[:, None]).astype(np.float32))

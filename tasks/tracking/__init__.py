@@ -120,6 +120,7 @@ def _best_first(poses: Poses) -> npt.NDArray[np.intp]:
 
 def _without_short(track_id: IntArray, hits: int) -> IntArray:
     """Return the IDs without those of tracks of fewer than `hits` detections."""
+    # ID 0 means no track: it stays 0, however many rows have it.
     count = np.bincount(track_id, minlength=1)
     return np.where(count[track_id] >= hits, track_id, 0).astype(np.int32)
 
@@ -128,6 +129,7 @@ def _renumbered(tracks: Tracks) -> Tracks:
     """Return the tracks with IDs from 1 in the order of first appearance, rows sorted by frame, then by ID."""
     _, first, inverse = np.unique(tracks.track_id, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int32)
+    # Rows are sorted by frame, so that the first row of an ID tells when it appeared.
     rank[np.argsort(first)] = np.arange(1, len(first) + 1, dtype=np.int32)
     track_id = rank[inverse]
     rows = np.lexsort((track_id, tracks.poses.frame_index))

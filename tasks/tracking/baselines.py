@@ -76,6 +76,7 @@ def follow_published(poses: Poses, tracker: Tracker, patience: int) -> IntArray:
     edges = np.searchsorted(poses.frame_index, np.arange(poses.frame_count + 1))
     for start, end in itertools.pairwise(edges.tolist()):
         rows = np.arange(start, end)
+        # Frames without anybody are handed over as well: the package counts absence in calls.
         found = _update(instance, supervision, poses.bbox[rows], score[rows], rows)
         known = found.tracker_id is not None and len(found) > 0
         if known:

@@ -43,10 +43,12 @@ def pairs_within_frames(frame_index: IntArray) -> Iterator[tuple[Rows, Rows]]:
         (N,) ascending.
     """
     n = len(frame_index)
+    # How many rows of the same frame follow each row.
     partners = np.searchsorted(frame_index, frame_index, side="right") - np.arange(n) - 1
     total = np.concatenate([[0], np.cumsum(partners)])
     start = 0
     while start < n:
+        # As many rows as have so many pairs together, but at least one, however crowded its frame.
         end = max(int(np.searchsorted(total, total[start] + PAIRS_AT_ONCE, side="right")) - 1, start + 1)
         first = np.repeat(np.arange(start, end), partners[start:end])
         step = np.arange(len(first)) - np.repeat(total[start:end] - total[start], partners[start:end])
@@ -92,6 +94,7 @@ def find_doubles(poses: Poses, same_oks: float) -> BoolArray:
 def _same_person(poses: Poses, i: Rows, j: Rows, same_oks: float) -> BoolArray:
     """Return which pairs of detections look like the same person."""
     a, b = poses.bbox[i], poses.bbox[j]
+    # OKS by the larger body: the smaller box may show half of it.
     area = np.maximum(box_area(a), box_area(b))
     pose = (poses.keypoints[i], poses.keypoint_scores[i], poses.keypoints[j], poses.keypoint_scores[j])
     upper = (pose[0][:, UPPER_BODY], pose[1][:, UPPER_BODY], pose[2][:, UPPER_BODY], pose[3][:, UPPER_BODY])

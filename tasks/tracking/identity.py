@@ -70,6 +70,7 @@ def identity_features(
     fps
         Frames per second.
     """
+    # Annotations fill the rows of missing people with zeros: no joint, no person.
     there = scores.max(axis=2, initial=0.0) > 0
     people, frames = there.shape
     overlap, alike = np.zeros((2, people, frames))
@@ -85,9 +86,11 @@ def identity_features(
             alike[person, both] = np.maximum(alike[person, both], same)
     jump, change = _steps(boxes, there)
     seen = there & ~filled
+    # Frames to each side: the stretch is `AROUND` seconds long in all.
     reach = max(1, round(AROUND * fps / 2))
     quality = np.where(there, scores.mean(axis=2), 0.0)
     known = np.maximum(_sum_around(there.astype(float), reach), 1)
+    # At the ends of the clip the stretch is shorter: shares are of the frames that exist.
     inside_clip = _sum_around(np.ones((1, frames)), reach)
     return np.stack(
         [
@@ -126,6 +129,7 @@ def _steps(boxes: FloatArray, there: Bools) -> tuple[Floats, Floats]:
         frames = np.flatnonzero(row)
         now, before = frames[1:], frames[:-1]
         scale = (size[person, now] + size[person, before]) / 2
+        # Per frame passed: after a gap somebody may be far away without having jumped.
         moved = np.linalg.norm(centre[person, now] - centre[person, before], axis=1) / scale / (now - before)
         jump[person, now] = np.minimum(moved, 1.0)
         change[person, now] = np.minimum(np.abs(np.log2(size[person, now] / size[person, before])), 1.0)
@@ -140,5 +144,6 @@ def _max_around(values: Floats, reach: int) -> Floats:
 
 def _sum_around(values: Floats, reach: int) -> Floats:
     """Return the sum within `reach` frames of each frame, (M, T)."""
+    # Differences of running sums: the cost does not grow with `reach`.
     total = np.cumsum(np.pad(values, ((0, 0), (reach + 1, reach))), axis=1)
     return np.asarray(total[:, 2 * reach + 1 :] - total[:, : -2 * reach - 1])

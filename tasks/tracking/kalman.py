@@ -74,6 +74,7 @@ class BoxFilter:
         """Move every box by one frame."""
         height = _height(self.position)
         self.position = self.position + self.velocity
+        # P <- F P F' + Q with F = [[1, 1], [0, 1]]. In this order: `_pp` needs the old `_pv` and `_vv`.
         self._pp = self._pp + 2 * self._pv + self._vv + (POSITION_NOISE * height) ** 2
         self._pv = self._pv + self._vv
         self._vv = self._vv + (VELOCITY_NOISE * height) ** 2
@@ -94,9 +95,11 @@ class BoxFilter:
         pp, pv = self._pp[rows], self._pv[rows]
         noise = (POSITION_NOISE * _height(self.position[rows])) ** 2
         total = pp + noise * np.asarray(doubt, np.float32).reshape(-1, 1)
+        # Kalman gain P H' / (H P H' + R) with H = (1, 0): only the position is measured.
         gain_p, gain_v = pp / total, pv / total
         self.position[rows] += gain_p * innovation
         self.velocity[rows] += gain_v * innovation
+        # P <- (I - K H) P. `pp` and `pv` are copies from before, so that the order is free here.
         self._vv[rows] -= gain_v * pv
         self._pv[rows] -= gain_p * pv
         self._pp[rows] -= gain_p * pp

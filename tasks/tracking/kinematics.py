@@ -202,6 +202,7 @@ def body_size(bbox: npt.NDArray, track: npt.NDArray, tracks: int) -> npt.NDArray
     -------
     (N,) sizes, at least 1 pixel.
     """
+    # In logarithms: twice as large weighs as much as half as large.
     log_size = np.log(np.maximum(np.hypot(bbox[:, 2] - bbox[:, 0], bbox[:, 3] - bbox[:, 1]), 1.0))
     count = np.maximum(np.bincount(track, minlength=tracks), 1)
     mean = np.bincount(track, weights=log_size, minlength=tracks) / count
@@ -251,8 +252,10 @@ def measure_motion(table: TrackTable) -> Motion:
     shared = table.present & table.present[before] & paired[:, None]
     known = shared.sum(1) >= MIN_JOINTS
     shared &= known[:, None]
+    # Rows without an earlier one (-1) read the last row here; `shared` drops the result.
     step = (table.keypoints - table.keypoints[before]) * table.per_second(before)
     velocity = np.where(shared[..., None], step / table.size[:, None, None], 0.0)
+    # Subtracted below, so that walking past is no movement of the limbs.
     body = masked_quantile(velocity.transpose(0, 2, 1), shared[:, None, :], 0.5)
     relative = np.minimum(np.linalg.norm(velocity - body[:, None], axis=-1), MAX_LIMB_SPEED)
     # A joint that the model hardly sees jitters most and tells least.

@@ -45,10 +45,12 @@ def end_at_nearer(tracks: Tracks) -> Tracks:
     changes as slowly as boxes do (`smooth`). People without joints keep their boxes.
     """
     poses = tracks.poses
+    # y grows downwards: the largest y is the lowest joint that nobody hides.
     heights = np.where(_hidden(poses), -np.inf, poses.keypoints[..., 1]).max(axis=1)
     top, bottom = poses.bbox[:, 1], poses.bbox[:, 3]
     height = bottom - top
     end = np.clip(heights + MARGIN * height, top + LEAST * height, bottom)
+    # Only where a hidden joint lies lower than all seen ones is there anything to cut.
     cut = np.where(heights < poses.keypoints[..., 1].max(axis=1), bottom - end, 0)
     bbox = poses.bbox.copy()
     bbox[:, 3] -= mean_nearby(tracks, cut[:, None])[:, 0]
@@ -56,7 +58,7 @@ def end_at_nearer(tracks: Tracks) -> Tracks:
 
 
 def _hidden(poses: Poses) -> BoolArray:
-    """Return which joints of which rows are hidden behind somebody nearer, (N, 17) bool."""
+    """Return which joints of each row are hidden behind somebody nearer, (N, 17) bool."""
     covered = np.zeros((len(poses), NUM_KEYPOINTS), bool)
     height = poses.bbox[:, 3] - poses.bbox[:, 1]
     for pair in pairs_within_frames(poses.frame_index):

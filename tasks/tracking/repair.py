@@ -149,6 +149,7 @@ def link_fragments(poses: Poses, track_id: IntArray, overlap: float) -> IntArray
         return track_id
     start, end = _ends(poses, track_id, ids, last=False), _ends(poses, track_id, ids, last=True)
     a, b = _in_reach(end.frame, start.frame, LINK_GAP * poses.fps)
+    # In frames. Fighters turn quickly: after `CARRY` the box is left where it got to.
     steps = np.minimum(start.frame[b] - end.frame[a], np.float32(CARRY * poses.fps))[:, None]
     ahead = to_corners(np.concatenate([end.position[a] + end.velocity[a] * steps, end.size[a]], axis=1))
     back = to_corners(np.concatenate([start.position[b] - start.velocity[b] * steps, start.size[b]], axis=1))
@@ -168,6 +169,7 @@ def link_fragments(poses: Poses, track_id: IntArray, overlap: float) -> IntArray
 def _in_reach(ends: FloatArray, starts: FloatArray, reach: float) -> tuple[Rows, Rows]:
     """Return all pairs of an end and a start that lies after it, but at most `reach` frames."""
     order = np.argsort(starts, kind="stable")
+    # Starts are sorted, so that the candidates of an end lie together: no matrix of all pairs.
     first = np.searchsorted(starts[order], ends, side="right")
     count = np.searchsorted(starts[order], ends + reach, side="right") - first
     a = np.repeat(np.arange(len(ends)), count)
@@ -197,6 +199,7 @@ def _best_links(a: Rows, b: Rows, fit: FloatArray, n: int) -> Rows:
 def _ends(poses: Poses, track_id: IntArray, ids: IntArray, last: bool) -> _Ends:
     """Return the last or the first end of each track: a line through the box centres of `END_ROWS` rows."""
     order = np.lexsort((poses.frame_index * (-1 if last else 1), track_id))
+    # ID 0, which is no track, sorts first and is left out.
     order = order[np.searchsorted(track_id[order], 1) :]
     track = np.searchsorted(ids, track_id[order])
     first = np.searchsorted(track, np.arange(len(ids)))
@@ -299,6 +302,7 @@ def fill_gaps(poses: Poses, track_id: IntArray) -> Tracks:
     order = np.lexsort((poses.frame_index, track_id))
     order = order[np.searchsorted(track_id[order], 1) :]
     ids, frame = track_id[order], poses.frame_index[order]
+    # Frames missing between two rows of one person; the next row may be another person's.
     gap = np.where(ids[1:] == ids[:-1], np.diff(frame) - 1, 0)
     stayed = iou(poses.bbox[order[1:]], poses.bbox[order[:-1]]) >= FILL_IOU
     gap[gap > np.where(stayed, round(FILL_GAP * poses.fps), round(FILL_SURE * poses.fps))] = 0
@@ -328,4 +332,5 @@ def fill_gaps(poses: Poses, track_id: IntArray) -> Tracks:
         keypoints=np.concatenate([poses.keypoints[order], between(poses.keypoints)])[rows],
         keypoint_scores=np.concatenate([poses.keypoint_scores[order], lowered(poses.keypoint_scores)])[rows],
     )
+    # Estimated rows were appended after the real ones: their places tell them.
     return Tracks(filled, person[rows], rows >= len(order))

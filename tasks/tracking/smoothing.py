@@ -51,11 +51,13 @@ def _nearby(
     poses = tracks.poses
     if not len(poses):
         return np.zeros(values.shape), np.zeros(values.shape)
+    # In frames. Rows two deviations away weigh a seventh of the middle one; farther ones are left out.
     spread = seconds * poses.fps
     reach = max(1, round(2 * spread))
     order = np.lexsort((poses.frame_index, tracks.track_id))
     at = _axis(poses.frame_index[order], tracks.track_id[order], reach)
     weight = np.zeros((at[-1] + reach + 1, 1))
+    # Places without a row keep weight 0, so that gaps need no case of their own.
     weight[at, 0] = np.maximum(poses.score[order], LEAST_SCORE)
     moment = np.zeros((len(weight), values.shape[1]))
     moment[at] = weight[at] * values[order]
@@ -69,6 +71,7 @@ def _nearby(
         b0, b1 = b0 + b, b1 + b * shift
     w2 = w2 + PRIOR * w0
     line, mean = np.empty((2, *values.shape))
+    # Weighted least squares: the line's value at shift 0, which is the row itself.
     line[order], mean[order] = (w2 * b0 - w1 * b1) / (w2 * w0 - w1**2), b0 / w0
     return line, mean
 

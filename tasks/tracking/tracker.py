@@ -140,6 +140,7 @@ class Follower:
             self._match(fit, everyone, free & ~high & ~double, free, rows.start, MIN_SIMILARITY)
             recent = self._unseen <= DOUBLE_PATIENCE
             self._match(fit, recent, free & double, free, rows.start, DOUBLE_SIMILARITY)
+        # Doubles start no track: most of them show somebody who has one.
         self._start(np.flatnonzero(free & ~double) + rows.start)
         # Who was seen only once, and is missed at once, was noise.
         self._keep((self._unseen <= self.patience) & ((self._hits > 1) | (self._unseen == 0)))
@@ -148,6 +149,7 @@ class Follower:
         self, fit: FloatArray, tracks: BoolArray, columns: BoolArray, free: BoolArray, offset: int, minimum: float
     ) -> None:
         """Run one stage between some tracks and some detections; marks both as taken."""
+        # A person matched by an earlier stage has `_unseen` 0, and takes no second detection.
         t, d = np.flatnonzero(tracks & (self._unseen > 0)), np.flatnonzero(columns)
         if not (len(t) and len(d)):
             return

@@ -7,7 +7,7 @@ files in place, where a second process can read half of one.
 
 The files lie in `compiled` below the model folder: the sha256 of what follows, then the exported model. Their names say
 what they belong to: model file, OpenVINO's build, processor, precision and input. A file that is damaged, of another
-version, or that OpenVINO does not take is removed and made again; without write access nothing is kept. Whoever can
+version, or that OpenVINO does not take is removed and made again; without write access nothing is kept. A user who can
 write to the model folder can already replace the models, so that these files need no more protection than those.
 """
 
@@ -104,6 +104,7 @@ class CompiledModels:
 
 def _content(file: Path) -> str:
     """Return the hash of a model's files."""
+    # An .xml file holds the graph alone; the weights beside it decide the answers as well.
     weights = file.with_suffix(".bin")
     return key_of(*(model_sha256(path) for path in (file, weights) if path == file or file.suffix == ".xml"))
 
@@ -133,6 +134,7 @@ def _keep(path: Path, compiled: Any) -> None:
         stream = io.BytesIO()
         compiled.export_model(stream)
         model = stream.getvalue()
+        # Renamed into place: no other process may read half a file.
         with atomic_path(path) as partial:
             partial.write_bytes(hashlib.sha256(model).digest() + model)
         sweep_partials(path.parent)
@@ -151,6 +153,7 @@ def _make_room(newest: Path) -> None:
             status = path.stat()
             found.append((path == newest, status.st_mtime_ns, status.st_size, path))
     excess = sum(size for _, _, size, _ in found) - MOST_BYTES
+    # In the order of their last use; True sorts after False, so that the newest comes last.
     for is_newest, _, size, path in sorted(found):
         if excess <= 0 or is_newest:
             return

@@ -12,6 +12,7 @@ def letterbox_size(width: int, height: int, long_side: int, multiple: int) -> tu
     that coordinates come back by one division.
     """
     scale = long_side / max(width, height)
+    # -(-a // b) rounds up; a strip of a frame keeps one row of cells at least.
     rows = max(1, -(-round(height * scale) // multiple)) * multiple
     columns = max(1, -(-round(width * scale) // multiple)) * multiple
     return rows, columns, scale

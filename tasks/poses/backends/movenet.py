@@ -113,6 +113,7 @@ class MoveNet:
         shape = (rows, columns)
         if shape not in self._requests:
             while len(self._requests) >= MAX_SHAPES:
+                # Dicts keep the order of insertion: the shape compiled first goes first.
                 self._requests.pop(next(iter(self._requests)))
             compiled = self._compiled.get(f"{rows}x{columns}", lambda: self._of_size(rows, columns))
             self._requests[shape] = Requests(compiled, [0])
@@ -180,5 +181,6 @@ def decode_people(output: FloatArray, height: float, width: float) -> Detections
     joints = output[:, : 3 * NUM_KEYPOINTS].reshape(-1, NUM_KEYPOINTS, 3)
     box = output[:, 3 * NUM_KEYPOINTS :]
     size = np.array([width, height], np.float32)
+    # The network gives y before x, of boxes as of joints.
     bbox = np.concatenate([box[:, [1, 0]] * size, box[:, [3, 2]] * size], axis=1)
     return Detections(bbox, box[:, 4], joints[..., 1::-1] * size, joints[..., 2])

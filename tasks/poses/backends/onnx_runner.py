@@ -56,15 +56,18 @@ class OpenVinoRunner:
             require_one_input(len(model.inputs), path)
             shape = model.inputs[0].get_partial_shape()
             if shape.rank.is_static and len(shape) and shape[0].is_dynamic:
+                # A request takes one image (`Requests`): the batch that the file leaves open is closed.
                 shape[0] = 1
                 model.reshape({model.inputs[0]: shape})
             return model
 
         try:
+            # `build` runs in here, too, so that a file that cannot be read is caught as well.
             compiled = CompiledModels(core, path, Precision.FP32).get("as-it-is", build)
         except RuntimeError as error:
             raise FightposeError(f"{path} cannot be read as a model: {last_line(error)}") from error
         shape = compiled.inputs[0].get_partial_shape()
+        # 0 marks an open size, see `Runner`.
         self.input_shape = [] if shape.rank.is_dynamic else [0 if s.is_dynamic else s.get_length() for s in shape]
         self.input_type = np.dtype(compiled.inputs[0].get_element_type().to_dtype())
         self._requests = Requests(compiled, range(len(compiled.outputs)))

@@ -91,6 +91,7 @@ class Requests:
                 np.array(request.get_output_tensor(place).data[0], np.float32) for place in self._outputs
             )
 
+        # Called in OpenVINO's threads; each call fills a place of its own, so that no lock is needed.
         self._queue.set_callback(keep)
         try:
             for index in range(count):

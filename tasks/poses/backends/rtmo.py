@@ -4,7 +4,7 @@ Input: float32 [1, 3, H, W] BGR 0-255 (RTMO-t 416 x 416, the larger ones 640 x 6
 y1, x2, y2, score and `keypoints` [1, N, 17, 3] as x, y, score, both in input pixels. That is the form of the files
 that OpenMMLab publishes, and of those that `export_model` writes.
 
-What the file itself cannot say stands in a small JSON file beside it (`rtmo-s.onnx` and `rtmo-s.onnx.json`).
+What the file itself cannot say is in a small JSON file beside it (`rtmo-s.onnx` and `rtmo-s.onnx.json`).
 """
 
 from __future__ import annotations
@@ -167,6 +167,7 @@ class Rtmo:
 
             answers = self._of_cut(cut).run(len(places), fill)
             for place, (dets, points) in zip(places, answers, strict=True):
+                # By the fit of the whole input: a cut network still answers in its pixels.
                 found[place] = decode_people(dets, points, fits[place])
         return found
 
@@ -188,6 +189,7 @@ class Rtmo:
         """Return the requests for a part of the input, compiling the model for it the first time."""
         if cut not in self._requests:
             while len(self._requests) >= MAX_SHAPES:
+                # The shape compiled first goes first: dicts keep the order of insertion.
                 self._requests.pop(next(iter(self._requests)))
             form = f"{self.height}x{self.width}-cut{cut.rows}x{cut.columns}"
             try:
@@ -271,6 +273,7 @@ def find_outputs(shapes: Sequence[Shape], names: Sequence[str], path: Path) -> t
     for name, wanted in (("dets", [None, None, 5]), ("keypoints", [None, None, NUM_KEYPOINTS, 3])):
         # Exporters with NMS inside may leave even the rank open.
         fitting = [place for place, shape in enumerate(shapes) if shape is None or _fits(shape, wanted)]
+        # Exporters rename outputs: names decide only where several shapes fit.
         places.append([place for place in fitting if name in names[place]] or fitting)
     if len(shapes) != 2 or sorted(places) != [[0], [1]]:
         raise FightposeError(f"{path} is not an RTMO model: it gives {_words(shapes)}, expected {WANTED}")

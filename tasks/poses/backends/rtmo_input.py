@@ -47,10 +47,12 @@ class Fit:
     def of(cls, frame: tuple[int, int], target: tuple[int, int]) -> Fit:
         """Fit frames of one (width, height) into an input of another."""
         scale = min(target[0] / frame[0], target[1] / frame[1])
+        # Left and top stay fractions of a pixel: rounded, all coordinates would come back shifted.
         return cls(scale, (target[0] - frame[0] * scale) / 2, (target[1] - frame[1] * scale) / 2, *target)
 
     def grey_cells(self) -> Cut:
         """Return how many of the network's largest cells on each side show nothing but padding."""
+        # Rounded down to whole cells: no part of the frame is cut away.
         return Cut(int(self.top // STRIDES[-1]), int(self.left // STRIDES[-1]))
 
     def without(self, cut: Cut) -> Fit:

@@ -60,6 +60,7 @@ def cut_input(model: Any, size: tuple[int, int], cut: Cut, path: Path) -> None:
     for node in model.get_ops():
         if node.get_type_name() != "Constant":
             continue
+        # Constants have no reliable names: one that only Reshape reads is a shape, any other a table.
         users = {user.get_node().get_type_name() for user in node.output(0).get_target_inputs()}
         data = node.get_data()
         new = _cut_shape(data, size, cut) if users == {"Reshape"} else _cut_table(data, size, cut)
@@ -75,6 +76,7 @@ def cut_input(model: Any, size: tuple[int, int], cut: Cut, path: Path) -> None:
     model.get_parameters()[0].set_partial_shape(openvino.PartialShape([1, 3, height, width]))
     try:
         model.validate_nodes_and_infer_types()
+        # Position codes, centres and strides: with fewer tables it is another kind of file.
         fits = fits and tables >= 3
     except RuntimeError:
         fits = False
@@ -111,6 +113,7 @@ def _cut_table(data: npt.NDArray[Any], size: tuple[int, int], cut: Cut) -> npt.N
     rows, columns = _grid(size, STRIDES[-1])
     if data.ndim == 3 and data.shape[:2] == (1, rows * columns):
         return data[:, coarse]
+    # Tables over both levels begin with the cells of the finer one.
     before = int(np.prod(_grid(size, STRIDES[0])))
     if data.ndim == 2 and data.shape[1] <= 2 and len(data) == before + rows * columns:
         return data[np.concatenate([fine, before + coarse])]

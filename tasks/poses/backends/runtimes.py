@@ -60,6 +60,7 @@ def require_device(device: str) -> None:
     if device_kind(device) == "cpu":
         return
     count = gpu_count()
+    # None: it cannot be told without CUDA, which the runtime asks when it loads.
     if count is not None and int(device.partition(":")[2] or 0) >= count:
         has = ", ".join(f"cuda:{index}" for index in range(count)) or "no NVIDIA GPU"
         raise FightposeError(f"device {device!r} does not exist: this machine has {has}; use --device cpu")
@@ -92,10 +93,12 @@ def plan_runtime(
             f"{name} does not run on {device!r}, only on {' and '.join(able)}; choose that as the device, "
             "or another model (RTMO runs on cuda)"
         )
+    # Which of them is installed is asked later, on the machine that does the work.
     runtimes = tuple(runtime for runtime in able[kind] if wanted in (Runtime.AUTO, runtime))
     if not runtimes:
         raise FightposeError(f"{name} does not run in {wanted} on {device!r}, only in {', '.join(able[kind])}")
     if precision is Precision.AUTO:
+        # By the fastest one of the table, installed or not: the precision is part of the cache key.
         precision = PRECISIONS[runtimes[0], kind][0]
     fitting = tuple(runtime for runtime in runtimes if precision in PRECISIONS[runtime, kind])
     if not fitting:

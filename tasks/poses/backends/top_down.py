@@ -190,6 +190,7 @@ class TopDown:
         # The crops of all frames in one go, so that they share the batches.
         people = [(frame, box) for frame, found in enumerate(boxes) for box in found[:, :4]]
         joints = self._pose.find([images[frame] for frame, _ in people], [box for _, box in people])
+        # The joints of all frames come in one list: this says which frame a row is of.
         owner = np.array([frame for frame, _ in people], np.intp)
         found = [
             Detections(box[:, :4], box[:, 4], joints[owner == frame, :, :2], joints[owner == frame, :, 2])
@@ -221,6 +222,7 @@ class _Detector:
             letterbox(image, padded, scale)
             blob = padded.astype(np.float32)
             if self._normalised:
+                # Reversed: the image is BGR, the constants are RGB.
                 blob = (blob - MEAN[::-1]) / SPREAD[::-1]
             blobs.append(np.ascontiguousarray(blob.transpose(2, 0, 1)))
             scales.append(scale)
@@ -242,12 +244,15 @@ class _Detector:
         for array in output:
             if array.ndim == 2 and array.shape[1] == 5:
                 labels = [other for other in output if other.ndim == 1 and len(other) == len(array)]
+                # Class 0 is person, as in COCO; a file without labels finds people only.
                 person = labels[0] == 0 if labels else np.ones(len(array), bool)
                 return np.asarray(array[person], np.float32)
             if array.ndim == 2 and array.shape[1] > 5 and len(array) == len(self._cells):
+                # YOLOX's decoding: offsets from the cell in strides, sizes as logarithms of strides.
                 centre = (array[:, :2] + self._cells[:, :2]) * self._cells[:, 2:]
                 # Beyond e^9 input pixels the value is none, and the exponential would overflow.
                 half = np.exp(np.minimum(array[:, 2:4], 9)) * self._cells[:, 2:] / 2
+                # Objectness times the probability of the first class.
                 score = array[:, 4] * array[:, 5]
                 return np.concatenate([centre - half, centre + half, score[:, None]], axis=1).astype(np.float32)
         shapes = " and ".join(str(list(array.shape)) for array in output)
@@ -290,6 +295,7 @@ class _MoveNetCrops:
         for row, (output, (centre, size)) in enumerate(zip(self._runner.run(blobs), places, strict=True)):
             if output[0].shape != (1, NUM_KEYPOINTS, 3):
                 raise FightposeError(f"{self._path} is not a MoveNet single-pose model: it gives {output[0].shape}")
+            # From shares of the crop to pixels around its centre; y comes before x.
             joints[row, :, :2] = (output[0][0, :, 1::-1] - 0.5) * size + centre
             joints[row, :, 2] = output[0][0, :, 2]
         return joints
@@ -317,6 +323,7 @@ class _RtmPoseCrops:
         joints = np.zeros((len(places), NUM_KEYPOINTS, 3), np.float32)
         for row, (output, (centre, size)) in enumerate(zip(self._runner.run(blobs), places, strict=True)):
             across, down = self._axes(output)
+            # SimCC: the bin with the highest value is the place along an axis, as a share of the crop.
             at = np.stack([across.argmax(1) / across.shape[1], down.argmax(1) / down.shape[1]], axis=1)
             joints[row, :, :2] = (at - 0.5) * size + centre
             joints[row, :, 2] = np.minimum(across.max(1), down.max(1))
@@ -326,7 +333,7 @@ class _RtmPoseCrops:
         """Return the distributions along x and y, told by their lengths."""
         if len(output) == 2 and all(array.ndim == 2 and len(array) == NUM_KEYPOINTS for array in output):
             for across, down in (output, output[::-1]):
-                # Both axes have the same number of bins per input pixel; x stands first where the input is square.
+                # Both axes have the same number of bins per input pixel; x comes first where the input is square.
                 if across.shape[1] * self._height == down.shape[1] * self._width:
                     return across, down
         shapes = " and ".join(str(list(array.shape)) for array in output)
@@ -336,6 +343,7 @@ class _RtmPoseCrops:
 def crop_of(box: npt.NDArray[np.floating], aspect: float) -> tuple[FloatArray, FloatArray]:
     """Return centre and (width, height) of the crop around a person's box, pixels; width = aspect x height."""
     size = np.maximum(box[2:4] - box[:2], LEAST_SIDE) * CROP_SCALE
+    # The crop grows to the input's shape: nothing of the person is cut off or stretched.
     height = max(float(size[1]), float(size[0]) / aspect)
     centre = np.asarray((box[:2] + box[2:4]) / 2, np.float32)
     return centre, np.array([height * aspect, height], np.float32)

@@ -136,6 +136,7 @@ def _rows_of_arrays(path: Path) -> list[Row]:
     one, and without either a joint is there unless it is at 0, 0 or NaN.
     """
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
+        # Before any array is read: a small archive may unpack to more than the memory.
         if sum(member.file_size for member in data.zip.infolist()) > MAX_STORED_BYTES:
             raise ValueError(f"unpacks to more than {MAX_STORED_BYTES} bytes")
         keypoints = np.asarray(data["keypoints"], np.float32)
@@ -150,6 +151,7 @@ def _rows_of_arrays(path: Path) -> list[Row]:
         raise ValueError(
             f"scores has the shape {scores.shape}, for keypoints {keypoints.shape}; track_ids one per person"
         )
+    # NaN is how some programs write a joint that is not there.
     scores = np.nan_to_num(scores)
     places = np.where(scores[..., None] > 0, keypoints[..., :2], 0)
     joints = np.concatenate([places, scores[..., None]], axis=-1)

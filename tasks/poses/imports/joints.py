@@ -56,6 +56,7 @@ def joints_by_name(names: Sequence[str]) -> list[int]:
     missing = [joint for joint in KEYPOINTS if not {_plain(joint), _short(joint)} & known.keys()]
     if missing:
         raise ValueError(f"it has no joint {', '.join(missing)}; there are {', '.join(names)}")
+    # The 0 is never taken: joints that are missing were refused above.
     return [known.get(_plain(joint), known.get(_short(joint), 0)) for joint in KEYPOINTS]
 
 

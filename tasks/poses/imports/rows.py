@@ -54,6 +54,7 @@ def poses_of(
     """
     joints = [coco_joints(np.asarray(row.joints, np.float32)) for row in rows]
     seen = [index for index, one in enumerate(joints) if (one[:, 2] > 0).any()]
+    # Stable: within a frame people stay in the order of the file.
     order = sorted(seen, key=lambda index: rows[index].frame)
     if order and not 0 <= rows[order[0]].frame <= rows[order[-1]].frame < frames:
         last = rows[order[-1]].frame

@@ -44,6 +44,7 @@ def _yolo_row(values: list[float], frame: int, width: int, height: int) -> Row:
         raise ValueError(
             f"a row has {len(values)} columns, not 56 (17 joints with scores), 57 with score or 58 with ID"
         )
+    # Shares of the frame become pixels; the score is multiplied by 1.
     joints = joints.reshape(NUM_KEYPOINTS, 3) * np.array([width, height, 1], np.float32)
     x, y, w, h = np.array(values[1:5]) * (width, height, width, height)
     track = int(rest[1]) if len(rest) == 2 else None
@@ -63,6 +64,7 @@ def rows_of_mot(text: str) -> list[Row]:
         values = [float(part) for part in line.replace(" ", "").rstrip(",").split(",")]
         if len(values) <= 10 or (len(values) - 10) % 3:
             raise ValueError(f"line {number} has {len(values)} columns, not 10 and three for each joint")
+        # MOT: frame, ID, left, top, width, height, confidence, and three columns that poses do not use.
         x, y, w, h = values[2:6]
         joints = np.array(values[10:], np.float32).reshape(-1, 3)
         rows.append(Row(int(values[0]) - 1, joints, [x, y, x + w, y + h], values[6], int(values[1])))

@@ -145,14 +145,14 @@ def _unavailable(what: str) -> Callable[..., Any]:
     """Return a function that raises when it is called."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        """Stand in for something that RTMO never calls."""
+        """Take the place of something that RTMO never calls."""
         raise FightposeError(f"this model needs {what}, which is not installed; install the full package")
 
     return call
 
 
 class _CompiledOperators(ModuleType):
-    """Stand-in for `mmcv._ext`, of which mmcv only asks whether its operators are there."""
+    """Stand-in for `mmcv._ext`: mmcv only asks whether its operators are there."""
 
     def __getattr__(self, name: str) -> Any:
         # Dunder names are asked for by the import system and must stay absent.
@@ -169,7 +169,7 @@ def _compiled_operators() -> dict[str, ModuleType]:
 
 
 def _torchvision() -> dict[str, ModuleType]:
-    """Return the stand-in for torchvision, of which mmpose's visualizer imports one class."""
+    """Return the stand-in for torchvision: mmpose's visualizer imports one class of it."""
     transforms = _module("torchvision.transforms", ToPILImage=_unavailable("torchvision"))
     return {"torchvision": _module("torchvision", transforms=transforms), "torchvision.transforms": transforms}
 
@@ -185,7 +185,7 @@ def _xtcocotools() -> dict[str, ModuleType]:
 
 
 def _mmdet() -> dict[str, ModuleType]:
-    """Return the stand-in for mmdet, of which the RTMO head imports a type and a function used in training."""
+    """Return the stand-in for mmdet: the RTMO head imports a type and a function of it that training uses."""
     utils = _module("mmdet.utils", ConfigType=dict, reduce_mean=_unavailable("mmdet"))
     return {"mmdet": _module("mmdet", utils=utils), "mmdet.utils": utils}
 

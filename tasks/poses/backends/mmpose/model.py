@@ -237,14 +237,14 @@ def _load_weights(model: Any, checkpoint: Path, config: Path) -> None:
 
 
 class PassedOver:
-    """What stands in for every object of a checkpoint that is not a weight: takes anything, does nothing."""
+    """What takes the place of every object of a checkpoint that is not a weight: takes anything, does nothing."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Take the arguments with which a pickle makes an object."""
         return super().__new__(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take the arguments of whatever it stands for."""
+        """Take the arguments of whatever it replaces."""
 
     def __setstate__(self, state: Any) -> None:
         """Take the content of an object."""
@@ -297,6 +297,7 @@ def _read_state(checkpoint: Path) -> Mapping[str, torch.Tensor]:
     # A file that is no checkpoint fails in any way that unpickling can.
     except Exception as error:
         raise FightposeError(f"{checkpoint} cannot be read as a checkpoint: {_brief(error)}; copy it again") from error
+    # Checkpoints of training wrap the weights in `state_dict`; other files hold nothing else.
     state = data.get("state_dict", data) if isinstance(data, Mapping) else None
     if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise FightposeError(f"{checkpoint} holds no weights (state_dict); give the .pth file of the model")
