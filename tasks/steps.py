@@ -122,12 +122,14 @@ def probe(limits: ClipLimits) -> VideoInfo:
 @task(name="extract-poses", **_retried, persist_result=True, result_serializer="json")
 def extract(clip: Clip, video: VideoInfo, output_root: Path, settings: Settings, limits: ClipLimits) -> PosesReference:
     """Find the people in every frame, or find that this was done before."""
+    # Poses are the costly step: they are kept under a key of the settings that affect them.
     stored = poses_path(output_root, video, model_key(settings.poses), settings.poses)
     if stored.is_file():
         try:
             poses = Poses.load(stored)
             logger.info("%s: poses are there already, the model is not run", clip.relative)
             return PosesReference(stored, poses.frame_count, len(poses), extracted=False)
+        # A damaged file is no reason to fail, as the model can make it again.
         except ValueError as error:
             logger.warning("%s; the model is run again", error)
 
@@ -137,10 +139,12 @@ def extract(clip: Clip, video: VideoInfo, output_root: Path, settings: Settings,
         report(Progress(clip.relative, POSES, done, video.header_frames))
 
     model = model_of(settings.poses)
+    # The meter surrounds the extraction alone: writing the poses to the disk does not count.
     with measured(settings.poses.device) as meter:
         poses = extract_poses(video, model, settings.poses, on_frames, limits.within(decode_guarded(video, limits)))
     usage = meter.read()
     logger.info("%s: poses took %s", clip.relative, usage.words())
+    # Saved before anything else uses them, so that a later failure does not cost the model's run again.
     poses.save(stored)
     return PosesReference(stored, poses.frame_count, len(poses), extracted=True, usage=usage)
 

@@ -32,11 +32,13 @@ def chosen_clips(clips: Sequence[Clip], settings: DatasetSettings) -> list[Clip]
     FightposeError
         If the list cannot be read or names a clip that was not found, or nothing is left.
     """
+    # The list comes first, and exclusion last: what is excluded is out, whatever else names it.
     chosen = _listed(clips, settings.clip_list) if settings.clip_list is not None else list(clips)
     if settings.include:
         chosen = [clip for clip in chosen if _matches(clip, settings.include)]
     if settings.exclude:
         chosen = [clip for clip in chosen if not _matches(clip, settings.exclude)]
+    # An empty choice is an error: a mistyped pattern would otherwise look like a finished run.
     if not chosen:
         raise FightposeError(
             f"none of the {len(clips)} clips is left by --list, --include and --exclude; a pattern is matched against "

@@ -182,6 +182,7 @@ def discover_clips(source: Path, output_root: Path) -> Discovery:
     FightposeError
         If the input does not exist, cannot be read or holds no clip.
     """
+    # Absolute before the walk: the outputs below the input are recognised by their path.
     source, output_root = _absolute(source), output_root.absolute()
     problems: list[UnreadableInput] = []
     left_out: list[Path] = []
@@ -193,6 +194,7 @@ def discover_clips(source: Path, output_root: Path) -> Discovery:
         ) from error
     if single:
         return Discovery(source.parent, [find_clip(source, None, output_root)], [])
+    # Opened once before the walk, which only notes folders that it cannot read: for the input itself that is an error.
     try:
         with os.scandir(source):
             pass
@@ -203,12 +205,14 @@ def discover_clips(source: Path, output_root: Path) -> Discovery:
     clips = []
     for folder, names in _walk(source, output_root / root_name(source), problems, left_out):
         clips += _clips_of_folder(source, folder, names, output_root)
+    # An empty input is usually a wrong path; the message says what was looked for and what was passed over.
     if not clips:
         raise FightposeError(
             f"no clips in {source}: looked in all its folders for files ending in {', '.join(VIDEO_ENDINGS)}"
             + (f"; {len(problems)} places could not be read, the first: {problems[0].path}" if problems else "")
             + (f"; {left_out[0]} may be a video, name it itself" if left_out else "")
         )
+    # Sorted, as the order of a folder differs between file systems.
     return Discovery(source, sorted(clips, key=lambda clip: clip.relative), problems, sorted(left_out))
 
 
@@ -277,6 +281,7 @@ def clip_record(root: Path, relative: str, stem: str, output_root: Path, mirrore
     mirrored
         Name under which the root is mirrored; by default its own.
     """
+    # Outputs mirror the folders of the input, so that equal file names in two folders do not collide.
     folder = PurePosixPath(mirrored or root_name(root), relative).parent
     ending = PurePosixPath(relative).suffix.lower()
     outputs = output_root / folder

@@ -5,7 +5,7 @@ Backslash, `|` and everything unprintable in a path or info are written as Pytho
 break a line or forge one. `failed_videos.jsonl` is the log that programs read.
 
 Several processes append to both: each line is one write, under a lock, to a file opened for appending. The logs are
-never rewritten; whether a failure still stands follows from what came after it (see `current_failures`).
+never rewritten; whether a failure still counts follows from what came after it (see `current_failures`).
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def resolve_failures(output_root: Path, frame_dirs: Iterable[str]) -> list[str]:
 
 
 def keep_failure(output_root: Path, failure: Failure) -> None:
-    """Record that a failure stands though the clip's annotation was rewritten, from corrections, by now.
+    """Record that a failure still counts though the clip's annotation was rewritten, from corrections, by now.
 
     The annotation is still that of a run before the one that failed. The text log has the failure already.
     """
@@ -110,7 +110,7 @@ def read_failures(output_root: Path) -> list[Failure]:
 
 
 def current_failures(output_root: Path) -> list[Failure]:
-    """Return the failures that still stand, the last one of each clip, in the order of their identifiers.
+    """Return the failures that still count, the last one of each clip, in the order of their identifiers.
 
     A failure is over when `resolve_failures` took it back, or when the clip has another annotation than at that time (a
     run that was killed before it could take the failure back). The two times of change are of the same file system;

@@ -37,6 +37,7 @@ def split_rule(settings: DatasetSettings) -> SplitRule | None:
     FightposeError
         If a table cannot be read, or the pattern is not a regular expression.
     """
+    # The order is the precedence: a table names clips one by one, so it goes before patterns and folders.
     rules: list[SplitRule] = []
     for path in (settings.labels, settings.groups):
         if path is not None and (table := split_table(path)) is not None:
@@ -99,12 +100,14 @@ def check_given(names: Sequence[str], settings: DatasetSettings) -> list[str]:
     """
     rule = split_rule(settings)
     if rule is None:
+        # Folders called train or test, without the option, are probably splits that the user means to keep.
         found = Counter(split for name in names if (split := split_by_folder(name)) is not None)
         if not found:
             return []
         folders = ", ".join(f"{count} {split}" for split, count in sorted(found.items()))
         return [f"folders are called like splits ({folders}), but clips are split at random: use --split-by folder"]
     left = [name for name in names if rule(name) is None]
+    # Not one clip matches: the rule itself is wrong, and a random split would hide that.
     if names and len(left) == len(names):
         raise FightposeError(
             f"no clip has a split by {_source(settings)}; the first clip is {names[0]}, and splits are called "

@@ -40,6 +40,7 @@ def label_clips(clips: Iterable[Clip], settings: DatasetSettings) -> tuple[list[
     FightposeError
         If a file cannot be read, or a pattern is not a regular expression.
     """
+    # The order is the precedence: the first rule that knows a clip decides.
     rules = []
     if settings.labels is not None:
         rules.append(labels_by_csv(settings.labels, settings.classes))
@@ -51,6 +52,7 @@ def label_clips(clips: Iterable[Clip], settings: DatasetSettings) -> tuple[list[
     for clip in clips:
         label = next((label for rule in rules if (label := rule(clip.frame_dir)) is not None), None)
         labelled.append(clip if label is None else replace(clip, label=label))
+        # Without any rule the label from the folder counts, so nothing is unnamed then.
         if rules and label is None:
             unnamed.append(clip.frame_dir)
     return labelled, unnamed
@@ -124,6 +126,7 @@ def case_warnings(clips: Iterable[Clip], classes: Mapping[str, int]) -> list[str
     """
     known = {name_key(name): (name, number) for name, number in (classes or {FIGHT_FOLDER: 1}).items()}
     exact = {normal(name) for name in classes or {FIGHT_FOLDER: 1}}
+    # Each folder counts once per clip, even where its name occurs twice in one path.
     found = Counter(
         folder
         for clip in clips
@@ -206,6 +209,7 @@ def label_table(path: Path, classes: Mapping[str, int] | None = None) -> ClipTab
     FightposeError
         If the file cannot be read, lacks a column, or names a clip twice with different labels.
     """
+    # Class names in normal form, as a table may store accents in another way than the command line.
     numbers = {normal(name): number for name, number in (classes or {}).items()}
     rows = []
     for line, row in read_rows(path, ("clip", "label")):
@@ -267,6 +271,7 @@ def class_warnings(labels: Mapping[str, int], split: Mapping[str, Iterable[str]]
         for label, count in sorted(counts.items())
         if count < FEW_CLIPS
     ]
+    # Only classes with enough clips: for smaller ones the warning above says the cause already.
     for name, members in split.items():
         there = {labels[member] for member in members}
         lines += [
@@ -290,6 +295,7 @@ def _require_any(pattern: str, what: str, rule: Callable[[str], object], names: 
 def matcher(pattern: str) -> Callable[[str], str | None]:
     """Return a function that gives the first group, or the whole, of a pattern's match."""
     try:
+        # Pattern and text are both brought to normal form, or an accent could never match.
         compiled = re.compile(normal(pattern))
     except re.error as error:
         raise FightposeError(f"{pattern!r} is not a regular expression: {error}") from error
@@ -297,6 +303,7 @@ def matcher(pattern: str) -> Callable[[str], str | None]:
     def match(text: str) -> str | None:
         """Return what names the class or group."""
         found = compiled.search(normal(text))
+        # A pattern without a group means its whole match.
         return found[1 if compiled.groups else 0] if found else None
 
     return match

@@ -1,4 +1,4 @@
-"""The list of inputs that stands beside the outputs, so that outputs can be checked without naming the input again.
+"""The list of inputs that is kept beside the outputs, so that outputs can be checked without naming the input again.
 
 One file per input root, `<output root>/<name of root>/fightpose_inputs.json`: where the root is, and for each clip its
 path in it, the stem of its outputs, and when and under what settings (their key) a run over the root last asked for it.
@@ -73,15 +73,18 @@ def write_manifest(output_root: Path, root: Path, clips: Sequence[Clip], key: st
         replace each other.
     """
     path = output_root / root_name(root) / MANIFEST_NAME
+    # The file system's clock, as other times of files are compared with it.
     now = file_system_time(path.parent)
     requests = {clip.relative: Request(clip.stem, key, now) for clip in clips}
     if path.exists() or _copy_of(path, output_root).exists():
         earlier_root, earlier = _listed(path, output_root)
+        # Two inputs of one name would write into the same folder and overwrite each other's outputs.
         if earlier_root != root and earlier_root.exists() and not earlier_root.samefile(root):
             raise FightposeError(
                 f"{path.parent} holds the outputs of {earlier_root}, which has the same name as {root}; "
                 "choose another --output-root"
             )
+        # A run on some of the clips keeps the requests of the others, but not of inputs that are gone.
         kept = {relative: request for relative, request in earlier.items() if (root / relative).exists()}
         requests = kept | requests
     _write(path, output_root, root, requests)

@@ -174,6 +174,7 @@ class ClipTable(Generic[V]):
         """
         self.require_clear(clips)
         named = [frame_dir for frame_dir in clips if self.find(frame_dir)]
+        # No row fits at all: the table is probably for another input, so this is an error and not a warning.
         if clips and not named:
             first = self.rows[0].name if self.rows else "no row"
             raise FightposeError(
@@ -181,6 +182,7 @@ class ClipTable(Generic[V]):
                 f"the input's first clip is {clips[0]!r}"
             )
         lines = []
+        # Unused rows are mostly typing errors; the first line numbers are enough to find them.
         if unused := self.unused(clips):
             numbers = ", ".join(str(row.line) for row in unused[:MOST_NAMED])
             more = f" and {len(unused) - MOST_NAMED} more" if len(unused) > MOST_NAMED else ""

@@ -68,7 +68,7 @@ def make_splits(
     shared = (members for name, members in groups.items() if fixed.get(name) in {None, *shares})
     totals = Counter(labels[frame_dir] for members in shared for frame_dir in members)
     whole = sum(shares.values())
-    # What each split still lacks of each label, in parts of a clip of which `whole` make one.
+    # What each split still lacks of each label, in parts of a clip; `whole` parts make one clip.
     lacks = {split: {label: share * totals[label] for label in totals} for split, share in shares.items()}
     others = sorted({*fixed.values(), *given.values()} - {*shares})
     splits: dict[str, list[str]] = {split: [] for split in (*shares, *others)}

@@ -67,8 +67,9 @@ def is_video_name(name: str) -> bool:
 def may_be_video(path: Path) -> bool:
     """Tell whether a file without the ending of a video may be one, by its first bytes; nothing is decoded.
 
-    A file that cannot be read is none: whoever needs it will say so.
+    A file that cannot be read is none: the code that needs it will say so.
     """
+    # Known endings of other files spare the read, which is slow on a network share.
     if path.suffix.lower() in _NO_VIDEO:
         return False
     try:
@@ -76,10 +77,12 @@ def may_be_video(path: Path) -> bool:
             head = stream.read(1024)
     except OSError:
         return False
+    # Sound and still pictures use the same container as films; the brand tells them apart.
     if head[4:8] == b"ftyp":
         return head[8:12] not in _NO_FILM_BRANDS
     if head[:4] == b"OggS":
         return b"theora" in head
+    # Transport streams have no header, only the sync byte 0x47 at each packet; three in a row are no accident.
     transport = any(
         len(head) > start + 2 * length and all(head[start + i * length] == 0x47 for i in range(3))
         for start, length in _TRANSPORT_PACKETS

@@ -5,7 +5,7 @@ OKS (COCO keypoint evaluation, cocodataset.org/#keypoints-eval) of poses a and b
     OKS = sum_k w_k exp(-d_k^2 / (2 A (2 sigma_k)^2)) / sum_k w_k
 
 A is the area of the person in square pixels and sigma_k the spread with which people annotate joint k. COCO takes the
-segment's area; box areas are multiplied by `SEGMENT_SHARE` to stand for it. The weights w_k are ours: the product of
+segment's area; box areas are multiplied by `SEGMENT_SHARE` to estimate it. The weights w_k are ours: the product of
 both joint scores, so that a joint that either side hardly saw hardly counts.
 """
 
@@ -17,7 +17,7 @@ from tasks.core.records import FloatArray
 from tasks.core.skeleton import SIGMAS
 
 SEGMENT_SHARE = 0.53
-"""Share of its box that a person fills: stands for the segment's area where there is only a box."""
+"""Share of its box that a person fills: used for the segment's area where there is only a box."""
 
 
 def box_area(boxes: FloatArray) -> FloatArray:

@@ -52,7 +52,7 @@ def allowed_devices() -> list[str] | None:
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         return None
-    # CUDA stops at the first name that it does not know, of which -1 is the usual one.
+    # CUDA stops at the first name that it does not know; -1 is the usual one.
     names = [name.strip() for name in named.split(",")]
     return names[: next((place for place, name in enumerate(names) if name in ("", "-1")), len(names))]
 

@@ -50,7 +50,7 @@ class VideoInfo:
         Width divided by height of a stored pixel, upright; 1 for square pixels. `width` and `height` are those of the
         display frame, whose pixels are square (`tasks.core.pixel_aspect`).
     interlaced
-        Whether frames hold two half pictures, of which one whole picture is made.
+        Whether frames hold two half pictures that make one whole picture.
     timed
         Whether the times of the frames can be used; if not, the clip runs at the constant rate `fps`.
     revised
@@ -122,6 +122,7 @@ class Poses:
         ValueError
             If an array has the wrong shape, a frame index is out of range or out of order, or a value is not finite.
         """
+        # Checked here once, so that no later step has to doubt shapes or order.
         n = len(self.frame_index)
         expected = {
             "frame_index": (n,),
@@ -134,8 +135,10 @@ class Poses:
             array = getattr(self, name)
             if array.shape != shape:
                 raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
+            # NaN passes every comparison of a threshold as false, and would spread unseen.
             if not np.isfinite(array).all():
                 raise ValueError(f"{name} holds values that are not finite")
+        # As rows are sorted, the first and the last index bound all others; the sorting is checked next.
         if n and (self.frame_index[0] < 0 or self.frame_index[-1] >= self.frame_count):
             raise ValueError(f"frame_index leaves the clip's {self.frame_count} frames")
         if np.any(np.diff(self.frame_index) < 0):
@@ -216,7 +219,7 @@ class Tracks:
     poses
         The detections that belong to a track (those that belong to none are left out), rows sorted by frame.
     track_id
-        (N,) int32, from 1. Within one frame no ID stands twice.
+        (N,) int32, from 1. Within one frame no ID occurs twice.
     filled
         (N,) bool, True where a row was estimated inside a gap of its track and not seen by the model.
     """
@@ -231,7 +234,7 @@ class Tracks:
         Raises
         ------
         ValueError
-            If the lengths differ, an ID is below 1, or an ID stands twice in a frame.
+            If the lengths differ, an ID is below 1, or an ID occurs twice in a frame.
         """
         n = len(self.poses)
         if self.track_id.shape != (n,) or self.filled.shape != (n,):
@@ -257,7 +260,7 @@ class Tracks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegionScores:
-    """How much each track stands in each of the five regions, before any weight.
+    """How much each track is in each of the five regions, before any weight.
 
     Attributes
     ----------

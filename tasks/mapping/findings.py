@@ -139,6 +139,7 @@ class MappingReport:
 
     def to_value(self) -> dict[str, Any]:
         """Return the report as plain values, for JSON."""
+        # Kinds and paths become strings, as JSON knows neither.
         return {
             "output_root": str(self.output_root),
             "ok": self.ok,

@@ -1,7 +1,7 @@
 """What tells a file that changed from one that did not: its stamp during a run; its size, time and hash afterwards.
 
 A stamp changes with any change of a file, but also with a changed mode or a new link to it; size and time of change
-survive a copy (`cp -p`) and can be set at will; a hash stands for the content, and costs reading it.
+survive a copy (`cp -p`) and can be set at will; a hash identifies the content, and costs reading it.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class DecodedVideos:
         return name.removeprefix("sha256:"), int(known[0])
 
     def save(self) -> None:
-        """Remember what was found, for the next check; a folder that cannot be written is checked anew each time."""
+        """Remember what was found, for the next check; a folder that cannot be written is checked again each time."""
         # Of what was not looked at this time, an overlay that is gone is forgotten; content may come again.
         kept = {
             name: entry

@@ -235,6 +235,7 @@ def _by_side(sides: Mapping[str, str]) -> dict[str, list[str]]:
 def read_record(output_root: Path) -> MergeRecord:
     """Return the record of the merges of an output root; an empty one where there is none that can be read."""
     path = output_root / WORK_FOLDER / RECORD_NAME
+    # Each value is converted: a record edited by hand must not bring other types into the merge.
     try:
         value: dict[str, Any] = json.loads(path.read_bytes())
         return MergeRecord(
@@ -246,6 +247,7 @@ def read_record(output_root: Path) -> MergeRecord:
             str(value.get("asked", "")),
         )
     except FileNotFoundError:
+        # No record yet: the first merge, so there is nothing to warn about.
         return MergeRecord()
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         logger.warning("the record %s cannot be read (%s); the splits in %s count", path, error, DATASET_NAME)

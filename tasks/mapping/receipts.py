@@ -93,7 +93,7 @@ def poses_path(output_root: Path, video: VideoInfo, model_key: str, settings: Po
 def poses_of_content(
     output_root: Path, sha256: str, model_key: str, settings: PoseSettings, revised: bool = False
 ) -> Path:
-    """Return the same for a clip of which only the hash of its bytes is known, as annotations note it."""
+    """Return the same for a clip when only the hash of its bytes is known, as annotations note it."""
     # Clips that are read in another way now (`VideoInfo.revised`) have poses of earlier versions from other frames.
     marks = ["as shown"] if revised else []
     key = key_of(POSES_VERSION, sha256, model_key, settings.decisive(), *marks)
@@ -250,6 +250,7 @@ def recorded_outputs(clip: Clip, output_root: Path) -> Recorded | None:
     if receipt is None:
         return None
 
+    # Older or damaged receipts lack entries; an empty hash equals none that is computed.
     def hash_of(name: str) -> str:
         """Return the hash in one entry of the receipt."""
         entry = receipt.get(name)
@@ -319,6 +320,7 @@ def renew_receipt(clip: Clip, output_root: Path) -> None:
 def overlay_is_current(clip: Clip, output_root: Path, sha256: str, key: str) -> bool:
     """Tell whether the overlay on disk was made from this content under this key, and from no corrections."""
     receipt = _read(receipt_path(clip, output_root))
+    # Anything missing or unreadable counts as not current: to draw an overlay again is only slow, a wrong one misleads.
     try:
         return (
             receipt is not None

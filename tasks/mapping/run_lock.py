@@ -80,16 +80,19 @@ def _take(descriptor: int, output_root: Path, patience: float) -> None:
     try:
         _lock_in_time(descriptor, patience)
     except BlockingIOError:
+        # The file holds the name of its holder, for the message only: the lock itself is the kernel's.
         holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "unknown"
         raise FolderHeldError(
             f"another run is writing to {output_root} ({holder}); wait until it ends, or choose another output folder"
         ) from None
     except OSError as error:
+        # These three say that the file system has no locks, as on some network shares; others are real errors.
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
             raise
         logger.warning("%s has no file locks: make sure that no other run writes there", output_root)
         return
     holder = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    # Emptied first, as an earlier holder's line may be longer than this one.
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{holder}\n".encode(), 0)
 

@@ -174,6 +174,7 @@ class _Check:
 
     def _is_finished(self, clip: Clip) -> bool:
         """Tell whether a receipt vouches for a clip's outputs under what the last run asked for."""
+        # Outputs under other settings do not answer the last request, however whole they are.
         made, asked = made_under(clip, self.root), self._requests.get(clip.frame_dir)
         recorded = recorded_outputs(clip, self.root)
         return (
@@ -194,15 +195,18 @@ class _Check:
 
     def _annotation(self, key: OutputKey, clip: Clip | None, path: Path) -> Iterator[Finding]:
         """Yield what opening an annotation and its overlay brings to light."""
+        # A file that cannot be read gets one finding: every later check needs its content.
         try:
             annotation = only_annotation(path)
         except AnnotationError as error:
             yield Finding(FindingKind.UNREADABLE_ANNOTATION, key.stem, str(error), (path,))
             return
+        # Names are compared in normal form: a copy between systems can change how accents are stored.
         name = annotation.get("frame_dir")
         if not isinstance(name, str) or normal(name) != key.stem:
             info = f"it says {name!r:.200}" if isinstance(name, str) else ""
             yield Finding(FindingKind.WRONG_CLIP, key.stem, info, (path,))
+        # The rules of the whole annotation cost time for each clip, so only a deep check applies them.
         for problem in validate_annotation(annotation) if self.deep else []:
             yield Finding(FindingKind.INVALID, key.stem, f"{problem.rule}: {problem.text}", (path,))
         if clip is not None:
@@ -213,6 +217,7 @@ class _Check:
             yield from self._overlay(key, annotation, path, _preferred(overlays, clip.overlay_path if clip else None))
         elif _wants_overlay(annotation):
             yield Finding(FindingKind.MISSING_OVERLAY, key.stem)
+        # Excluded and failed clips have no place in the data set, so their absence is no finding.
         if not is_excluded(annotation) and not self.failed(key):
             yield from self._membership(key)
             if self.deep:
@@ -251,13 +256,16 @@ class _Check:
 
     def _against_input(self, key: OutputKey, clip: Clip, annotation: Annotation, path: Path) -> Iterator[Finding]:
         """Yield what makes an annotation stale: another input, or settings that changed since."""
+        # A changed input makes all else stale too; one finding says it.
         if input_changed(clip, self.root):
             yield Finding(FindingKind.STALE, key.stem, f"the input changed; {AGAIN}", (path,))
             return
+        # The times tell settings that are still to be applied from ones that were replaced since.
         made, asked = made_under(clip, self.root), self._requests.get(clip.frame_dir)
         if made and asked and asked.key and made.key != asked.key and made.time < asked.time:
             info = f"it was made under other settings than the last run asked for; {AGAIN}"
             yield Finding(FindingKind.STALE, key.stem, info, (path,))
+        # The hash and the frame count need the whole video to be read, hence only in a deep check.
         if self.deep:
             provenance = annotation.get("provenance")
             sha256 = provenance.get("video_sha256") if isinstance(provenance, dict) else None
@@ -313,11 +321,13 @@ class _Check:
         except AnnotationError as error:
             yield str(error)
             return
+        # Without readable settings the groups are unknown; the rest of the content can still be checked.
         groups = None
         try:
             groups = group_rule(recorded_settings(self.root).dataset)
         except FightposeError as error:
             yield f"whether its splits part groups cannot be known: {error}"
+        # Clips with the same content have to be in one split, so they are joined as a group is.
         contents = contents_of(data["annotations"])
         labels = {str(one.get("frame_dir")): one.get("label", 0) for one in data["annotations"]}
         groups = joined_groups(labels, groups, contents)
@@ -328,6 +338,7 @@ class _Check:
         merged = {
             normal(str(annotation.get("frame_dir"))): content_digest(annotation) for annotation in data["annotations"]
         }
+        # Clips that the merge left out on purpose have an annotation but are no difference.
         left_out = {normal(name) for name in self.record.left_out}
         for stem in sorted(merged.keys() ^ (self._digests.keys() - left_out)):
             side = "is in it, but has no annotation" if stem in merged else "has an annotation, but is not in it"
@@ -352,7 +363,7 @@ def _same_again(finding: Finding) -> str:
 
 
 def _duplicates(key: OutputKey, annotations: list[Path], overlays: list[Path]) -> Iterator[Finding]:
-    """Yield outputs of one kind of which a clip has several."""
+    """Yield outputs of a kind that a clip has several of."""
     for files in (annotations, overlays):
         if len(files) > 1:
             names = ", ".join(path.name for path in files)

@@ -97,7 +97,7 @@ class DatasetSettings(Group):
 
     @model_validator(mode="after")
     def _one_source_of_each(self) -> DatasetSettings:
-        """Refuse settings one of which could never have an effect."""
+        """Refuse settings where one could never have an effect."""
         if self.label_pattern is not None and not self.classes:
             raise ValueError("label_pattern needs classes: they give the numbers of the names that it finds")
         if self.groups is not None and self.group_pattern is not None:
