@@ -77,6 +77,7 @@ class _Lane(Generic[T]):
         """Wait for room in the queue; False where nobody wants the item any more."""
         while not self._unwanted.is_set():
             try:
+                # A put with a time limit, as a plain one would wait forever once the reader has gone.
                 self._waiting.put(item, timeout=POLL_S)
                 return True
             except queue.Full:

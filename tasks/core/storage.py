@@ -60,6 +60,7 @@ def sweep_partials(folder: Path) -> int:
     swept = 0
     for path in folder.rglob(f"{PARTIAL_MARK}*"):
         with suppress(OSError):
+            # Only names of our own form, and old ones: another run may still write the rest.
             ours = re.match(r"[0-9a-f]{32}(\.|$)", path.name.removeprefix(PARTIAL_MARK))
             if ours and path.is_file() and time.time() - path.stat().st_mtime > LEFT_OVER_SECONDS:
                 path.unlink()
@@ -86,6 +87,7 @@ def file_system_time(folder: Path) -> float:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as stream:
         stream.write(b".")
+        # A write that is still buffered here has not reached the file system, which sets the time.
         stream.flush()
         return os.fstat(stream.fileno()).st_mtime
 
@@ -124,6 +126,7 @@ def require_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Written for trial, as permission bits do not tell read-only mounts and full disks.
         probe = folder / f"{PARTIAL_MARK}{uuid.uuid4().hex}"
         probe.write_bytes(b"x")
         probe.unlink()

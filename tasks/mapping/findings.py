@@ -117,6 +117,7 @@ class MappingReport:
 
     def headline(self) -> str:
         """Return the outcome in one line."""
+        # Without a list of inputs their number is unknown, which is not the same as 0 inputs.
         inputs = f"{self.inputs} inputs" if self.inputs else "no list of inputs"
         return (
             f"{inputs}: {self.matched} with annotation and overlay, {len(self.failed)} recorded failures, "
@@ -140,6 +141,7 @@ class MappingReport:
     def to_value(self) -> dict[str, Any]:
         """Return the report as plain values, for JSON."""
         # Kinds and paths become strings, as JSON knows neither.
+        # Kinds become lower-case names, and paths strings, as JSON knows neither enums nor paths.
         return {
             "output_root": str(self.output_root),
             "ok": self.ok,

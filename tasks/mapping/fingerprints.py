@@ -91,6 +91,7 @@ def fits(entry: Any, path: Path) -> bool:
     """
     if not isinstance(entry, dict):
         return False
+    # Size and times are cheap; the hash is read only where they differ, as after a copy.
     now = stat_of(path)
     if {name: entry.get(name) for name in now} == now:
         return True

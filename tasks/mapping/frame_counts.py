@@ -63,6 +63,7 @@ class DecodedVideos:
 
     def overlay(self, path: Path) -> tuple[int, float]:
         """Return frames and frames per second of an overlay; see `decode`."""
+        # Size and time of change are enough to know that a decoded overlay need not be decoded again.
         status = path.stat()
         stamp = [status.st_size, status.st_mtime_ns]
         name = path.relative_to(self._root).as_posix()
@@ -131,6 +132,7 @@ def input_problem(path: Path, sha256: object, frames: object, videos: DecodedVid
     try:
         content, count = videos.input(path)
     except FileNotFoundError:
+        # A missing input is a finding of its own, made elsewhere.
         return None
     except (ClipError, OSError) as error:
         return True, f"the input cannot be read any more: {error}"
@@ -145,5 +147,6 @@ def _read(path: Path) -> dict[str, list[Any]]:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
+    # Another program's JSON in this place must not stop the check: everything is then decoded again.
     sound = isinstance(value, dict) and all(isinstance(entry, list) for entry in value.values())
     return value if sound else {}

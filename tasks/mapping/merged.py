@@ -210,9 +210,11 @@ def _renewed(
     Where the merge moved a clip after all (a new rule of groups puts clips together that were apart), the sides of
     clips that are not in it count no more: they would part groups again when they come back.
     """
+    # Once a clip moved, the splits were chosen differently: earlier sides no longer bind.
     moved = any(before.sides.get(name, side) != side for name, side in sides.items())
     kept = {} if moved else dict(before.sides)
     if group_of and not moved:
+        # A group stays in one split, so clips kept from before follow their group's side.
         group_sides = {group_of(name): side for name, side in sides.items()}
         kept = {name: group_sides.get(group_of(name), side) for name, side in kept.items()}
     by_content = {contents[name]: side for name, side in sides.items() if name in contents}

@@ -125,6 +125,7 @@ def check_avi_pkl_mapping(output_root: Path) -> Pairs:
     """
     annotations: dict[OutputKey, list[Path]] = defaultdict(list)
     overlays: dict[OutputKey, list[Path]] = defaultdict(list)
+    # Sorted, so that findings come in the same order on every file system.
     for path in sorted(_files(output_root)):
         found = output_of(path.relative_to(output_root).as_posix())
         if found:
@@ -141,6 +142,7 @@ def find_missing_files(clips: Iterable[Clip]) -> list[Clip]:
 def output_of(relative: str) -> tuple[OutputKey, OutputKind] | None:
     """Return what a file below the output root is, by its relative path; None if it is none of a clip's outputs."""
     path = PurePosixPath(relative)
+    # The first form that fits decides, as postfixes of earlier versions resemble today's.
     for postfix, endings, kind, earlier in _FORMS:
         if path.suffix.lower() in endings and path.stem.endswith(postfix):
             stem = path.with_name(remove_postfix(path.stem, postfix) or "_").as_posix()
@@ -151,6 +153,7 @@ def output_of(relative: str) -> tuple[OutputKey, OutputKind] | None:
 def _files(folder: Path) -> Iterator[Path]:
     """Yield every visible, finished file below a folder."""
     for parent, folders, names in os.walk(folder):
+        # Assigned in place: that is how os.walk is told not to enter hidden folders.
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if not name.startswith(".") and PARTIAL_MARK not in name:

@@ -57,6 +57,7 @@ def pictures_of(output_root: Path) -> list[Path]:
     if not output_root.is_dir():
         raise FightposeError(f"there is no output folder {output_root}; name the --output-root of an earlier run")
     pairs = check_avi_pkl_mapping(output_root)
+    # Files will be deleted: a folder without traces of a run is taken for a mistyped path.
     if not (output_root / WORK_FOLDER).is_dir() and not pairs.annotations and not pairs.overlays:
         raise FightposeError(f"{output_root} is not an output folder: there is nothing of a run in it")
     found = {path for files in pairs.overlays.values() for path in files}
@@ -93,9 +94,11 @@ def _others(output_root: Path) -> Iterator[Path]:
     """Yield pictures of the review page, reports with pictures, and overlays in quarantine or never finished."""
     for name in PICTURE_FOLDERS:
         yield from (path for path in (output_root / WORK_FOLDER / name).rglob("*") if not path.is_dir())
+    # Quarantined overlays show people as much as the ones in use.
     for path in (output_root / QUARANTINE_FOLDER).rglob("*"):
         if any(postfix in path.name for postfix in OVERLAY_POSTFIXES) and not path.is_dir():
             yield path
+    # A report may hold its pictures inside itself.
     for path in output_root.glob("*.html"):
         if b"data:image/" in path.read_bytes():
             yield path

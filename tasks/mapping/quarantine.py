@@ -77,6 +77,7 @@ def _free(path: Path) -> Path:
     """Return a name for a file in quarantine that none of an earlier time has."""
     candidate = path.with_name(path.name + QUARANTINE_ENDING)
     number = 1
+    # An earlier quarantined file of the same name is evidence too, and is not overwritten.
     while candidate.exists():
         number += 1
         candidate = path.with_name(f"{path.name}.{number}{QUARANTINE_ENDING}")

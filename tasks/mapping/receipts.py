@@ -199,6 +199,7 @@ def finished(clip: Clip, output_root: Path, key: str) -> ClipSummary | None:
 def made_under(clip: Clip, output_root: Path) -> Making | None:
     """Return how a clip's outputs came about; None where no receipt says so."""
     receipt = _read(receipt_path(clip, output_root))
+    # A receipt without these entries says nothing about the making, so it counts as none.
     try:
         return Making(str(receipt["key"]), float(receipt["time"])) if receipt is not None else None
     except (KeyError, TypeError, ValueError):
@@ -216,6 +217,7 @@ def input_changed(clip: Clip, output_root: Path) -> bool:
         receipt = _read(receipt_path(clip, output_root))
         if receipt is not None and isinstance(receipt.get("input"), dict):
             return {name: receipt["input"].get(name) for name in source} != source
+        # Without a receipt only the times are left: an input newer than its annotation has changed.
         return source["mtime_ns"] > clip.annotation_path.stat().st_mtime_ns
     except OSError:
         return False
@@ -272,6 +274,7 @@ def outputs_as_recorded(clip: Clip, output_root: Path) -> bool:
     if recorded is None or not recorded.annotation:
         return False
     try:
+        # A clip may have been made without an overlay; then only the annotation is compared.
         overlay = not recorded.overlay or file_sha256(clip.overlay_path) == recorded.overlay
         return overlay and file_sha256(clip.annotation_path) == recorded.annotation
     except OSError:
@@ -294,6 +297,7 @@ def distrust(clip: Clip, output_root: Path, kinds: Iterable[str] = ()) -> None:
         return
     known = receipt.get("doubts")
     doubts = sorted({*(known if isinstance(known, list) else ()), *kinds})
+    # Written only on a change, so that repeated checks leave the receipt's time alone.
     if doubts != known:
         write_json(receipt_path(clip, output_root), receipt | {"doubts": doubts})
 
@@ -337,6 +341,7 @@ def overlay_is_current(clip: Clip, output_root: Path, sha256: str, key: str) -> 
 def overlay_shows(clip: Clip, output_root: Path) -> str | None:
     """Return the key of the corrections that the overlay on disk shows, None where it shows the automatic people."""
     receipt = _read(receipt_path(clip, output_root))
+    # Damaged entries mean that nothing is known about what the overlay shows.
     try:
         if receipt is None or receipt.get("shows") is None or not fits(receipt["overlay"], clip.overlay_path):
             return None
@@ -364,6 +369,7 @@ def recorded_settings(output_root: Path) -> Settings:
     path = output_root / WORK_FOLDER / SETTINGS_NAME
     try:
         return Settings.model_validate_json(path.read_bytes())
+    # Outputs from before the settings were recorded were made with the defaults.
     except FileNotFoundError:
         return Settings()
     except (OSError, ValueError) as error:
@@ -387,6 +393,7 @@ def _renew_times(clip: Clip, output_root: Path, receipt: dict[str, Any]) -> None
 
 def _redone_for(before: dict[str, Any] | None, now: dict[str, Any]) -> list[str]:
     """Return the kinds of findings for which the same input was annotated again under the same key."""
+    # Under another key or input the earlier doubts say nothing about the new outputs.
     if before is None or before.get("key") != now["key"] or not isinstance(before.get("input"), dict):
         return []
     if before["input"].get("sha256") != now["input"]["sha256"]:

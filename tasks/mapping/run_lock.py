@@ -99,6 +99,7 @@ def _take(descriptor: int, output_root: Path, patience: float) -> None:
 
 def _lock_in_time(descriptor: int, patience: float) -> None:
     """Lock a file, waiting so many seconds for the end of another holder; else a BlockingIOError."""
+    # flock has no time limit of its own, so it is tried every 0.1 seconds without waiting.
     deadline = time.monotonic() + patience
     while True:
         try:

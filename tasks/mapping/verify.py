@@ -307,6 +307,7 @@ class _Check:
         for name, (size, sha256) in self.record.files.items():
             path = self.root / name
             try:
+                # The size is compared always, the hash only in a deep check, as it reads the whole file.
                 same = path.stat().st_size == size and (not self.deep or file_sha256(path) == sha256)
             except OSError:
                 yield f"{name} is gone; {AGAIN}"

@@ -41,6 +41,7 @@ class CameraWeights(BaseModel):
     @classmethod
     def _pattern_compiles(cls, pattern: str | None) -> str | None:
         """Refuse what is no regular expression."""
+        # Compiled when the settings are read, so that a bad pattern fails before any clip is run.
         try:
             re.compile(pattern or "")
         except re.error as error:
@@ -54,6 +55,7 @@ class CameraWeights(BaseModel):
         for camera, row in weights.items():
             if len(row) != len(REGIONS):
                 raise ValueError(f"{camera!r} has {len(row)} weights, not {len(REGIONS)}")
+            # A row of zeros would rule out everybody that this camera sees.
             if not all(0 <= w <= 1 for w in row) or not any(row):
                 raise ValueError(f"the weights of {camera!r} must lie in 0 to 1, one of them above 0")
         return weights

@@ -27,9 +27,11 @@ before what the file says.
 def example() -> str:
     """Return a TOML file with every setting at its default, commented out, and what each does above it."""
     lines = ["# Settings of fightpose annotate --settings FILE. Take the # away from what you change.", ""]
+    # groupby joins neighbours only: it relies on settings being declared group by group.
     for group, settings in groupby(declared(), key=lambda one: one.group):
         lines += [f"[{group}]"]
         for one in settings:
+            # Every setting is commented out, so that the example as it is changes nothing.
             words = one.help + (f" {bounds(one)}." if bounds(one) else "")
             lines += textwrap.wrap(words, 98, initial_indent="# ", subsequent_indent="# ")
             lines += [f"#{one.name} = {_example_value(one)}", ""]
@@ -51,6 +53,7 @@ def rows() -> list[dict[str, Any]]:
         {
             "option": None if one.about.file_only else one.option,
             "key": one.key,
+            # A default path depends on the machine, and would differ in each build of the docs.
             "default": one.default if one.kind != "path" else None,
             "least": one.least,
             "most": one.most,
@@ -75,6 +78,7 @@ def default_words(one: Declared) -> str:
         return one.about.empty or "none"
     if isinstance(one.default, dict):
         return ", ".join(f"{name}={value:g}" for name, value in one.default.items())
+    # g drops the zeros after the point, which suggest a precision that is not meant.
     number = f"{one.default:g}" if isinstance(one.default, float) else str(one.default)
     return f"{number} {one.about.unit}".strip()
 

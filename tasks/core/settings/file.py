@@ -115,6 +115,7 @@ def without_effect(chosen: Mapping[str, Any]) -> str | None:
     chosen
         Settings by group, only those that somebody chose.
     """
+    # Only chosen values count: a default that has no effect is nobody's mistake.
     flat = {f"{group}.{name}": value for group, values in chosen.items() for name, value in values.items()}
     for (key, value), useless in NO_EFFECT.items():
         for other in useless:
@@ -136,6 +137,7 @@ def write_weights(path: Path, weights: Mapping[str, float]) -> None:
     else:
         text = json.dumps({"scoring": {"weights": dict(weights)}}, indent=1) + "\n"
     try:
+        # Renamed into place, so that no run reads half a file.
         with atomic_path(path) as partial:
             partial.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -153,6 +155,7 @@ def merged(base: Mapping[str, Any], *layers: Mapping[str, Any]) -> dict[str, Any
     """
     result = {group: dict(values) for group, values in base.items()}
     for layer in layers:
+        # Later layers win, but only for the keys that they name.
         for group, values in layer.items():
             result[group] = result.get(group, {}) | dict(values)
     return result

@@ -72,6 +72,7 @@ class ModelSettings(Group):
     @classmethod
     def _found_again(cls, name: str | None) -> str | None:
         """Make the path of a file absolute, which holds for workers and retries in other folders; names stay names."""
+        # Absolute where it is a file: a worker may run in another folder.
         path = Path(name) if name else None
         return str(path.absolute()) if path is not None and path.suffix and path.is_file() else name
 
@@ -231,6 +232,7 @@ class ScoringSettings(Group):
         unknown = sorted(weights.keys() - DEFAULT_WEIGHTS.keys())
         if unknown:
             raise ValueError(f"no such component: {', '.join(unknown)}; there are {', '.join(DEFAULT_WEIGHTS)}")
+        # With all weights at 0 every track would score the same.
         if not all(0 <= w <= MOST_WEIGHT for w in weights.values()) or not any(weights.values()):
             raise ValueError(f"weights must lie in 0 to {MOST_WEIGHT:g}, at least one above 0")
         return weights
@@ -293,6 +295,7 @@ class Settings(Group):
 
         def fill(group: Group) -> Group:
             """Fill the fields of one group that are None and have a counterpart in the model's thresholds."""
+            # Only thresholds that the user left open; a chosen one goes before the model's own.
             opened = {
                 name: getattr(model, name)
                 for name in type(group).model_fields
