@@ -42,12 +42,14 @@ def iou(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return the intersection over union of boxes, broadcast as `overlap`; 0 where both boxes are empty."""
     shared = overlap(a, b)
     # The floor only matters for empty boxes, which share nothing.
+    # The lower bound (px²) keeps two empty boxes from a division by zero.
     return shared / np.maximum(box_area(a) + box_area(b) - shared, 1e-6)
 
 
 def inside(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return the share of the smaller box that lies in the other one, in [0, 1], broadcast as `overlap`."""
     smaller = np.minimum(box_area(a), box_area(b))
+    # In float32 like the boxes, or the result would become float64.
     return np.asarray(overlap(a, b) / np.maximum(smaller, np.float32(1e-6)))
 
 

@@ -45,6 +45,7 @@ def usable_ratio(stated: Fraction | None, transposed: bool = False) -> float:
 
 def is_ratio(value: object) -> bool:
     """Tell whether a value can be the shape of a pixel."""
+    # Also false for NaN, which fails every comparison.
     return isinstance(value, float) and 1 / MAX_RATIO <= value <= MAX_RATIO
 
 
@@ -88,4 +89,5 @@ def _scaled(
     if source == target:
         return points
     factor = np.array([target[0] / source[0], target[1] / source[1]], np.float32)
+    # The last axis holds x, y pairs: one for a point, two for a box.
     return points * np.tile(factor, points.shape[-1] // 2)

@@ -12,6 +12,7 @@ def printable(text: str) -> str:
     >>> printable("clip\x1b[2J.mp4")
     'clip\\x1b[2J.mp4'
     """
+    # Escaped, as control characters in a file's name can change what a terminal shows.
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 

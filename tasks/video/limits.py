@@ -41,6 +41,7 @@ class ClipLimits:
     @property
     def seconds_left(self) -> float:
         """Seconds until the time limit; infinity without one."""
+        # The monotonic clock, as a change of the system's clock must not end a clip.
         limit = self.settings.time_limit
         return float("inf") if limit is None else self._start + limit - time.monotonic()
 
@@ -59,6 +60,7 @@ class ClipLimits:
         The first call should come when the model is loaded and has run once: what it holds is not the clip's doing.
         """
         used = psutil.Process().memory_info().rss
+        # The model's own memory is no clip's doing, so only growth counts; the unit is bytes.
         if self._base_bytes is None:
             self._base_bytes = used
         if used - self._base_bytes > self.settings.memory_limit * MB:

@@ -54,7 +54,9 @@ def _frame_at(path: Path, wanted: int) -> Image:
 def _fitted(picture: Image, frame: tuple[int, int]) -> Image:
     """Return a picture scaled into a frame (width, height), with black at its sides."""
     height, width = picture.shape[:2]
+    # The smaller of the two, so that the whole picture fits; people at the sides are not cut off.
     scale = min(frame[0] / width, frame[1] / height)
+    # At least one pixel: a very long and thin picture would round to none, which OpenCV refuses.
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     canvas: Image = np.zeros((frame[1], frame[0], 3), np.uint8)
