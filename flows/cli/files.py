@@ -111,7 +111,7 @@ def windows(
         report = window_file(source, destination, round(length), round(step), rule, label_threshold)
     Output(as_json, quiet).tell(
         {
-            "file": str(report.path),
+            "files": [str(report.path)],
             "windows": report.classes.total(),
             "classes": dict(sorted(report.classes.items())),
             "people": dict(sorted(report.people.items())),

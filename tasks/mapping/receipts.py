@@ -406,7 +406,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     """Return a receipt, or None where there is none that can be read."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:
         logger.warning("receipt %s cannot be read (%s); the clip is annotated again", path, error)

@@ -22,10 +22,11 @@ from tests.video_factory import plain_frames, write_video
 
 
 def clips(root: Path, *names: str) -> None:
-    """Write clips of one content, so that poses are extracted once."""
+    """Write clips, each of a content of its own: copies are one group, and must agree on their label."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        write_video(root / name, plain_frames(16, width=128, height=96))
+        number = len(list(root.rglob("*.mp4")))
+        write_video(root / name, plain_frames(16, width=128 + 16 * number, height=96))
 
 
 def labels_in(out: Path) -> dict[str, int]:
@@ -44,7 +45,7 @@ def test_other_labels_cost_no_extraction_and_no_overlay(tmp_path, out, stand_in,
     clips(root, "Fight/cam1_a.mp4", "Fall/cam1_b.mp4", "Walk/cam2_c.mp4")
     first = annotate_dataset(root, out)
     assert labels_in(out) == {"Fight/cam1_a": 1, "Fall/cam1_b": 0, "Walk/cam2_c": 0}
-    assert any("class 1 has 1 clips" in line for line in first.warnings)
+    assert any("class 1 has 1 clip" in line for line in first.warnings)
     overlays = {path: path.stat().st_mtime_ns for path in out.rglob("*_overlay.mp4")}
 
     by_folder = Settings(dataset=DatasetSettings(classes={"Fight": 1, "Fall": 2}))
@@ -65,7 +66,7 @@ def test_other_labels_cost_no_extraction_and_no_overlay(tmp_path, out, stand_in,
     assert {path: path.stat().st_mtime_ns for path in overlays if "cam1_a" not in path.name} == {
         path: time for path, time in overlays.items() if "cam1_a" not in path.name
     }
-    assert stand_in.frames == 16
+    assert stand_in.frames == 3 * 16
     assert verify_mapping(out, deep=True).lines() == []
 
 
