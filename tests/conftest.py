@@ -93,12 +93,28 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     The one that local runs start, secret and all; its database is copied, not migrated, from the second session on.
     """
-    from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+    from prefect import context
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_LOCAL_STORAGE_PATH,
+        temporary_settings,
+    )
 
-    storage = tmp_path_factory.mktemp("prefect")
-    # A server that the user has named is not for tests.
-    with temporary_settings({PREFECT_API_URL: None, PREFECT_LOCAL_STORAGE_PATH: storage}), prefect_api() as address:
-        yield address
+    # A server that the user has named is not for tests; a heartbeat costs each run of a flow up to a second.
+    chosen = {
+        PREFECT_API_URL: None,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        PREFECT_LOCAL_STORAGE_PATH: tmp_path_factory.mktemp("prefect"),
+    }
+    before = context.GLOBAL_SETTINGS_CONTEXT
+    with temporary_settings(chosen), prefect_api() as address:
+        # Threads begin with the settings of the process, not with those of the thread that starts them.
+        context.GLOBAL_SETTINGS_CONTEXT = context.SettingsContext.get()
+        try:
+            yield address
+        finally:
+            context.GLOBAL_SETTINGS_CONTEXT = before
 
 
 @pytest.fixture(scope="session")

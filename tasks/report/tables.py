@@ -135,8 +135,8 @@ def poster_frame(annotation: Annotation) -> int:
     """Return the frame that shows a clip best: the middle of the window in which the first two are most involved."""
     frames = int(np.asarray(annotation["keypoint_score"]).shape[1])
     edges, scores = annotation.get("window_frames"), annotation.get("window_scores")
-    # The earlier scripts kept no windows.
-    if edges is None or scores is None or not np.size(scores):
+    # The earlier scripts kept no windows, and other programs may hold anything under these names.
+    if np.ndim(edges) != 1 or np.ndim(scores) != 2 or not np.size(scores) or np.size(edges) != np.shape(scores)[1] + 1:
         return frames // 2
     best = int(np.asarray(scores)[:2].sum(axis=0).argmax())
     return int(edges[best] + edges[best + 1]) // 2
@@ -146,14 +146,15 @@ def made_with(annotation: Annotation) -> str:
     """Return the model of an annotation and its settings that are not this version's defaults, in words."""
     provenance, settings = annotation.get("provenance"), annotation.get("settings")
     model = provenance.get("model") if isinstance(provenance, dict) else None
-    words = [f"model {model or 'not known'}"]
+    # Annotations of other programs may hold anything under these names.
+    words = [f"model {model if isinstance(model, str) and model else 'not known'}"]
     default = Settings().model_dump(mode="json")
     for group in ("poses", "tracking", "selection", "scoring"):
         values = settings.get(group) if isinstance(settings, dict) else None
         for name, value in (values if isinstance(values, dict) else {}).items():
             usual = default[group].get(name)
             # Thresholds follow the model unless they are set; what they were is in the annotation.
-            if usual is not None and value != usual and not isinstance(value, dict):
+            if usual is not None and isinstance(value, str | int | float) and value != usual:
                 words.append(f"{name} {value}")
     return ", ".join(words)
 

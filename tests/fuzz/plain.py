@@ -6,7 +6,6 @@ What `flows.annotate_video` does is called as it is; only the tasks are replaced
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -82,7 +81,7 @@ def _in_turn(jobs: Sequence[ClipJob], *_: object) -> Iterator[ClipResult]:
             summary = stages.annotate_alone((work, run_keys(job.settings)))
             yield ClipResult(job.clip.relative, Outcome.ANNOTATED, time.perf_counter() - start, summary=summary)
         except Exception as error:
-            failure = recorded_failure(error, job)
+            failure = recorded_failure(error, job.clip, job.output_root)
             yield ClipResult(job.clip.relative, Outcome.FAILED, time.perf_counter() - start, error=failure)
 
 
@@ -122,10 +121,11 @@ def flows_without_prefect() -> Iterator[None]:
 
 def _note_peak(output_root: Path) -> None:
     """Note the peak memory of this process and of its decoders, MB."""
-    peaks = {os.getpid(): resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
-    for helper in decoder._idle:
-        status = Path(f"/proc/{helper._process.pid}/status").read_text(encoding="ascii")
-        peaks[helper._process.pid] = int(status.partition("VmHWM:")[2].split()[0]) // 1024
+    peaks = {}
+    # Not by `getrusage`: a process that is started begins with the peak of the one that starts it.
+    for pid in (os.getpid(), *(helper._process.pid for helper in decoder._idle)):
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+        peaks[pid] = int(status.partition("VmHWM:")[2].split()[0]) // 1024
     folder = output_root / PEAKS
     folder.mkdir(exist_ok=True)
     for pid, peak in peaks.items():
