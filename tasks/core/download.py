@@ -110,5 +110,6 @@ def _copy(answer: Any, stream: Any, have: int, total: int, on_bytes: Callable[[i
     while block := answer.read(BLOCK):
         stream.write(block)
         have += len(block)
+        # Called for each block, so that a display can tell a slow download from a stalled one.
         on_bytes(have, total)
     return have

@@ -42,7 +42,6 @@ def iou(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return the intersection over union of boxes, broadcast as `overlap`; 0 where both boxes are empty."""
     shared = overlap(a, b)
     # The floor only matters for empty boxes, which share nothing.
-    # The lower bound (px²) keeps two empty boxes from a division by zero.
     return shared / np.maximum(box_area(a) + box_area(b) - shared, 1e-6)
 
 

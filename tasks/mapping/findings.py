@@ -141,7 +141,6 @@ class MappingReport:
     def to_value(self) -> dict[str, Any]:
         """Return the report as plain values, for JSON."""
         # Kinds and paths become strings, as JSON knows neither.
-        # Kinds become lower-case names, and paths strings, as JSON knows neither enums nor paths.
         return {
             "output_root": str(self.output_root),
             "ok": self.ok,
@@ -150,6 +149,7 @@ class MappingReport:
             "failed": self.failed,
             "unmended": self.unmended,
             "counts": dict(Counter(finding.kind.name.lower() for finding in self.findings)),
+            # Kinds become lower-case names, and paths strings, as JSON knows neither enums nor paths.
             "findings": [
                 {
                     "kind": finding.kind.name.lower(),
