@@ -32,7 +32,8 @@ from tasks.clips.labels import label_clips
 from tasks.core.records import Involvement
 from tasks.core.settings import LARGEST_LABEL, Settings
 from tasks.mapping.fingerprints import require_unchanged, stamp_of
-from tasks.mapping.receipts import ClipSummary, begin_outputs, overlay_is_current, settings_key, write_receipt
+from tasks.mapping.receipts import begin_outputs, overlay_is_current, settings_key, write_receipt
+from tasks.mapping.summary import ClipSummary
 from tasks.poses import entry_of, model_key
 from tasks.poses.models import ModelEntry
 from tasks.report.clip_card import clip_card, failure_card

@@ -22,7 +22,7 @@ from flows.runs.pool import cancel_children
 from flows.runs.results import DatasetSummary
 from tasks.annotations.format import AnnotationError, read_annotation
 from tasks.annotations.validate import validate_annotation
-from tasks.clips.discovery import Clip, find_clip, normal
+from tasks.clips.discovery import Clip, find_clip
 from tasks.clips.failures import Failure, current_failures, read_failures
 from tasks.clips.labels import group_rule, label_clips
 from tasks.clips.manifest import read_manifests
@@ -30,6 +30,7 @@ from tasks.core.choices import FailOn, Mode
 from tasks.core.errors import FightposeError
 from tasks.core.settings import DatasetSettings, Settings
 from tasks.core.storage import require_writable
+from tasks.core.text import normal
 from tasks.mapping.receipts import distrust, recorded_settings
 from tasks.mapping.run_lock import sole_run
 

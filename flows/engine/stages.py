@@ -24,7 +24,8 @@ from tasks.core.records import Involvement, Poses, Tracks, VideoInfo
 from tasks.core.settings import ScoringSettings, Settings
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.fingerprints import FileStamp, require_unchanged, stamp_of
-from tasks.mapping.receipts import ClipSummary, begin_outputs, overlay_is_current, poses_path, write_receipt
+from tasks.mapping.receipts import begin_outputs, overlay_is_current, poses_path, write_receipt
+from tasks.mapping.summary import ClipSummary
 from tasks.overlay.painter import write_overlay
 from tasks.poses.extract import extract_poses
 from tasks.poses.models import PoseModel, model_of

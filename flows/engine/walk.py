@@ -14,7 +14,7 @@ from flows.engine.engines import Engine
 from flows.engine.jobs import ClipJob
 from flows.engine.workers import WorkerDiedError
 from tasks.core.errors import ClipError, FailureReason, FightposeError
-from tasks.mapping.receipts import ClipSummary
+from tasks.mapping.summary import ClipSummary
 
 logger = logging.getLogger(__name__)
 

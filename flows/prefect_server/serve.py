@@ -207,7 +207,7 @@ def _serve(listener: socket.socket, host: str, *, ephemeral: bool, template: Pat
 
 def template_path() -> Path:
     """Return where a migrated, empty database of this version of Prefect is kept."""
-    from tasks.core.wheel_files import cache_folder
+    from tasks.core.download import cache_folder
 
     return cache_folder() / f"prefect-server-{importlib.metadata.version('prefect')}.db"
 

@@ -27,7 +27,8 @@ from tasks import steps
 from tasks.core.errors import ClipError
 from tasks.core.settings import Settings
 from tasks.core.storage import key_of
-from tasks.mapping.receipts import ClipSummary, finished, summary_of
+from tasks.mapping.receipts import finished
+from tasks.mapping.summary import ClipSummary, summary_of
 from tasks.poses import PoseModel
 from tasks.report.clip_card import failure_card
 

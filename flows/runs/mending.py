@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from flows.runs.results import DatasetSummary
-from tasks.clips.discovery import normal
 from tasks.clips.failures import current_failures
 from tasks.clips.manifest import read_manifests, restore_manifests
+from tasks.core.text import normal
 from tasks.mapping.findings import MappingReport
 from tasks.mapping.quarantine import clips_to_repair
 from tasks.mapping.quarantine import quarantine as set_aside

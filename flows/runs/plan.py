@@ -18,7 +18,8 @@ from tasks.clips.given_splits import check_given
 from tasks.clips.labels import check_sources, label_clips, unnamed_warning
 from tasks.core.choices import Mode
 from tasks.core.settings import Settings
-from tasks.mapping.receipts import ClipSummary, finished, settings_key
+from tasks.mapping.receipts import finished, settings_key
+from tasks.mapping.summary import ClipSummary
 from tasks.poses.models import entry_of, model_key
 
 

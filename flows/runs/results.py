@@ -12,7 +12,7 @@ from tasks.clips.discovery import Clip
 from tasks.clips.failures import log_failure
 from tasks.core.choices import FailOn
 from tasks.core.errors import ClipError, FailureReason
-from tasks.mapping.receipts import ClipSummary
+from tasks.mapping.summary import ClipSummary
 
 logger = logging.getLogger(__name__)
 

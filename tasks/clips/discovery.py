@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from pathlib import Path, PurePosixPath
 from tasks.clips.video_files import OVERLAY_ENDINGS, VIDEO_ENDINGS, is_video_name, may_be_video
 from tasks.core.errors import FightposeError
 from tasks.core.storage import PARTIAL_MARK
+from tasks.core.text import name_key
 
 ANNOTATION_POSTFIX = "_enhanced_stgcn_annotation"
 OVERLAY_POSTFIX = "_enhanced_rtmo_overlay"
@@ -109,13 +109,6 @@ class Discovery:
         files = "1 file that may be a video is" if count == 1 else f"{count} files that may be videos are"
         advice = "give them the ending of a video, or name one itself as the input"
         return [f"{files} left out: {names}; {advice}"] if count else []
-
-
-def name_key(name: str) -> str:
-    """Return a name in the form in which two names count as the same: NFC, without case."""
-    if name.isascii():
-        return name.lower()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def is_own_output(name: str) -> bool:
@@ -398,8 +391,3 @@ def _short_enough(stem: str) -> str:
         return stem
     mark = f"~{hashlib.sha256(raw).hexdigest()[:8]}"
     return raw[: _MAX_STEM_BYTES - 5 - len(mark)].decode("utf-8", "ignore") + mark
-
-
-def normal(name: str) -> str:
-    """Return a name in the Unicode form (NFC) in which names are compared."""
-    return unicodedata.normalize("NFC", name)

@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from tasks.clips.discovery import name_key
 from tasks.clips.labels import matcher
 from tasks.clips.names import ClipTable, Row, read_rows
 from tasks.core.choices import SplitBy
 from tasks.core.errors import FightposeError
 from tasks.core.settings import DatasetSettings
+from tasks.core.text import name_key
 
 SplitRule = Callable[[str], str | None]
 

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from tasks.clips.discovery import FIGHT_FOLDER, Clip, name_key, normal
+from tasks.clips.discovery import FIGHT_FOLDER, Clip
 from tasks.clips.names import ClipTable, Row, read_rows
 from tasks.core.errors import FightposeError
 from tasks.core.settings import LARGEST_LABEL, DatasetSettings
+from tasks.core.text import name_key, normal
 
 LabelRule = Callable[[str], int | None]
 GroupRule = Callable[[str], str]

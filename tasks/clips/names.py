@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Generic, Self, TypeVar
 
-from tasks.clips.discovery import name_key, normal
 from tasks.clips.video_files import VIDEO_ENDINGS
 from tasks.core.errors import FightposeError
+from tasks.core.text import name_key, normal
 
 V = TypeVar("V")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 SPLITS = ("train", "val", "test")
 """The usual splits of a data set, in the order in which shares are written."""
 
@@ -32,3 +34,15 @@ def shares_of(text: str) -> dict[str, int]:
         raise ValueError(f"the split {text!r} is not of the form 70/15/15 (train/val/test) or 80/20 (train/val)")
     # A share of 0 means that there is no such split.
     return {name: int(part) for name, part in zip(SPLITS, parts, strict=False) if int(part)}
+
+
+def name_key(name: str) -> str:
+    """Return a name in the form in which two names count as the same: NFC, without case."""
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def normal(name: str) -> str:
+    """Return a name in the Unicode form (NFC) in which names are compared."""
+    return unicodedata.normalize("NFC", name)

@@ -20,10 +20,10 @@ from tasks.clips.discovery import (
     EARLIER_OVERLAY_POSTFIX,
     OVERLAY_POSTFIX,
     Clip,
-    normal,
 )
 from tasks.clips.video_files import VIDEO_ENDINGS
 from tasks.core.storage import PARTIAL_MARK
+from tasks.core.text import normal
 
 
 class OutputKind(StrEnum):

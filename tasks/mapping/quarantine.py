@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from tasks.clips.discovery import Clip, normal
+from tasks.clips.discovery import Clip
 from tasks.core.errors import FightposeError
+from tasks.core.text import normal
 from tasks.mapping.findings import CORRUPT, REPAIRABLE, FindingKind, MappingReport
 
 QUARANTINE_FOLDER = "quarantine"

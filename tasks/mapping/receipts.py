@@ -37,8 +37,8 @@ from tasks.core.records import VideoInfo
 from tasks.core.settings import PoseSettings, Settings
 from tasks.core.storage import WORK_FOLDER, file_sha256, file_system_time, key_of, write_json
 from tasks.mapping.fingerprints import FileStamp, fingerprint, fits, stat_of
+from tasks.mapping.summary import ClipSummary, summary_of
 from tasks.poses.extract import CODE_VERSION as POSES_VERSION
-from tasks.poses.usage import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -47,34 +47,6 @@ SETTINGS_NAME = "settings.json"
 
 OUTPUT_VERSION = 3
 """Raise it when a change alters annotations or overlays made from the same poses."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClipSummary:
-    """What was found in a clip, for tables and reports.
-
-    Attributes
-    ----------
-    frames
-        Decoded frames.
-    people
-        People in the annotation.
-    top
-        Track ID and composite score of the first two people.
-    seconds
-        Wall time of each step, seconds.
-    extracted
-        Whether the pose model ran; False if the poses were found in the store.
-    usage
-        What the extraction took of the machine; None if the model did not run.
-    """
-
-    frames: int
-    people: int
-    top: list[tuple[int, float]]
-    seconds: dict[str, float]
-    extracted: bool
-    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,18 +384,3 @@ def _read(path: Path) -> dict[str, Any] | None:
         logger.warning("receipt %s cannot be read (%s); the clip is annotated again", path, error)
         return None
     return value if isinstance(value, dict) else None
-
-
-def summary_of(value: dict[str, Any]) -> ClipSummary:
-    """Return the summary that plain values hold, as JSON and `dataclasses.asdict` give them.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        If it is none.
-    """
-    top = [(int(track_id), float(score)) for track_id, score in value["top"]]
-    seconds = {str(step): float(seconds) for step, seconds in value["seconds"].items()}
-    # Absent in receipts of earlier versions.
-    usage = Usage(**value["usage"]) if value.get("usage") else None
-    return ClipSummary(int(value["frames"]), int(value["people"]), top, seconds, bool(value["extracted"]), usage)

@@ -17,14 +17,16 @@ from pathlib import Path
 
 from tasks.annotations.dataset import content_digest, contents_of, read_split, split_path
 from tasks.annotations.format import Annotation, AnnotationError, is_excluded, only_annotation, read_annotation
-from tasks.annotations.validate import validate_annotation, validate_dataset
-from tasks.clips.discovery import Clip, normal
+from tasks.annotations.validate import validate_annotation
+from tasks.annotations.validate_dataset import validate_dataset
+from tasks.clips.discovery import Clip
 from tasks.clips.failures import Failure, current_failures
 from tasks.clips.labels import group_rule
 from tasks.clips.manifest import Request, lost_inputs, read_manifests, read_requests
 from tasks.clips.same_content import contradictions, joined_groups
 from tasks.core.errors import FightposeError
 from tasks.core.storage import file_sha256
+from tasks.core.text import normal
 from tasks.mapping.findings import REPAIRABLE, Finding, FindingKind, MappingReport
 from tasks.mapping.frame_counts import DecodedVideos, input_problem
 from tasks.mapping.merged import DATASET_NAME, read_record

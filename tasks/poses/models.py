@@ -12,10 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from tasks.core.choices import InputShape, Precision, Runtime
+from tasks.core.download import WheelMember, cached_path, fetch
 from tasks.core.errors import FightposeError
 from tasks.core.settings import PoseSettings, Thresholds
 from tasks.core.storage import file_sha256, key_of
-from tasks.core.wheel_files import WheelMember, cached_path, fetch
 from tasks.poses.backends import table
 from tasks.poses.backends.mmpose.files import shipped_config
 from tasks.poses.backends.openvino_cpu import require_bf16

@@ -20,10 +20,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tasks.core.download import download
+from tasks.core.download import download, model_folder
 from tasks.core.errors import FightposeError
 from tasks.core.storage import atomic_path, file_sha256, require_writable, write_text
-from tasks.core.wheel_files import model_folder
 from tasks.poses.backends.rtmo import Sidecar, sidecar_path
 
 logger = logging.getLogger(__name__)

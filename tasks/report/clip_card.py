@@ -16,7 +16,7 @@ from pathlib import Path
 from tasks.clips.discovery import Clip
 from tasks.clips.failures import escaped
 from tasks.core.errors import ClipError, FightposeError
-from tasks.mapping.receipts import ClipSummary
+from tasks.mapping.summary import ClipSummary
 from tasks.video.thumbnails import jpeg_of
 
 logger = logging.getLogger(__name__)

@@ -136,7 +136,14 @@ def poster_frame(annotation: Annotation) -> int:
     frames = int(np.asarray(annotation["keypoint_score"]).shape[1])
     edges, scores = annotation.get("window_frames"), annotation.get("window_scores")
     # The earlier scripts kept no windows, and other programs may hold anything under these names.
-    if np.ndim(edges) != 1 or np.ndim(scores) != 2 or not np.size(scores) or np.size(edges) != np.shape(scores)[1] + 1:
+    if (
+        edges is None
+        or scores is None
+        or np.ndim(edges) != 1
+        or np.ndim(scores) != 2
+        or not np.size(scores)
+        or np.size(edges) != np.shape(scores)[1] + 1
+    ):
         return frames // 2
     best = int(np.asarray(scores)[:2].sum(axis=0).argmax())
     return int(edges[best] + edges[best + 1]) // 2

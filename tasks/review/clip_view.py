@@ -13,7 +13,7 @@ from tasks.annotations.other_tracks import OtherTracks
 from tasks.core.region_layout import LAYOUT
 from tasks.involvement.selection import take
 from tasks.overlay.canvas import palette_colors
-from tasks.review.corrections import Applied, apply_changes, named_people
+from tasks.review.corrections import Applied, apply_changes
 from tasks.review.id_switches import find_suspects
 from tasks.review.log import (
     Change,
@@ -28,6 +28,7 @@ from tasks.review.log import (
     SplitTrack,
     SwapTracks,
     WriteNote,
+    named_people,
 )
 
 MOST_OTHERS = 40

@@ -24,6 +24,7 @@ from tasks.review.log import (
     Change,
     DropPerson,
     MergeTracks,
+    PersonChange,
     Role,
     SetExcluded,
     SetLabel,
@@ -32,12 +33,11 @@ from tasks.review.log import (
     SplitTrack,
     SwapTracks,
     WriteNote,
+    named_in,
+    named_people,
 )
 
 Mask = npt.NDArray[np.bool_]
-
-PersonChange = SetRole | DropPerson | MergeTracks | SplitTrack | SwapTracks
-"""The corrections that name people and need them to be there."""
 
 # Fighters come before unmarked people, and bystanders after them.
 _PLACE = {Role.FIGHTER: 0, None: 1, Role.UNSURE: 1, Role.BYSTANDER: 2}
@@ -137,7 +137,7 @@ class _Review:
 
     def _apply_to_person(self, change: PersonChange) -> str | None:
         """Apply a correction that names people, if they are there."""
-        for track_id in _named_in(change):
+        for track_id in named_in(change):
             if track_id not in self.people:
                 return f"{change.kind}: there is no person {track_id}"
         match change:
@@ -212,17 +212,6 @@ class _Review:
         return [person for person in self.people.values() if not person.listed and _any_frame(person.pieces)]
 
 
-def _named_in(change: PersonChange) -> tuple[int, ...]:
-    """Return the IDs of the people that a correction needs to be there."""
-    match change:
-        case MergeTracks():
-            return change.into, change.other
-        case SwapTracks():
-            return change.track_id, change.other
-        case _:
-            return (change.track_id,)
-
-
 def _cut(person: _Person, frame: int) -> tuple[list[tuple[int, Mask]], list[tuple[int, Mask]]]:
     """Return a person's pieces before a frame, and from that frame on; pieces without a frame are left out."""
     late = np.arange(len(person.pieces[0][1])) >= frame if person.pieces else np.zeros(0, np.bool_)
@@ -235,18 +224,6 @@ def _cut(person: _Person, frame: int) -> tuple[list[tuple[int, Mask]], list[tupl
 def _any_frame(pieces: list[tuple[int, Mask]]) -> bool:
     """Tell whether there is a frame in any of the pieces."""
     return any(mask.any() for _, mask in pieces)
-
-
-def named_people(changes: Iterable[Change]) -> set[int]:
-    """Return the IDs of all people that corrections name."""
-    named: set[int] = set()
-    for change in changes:
-        match change:
-            case SetOrder():
-                named.update(change.track_ids)
-            case SetRole() | DropPerson() | MergeTracks() | SplitTrack() | SwapTracks():
-                named.update(_named_in(change))
-    return named
 
 
 def apply_changes(annotation: Annotation, changes: Iterable[Change], others: OtherTracks | None = None) -> Applied:

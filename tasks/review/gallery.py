@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from tasks.clips.discovery import name_key
-from tasks.core.text import printable
+from tasks.core.text import name_key, printable
 from tasks.regions.camera_weights import camera_of
 from tasks.review.index import Row, review_key
 from tasks.review.log import Entry, SetChecked, SetExcluded, SetLabel

@@ -305,3 +305,30 @@ def _ends_with_newline(descriptor: int, size: int) -> bool:
 def _end_of_last_line(descriptor: int, size: int) -> int:
     """Return the length of a file up to its last line end."""
     return os.pread(descriptor, size, 0).rfind(b"\n") + 1
+
+
+PersonChange = SetRole | DropPerson | MergeTracks | SplitTrack | SwapTracks
+"""The corrections that name people and need them to be there."""
+
+
+def named_in(change: PersonChange) -> tuple[int, ...]:
+    """Return the IDs of the people that a correction needs to be there."""
+    match change:
+        case MergeTracks():
+            return change.into, change.other
+        case SwapTracks():
+            return change.track_id, change.other
+        case _:
+            return (change.track_id,)
+
+
+def named_people(changes: Iterable[Change]) -> set[int]:
+    """Return the IDs of all people that corrections name."""
+    named: set[int] = set()
+    for change in changes:
+        match change:
+            case SetOrder():
+                named.update(change.track_ids)
+            case SetRole() | DropPerson() | MergeTracks() | SplitTrack() | SwapTracks():
+                named.update(named_in(change))
+    return named

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from flows.cli import main as cli
 from flows.cli.demo import DEMO_CLIPS
-from tasks.core.wheel_files import fetch
+from tasks.core.download import fetch
 from tasks.video.reading import Image, decode_frames, probe_video
 from tests.video_factory import write_video
 

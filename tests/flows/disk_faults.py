@@ -17,7 +17,7 @@ from flows.annotate_dataset import require_writable
 from flows.engine.jobs import ClipJob
 from flows.runs.results import ClipResult, Outcome
 from tasks.annotations.format import read_annotation
-from tasks.annotations.validate import validate_dataset
+from tasks.annotations.validate_dataset import validate_dataset
 from tasks.clips.discovery import find_clip
 from tasks.clips.failures import current_failures
 from tasks.core.errors import FightposeError

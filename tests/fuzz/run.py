@@ -17,7 +17,7 @@ from flows.engine.jobs import ClipJob
 from flows.engine.walk import walk
 from flows.runs.local import result_of
 from tasks.annotations.format import read_annotation
-from tasks.annotations.validate import validate_dataset
+from tasks.annotations.validate_dataset import validate_dataset
 from tasks.clips.discovery import discover_clips
 from tasks.clips.failures import current_failures
 from tasks.core.errors import FightposeError

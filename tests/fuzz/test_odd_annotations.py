@@ -14,7 +14,8 @@ import pytest
 
 from tasks.annotations.explain import explain_text
 from tasks.annotations.format import Annotation, read_annotation
-from tasks.annotations.validate import require_valid, sound_annotation, validate_dataset
+from tasks.annotations.validate import require_valid, sound_annotation
+from tasks.annotations.validate_dataset import validate_dataset
 from tasks.core.errors import FightposeError
 from tasks.regions.camera_weights import learn_camera_weights
 from tasks.report.tables import read_outputs

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tasks.annotations.format import read_annotation
-from tasks.annotations.validate import validate_dataset
+from tasks.annotations.validate_dataset import validate_dataset
 from tasks.clips.failures import current_failures
 from tasks.mapping.run_lock import sole_run
 from tasks.mapping.verify import verify_mapping

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.choices import Precision
+from tasks.core.download import model_folder
 from tasks.core.storage import atomic_path, key_of, model_sha256, sweep_partials
-from tasks.core.wheel_files import model_folder
 from tasks.poses.backends.openvino_cpu import compile_on_cpu, options_of, require_bf16
 
 logger = logging.getLogger(__name__)

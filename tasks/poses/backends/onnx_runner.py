@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.choices import Precision
+from tasks.core.download import cache_folder
 from tasks.core.errors import FightposeError
-from tasks.core.wheel_files import cache_folder
 from tasks.poses.backends.compiled_models import CompiledModels
 from tasks.poses.backends.openvino_cpu import Requests, last_line
 from tasks.poses.backends.runtimes import device_kind

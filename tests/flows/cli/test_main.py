@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from flows.cli import main as cli
 from flows.cli.demo import DEMO_CLIPS
 from tasks.annotations.format import read_annotation
-from tasks.core.wheel_files import fetch
+from tasks.core.download import fetch
 from tasks.video.reading import decode_frames, probe_video
 from tests.command_line import COMMAND_LINE
 from tests.video_factory import plain_frames, write_video

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from flows.cli import main as cli
 from flows.runs.results import ClipResult, DatasetSummary, Outcome
 from tasks.core.errors import ClipError, FailureReason
-from tasks.mapping.receipts import ClipSummary
+from tasks.mapping.summary import ClipSummary
 from tasks.review.log import DropPerson, append_change
 from tests.review_outputs import Outputs, make_outputs
 

@@ -10,7 +10,7 @@ from flows.cli.progress import Display, result_line
 from flows.runs.results import ClipResult, DatasetSummary, Outcome
 from tasks.core.errors import ClipError, FailureReason
 from tasks.core.progress import Progress, report
-from tasks.mapping.receipts import ClipSummary
+from tasks.mapping.summary import ClipSummary
 
 FOUND = ClipSummary(58, 3, [(1, 0.8)], {}, True)
 FAILED = ClipResult("[b].mp4", Outcome.FAILED, 0.1, error=ClipError(FailureReason.NO_TRACKS, "b.mp4", "nobody"))

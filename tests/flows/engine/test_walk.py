@@ -22,7 +22,7 @@ from tasks.clips.discovery import discover_clips
 from tasks.clips.failures import current_failures
 from tasks.core.errors import FightposeError
 from tasks.core.settings import Settings
-from tasks.mapping.receipts import ClipSummary
+from tasks.mapping.summary import ClipSummary
 
 NOTHING = ClipSummary(1, 1, [], {}, extracted=True)
 

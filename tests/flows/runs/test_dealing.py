@@ -21,7 +21,7 @@ from tasks.clips.discovery import discover_clips
 from tasks.clips.failures import current_failures, log_failure
 from tasks.core.errors import FailureReason, FightposeError
 from tasks.core.settings import Settings
-from tasks.mapping.receipts import ClipSummary
+from tasks.mapping.summary import ClipSummary
 
 NAMESPACE = UUID(int=0)
 CLIPS = 60

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tasks.annotations.format import Annotation
-from tasks.annotations.validate import CONTRACT_KEYS, OWN_KEYS, validate_annotation, validate_dataset
+from tasks.annotations.validate import CONTRACT_KEYS, OWN_KEYS, validate_annotation
+from tasks.annotations.validate_dataset import validate_dataset
 from tasks.clips.splits import make_splits
 from tasks.core.region_layout import REGIONS
 from tests.tasks.samples import sample_annotation

@@ -6,9 +6,10 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.clips.discovery import ANNOTATION_POSTFIX, OVERLAY_POSTFIX, clip_record, name_key, output_stems
+from tasks.clips.discovery import ANNOTATION_POSTFIX, OVERLAY_POSTFIX, clip_record, output_stems
 from tasks.clips.failures import escaped
 from tasks.clips.splits import make_splits
+from tasks.core.text import name_key
 from tasks.mapping.pairs import OutputKey, OutputKind, output_of, remove_postfix
 
 # What a file name can be: no slash, no NUL; few letters, so that names collide.

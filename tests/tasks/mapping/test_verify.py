@@ -19,7 +19,8 @@ from tasks.core.storage import file_sha256
 from tasks.mapping.findings import FindingKind
 from tasks.mapping.frame_counts import decode
 from tasks.mapping.pairs import check_avi_pkl_mapping, find_missing_files, get_files_by_extension, remove_postfix
-from tasks.mapping.receipts import ClipSummary, record_settings, write_receipt
+from tasks.mapping.receipts import record_settings, write_receipt
+from tasks.mapping.summary import ClipSummary
 from tasks.mapping.verify import verify_mapping
 from tests.tasks.samples import sample_annotation
 from tests.video_factory import plain_frames, write_video

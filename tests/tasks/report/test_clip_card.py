@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from tasks.clips.discovery import find_clip
 from tasks.core.errors import ClipError, FailureReason
-from tasks.mapping.receipts import ClipSummary
+from tasks.mapping.summary import ClipSummary
 from tasks.poses.usage import Usage
 from tasks.report.clip_card import PICTURE_SIZE, cell, clip_card, failure_card, literal
 from tests.video_factory import plain_frames, write_video

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.annotations.convert.windows import cut_windows, label_by_involvement
 from tasks.annotations.format import build_annotation, read_annotation, write_annotation
-from tasks.annotations.validate import validate_dataset
+from tasks.annotations.validate_dataset import validate_dataset
 from tasks.clips.manifest import write_manifest
 from tasks.core.errors import FightposeError
 from tasks.core.records import VideoInfo

@@ -7,7 +7,8 @@ from tasks.annotations.convert.files import convert_file, window_file
 from tasks.annotations.convert.formats import FORMATS, Layout
 from tasks.annotations.convert.layouts import read_any
 from tasks.annotations.format import read_annotation, write_annotation
-from tasks.annotations.validate import CONTRACT_KEYS, validate_dataset
+from tasks.annotations.validate import CONTRACT_KEYS
+from tasks.annotations.validate_dataset import validate_dataset
 from tasks.core.errors import FightposeError
 from tests.tasks.samples import sample_annotation
 

@@ -19,7 +19,8 @@ import pytest
 from tasks.annotations.convert.files import convert_file
 from tasks.annotations.convert.formats import Layout
 from tasks.annotations.format import Annotation, read_annotation, write_annotation
-from tasks.annotations.validate import CONTRACT_KEYS, validate_dataset
+from tasks.annotations.validate import CONTRACT_KEYS
+from tasks.annotations.validate_dataset import validate_dataset
 from tasks.core.skeleton import KEYPOINTS
 from tests.command_line import COMMAND_LINE
 from tests.tasks.samples import sample_annotation
