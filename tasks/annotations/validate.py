@@ -42,7 +42,6 @@ OWN_KEYS = (
     *_PERSON_KEYS,
     "bbox",
     "filled",
-    "identity_confidence",
     "score_breakdown",
     "region_breakdown",
     "region_weights",
