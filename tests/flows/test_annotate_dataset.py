@@ -74,10 +74,10 @@ def test_bad_clips_cost_only_themselves_and_a_second_run_does_nothing(folder, ou
 
 
 @pytest.mark.prefect
-def test_mode_demo_annotates_the_first_clips_only(folder, out, stand_in, prefect_server):
-    """The number of clips is the one asked for."""
+def test_mode_demo_takes_clips_in_turn_from_each_folder(folder, out, stand_in, prefect_server):
+    """As many as asked for, and not all of one class."""
     summary = annotate_dataset(folder, out, mode=Mode.DEMO, demo_count=2)
-    assert [result.clip for result in summary.results] == ["Fight/a.avi", "Fight/a.mp4"]
+    assert [result.clip for result in summary.results] == ["Fight/a.avi", "NonFight/a.mp4"]
 
 
 @pytest.mark.prefect
