@@ -135,8 +135,7 @@ def test_the_form_has_every_parameter_in_order_with_its_description(page, cluste
     for description in (
         "Folder of clips, or one clip.",
         "Folder below which the input's tree is mirrored.",
-        "pool as runs of their own on the work pool.",
-        "keep it at 20 where the server's database is SQLite.",
+        "pool deals shards of clips to the work pool.",
         "When failed clips make this run a failed one",
     ):
         assert description in text
