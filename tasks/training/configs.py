@@ -156,18 +156,8 @@ def _numbers(values: Sequence[float]) -> str:
     return "[" + ", ".join(f"{value:.4g}" for value in values) + "]"
 
 
-_MMACTION = Template("""\
-# STGCN++ for mmaction2 1.x on the stream '$stream', written by `fightpose training`.
-# In a checkout of mmaction2:
-#   CONFIG=$folder/mmaction2_$stream.py
-#   python tools/train.py $$CONFIG --seed 0
-#   python tools/test.py $$CONFIG work_dirs/fightpose_$stream/best_acc_top1_epoch_N.pth --dump $stream.pkl
-# Join the streams after training mmaction2_$other.py, too:
-#   python tools/analysis_tools/report_accuracy.py --preds $stream.pkl $other.pkl --coefficients 1.0 1.0
-$notes
-default_scope = 'mmaction'
-ann_file = $ann_file
-classes = $classes
+# Both libraries name network and preparation alike; only how they sample and run differs.
+_MODEL = """\
 
 model = dict(
     type='RecognizerGCN',
@@ -184,6 +174,24 @@ prepare = [
     dict(type='PreNormalize2D'),
     dict(type='GenSkeFeat', dataset='coco', feats=['$feature']),
 ]
+"""
+
+_MMACTION = Template(
+    """\
+# STGCN++ for mmaction2 1.x on the stream '$stream', written by `fightpose training`.
+# In a checkout of mmaction2:
+#   CONFIG=$folder/mmaction2_$stream.py
+#   python tools/train.py $$CONFIG --seed 0
+#   python tools/test.py $$CONFIG work_dirs/fightpose_$stream/best_acc_top1_epoch_N.pth --dump $stream.pkl
+# Join the streams after training mmaction2_$other.py, too:
+#   python tools/analysis_tools/report_accuracy.py --preds $stream.pkl $other.pkl --coefficients 1.0 1.0
+$notes
+default_scope = 'mmaction'
+ann_file = $ann_file
+classes = $classes
+"""
+    + _MODEL
+    + """\
 finish = [
     dict(type='PoseDecode'),
     dict(type='FormatGCNInput', num_person=2),
@@ -240,9 +248,11 @@ log_level = 'INFO'
 load_from = None
 resume = False
 work_dir = './work_dirs/fightpose_$stream'
-""")
+"""
+)
 
-_PYSKL = Template("""\
+_PYSKL = Template(
+    """\
 # STGCN++ for pyskl on the stream '$stream', written by `fightpose training`.
 # In a checkout of pyskl, on one GPU:
 #   CONFIG=$folder/pyskl_$stream.py
@@ -252,22 +262,9 @@ _PYSKL = Template("""\
 $notes
 ann_file = $ann_file
 classes = $classes
-
-model = dict(
-    type='RecognizerGCN',
-    backbone=dict(
-        type='STGCN', gcn_adaptive='init', gcn_with_res=True, tcn_type='mstcn',
-        graph_cfg=dict(layout='coco', mode='spatial')),
-    cls_head=dict(
-        type='GCNHead', num_classes=$number, in_channels=256,
-        # A rare class counts as much as a frequent one.
-        loss_cls=dict(type='CrossEntropyLoss', class_weight=$weights)))
-
-# The two people that come first in rank; coordinates from -1 to 1 of the frame.
-prepare = [
-    dict(type='PreNormalize2D'),
-    dict(type='GenSkeFeat', dataset='coco', feats=['$feature']),
-]
+"""
+    + _MODEL
+    + """\
 train_pipeline = prepare + [
     dict(type='UniformSample', clip_len=100),
     dict(type='PoseDecode'),
@@ -310,4 +307,5 @@ evaluation = dict(interval=1, metrics=['top_k_accuracy'], topk=(1,))
 log_config = dict(interval=20, hooks=[dict(type='TextLoggerHook')])
 log_level = 'INFO'
 work_dir = './work_dirs/fightpose_$stream'
-""")
+"""
+)
