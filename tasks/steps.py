@@ -25,9 +25,17 @@ from tasks.annotations.format import build_annotation, write_annotation
 from tasks.annotations.other_tracks import other_tracks, save_other_tracks
 from tasks.clips.discovery import Clip
 from tasks.core.errors import FightposeError
+from tasks.core.locks import sole_maker
 from tasks.core.progress import OVERLAY, POSES, Progress, report
 from tasks.core.records import Involvement, Poses, RegionScores, RegionWeights, Tracks, VideoInfo
-from tasks.core.settings import OverlaySettings, ScoringSettings, SelectionSettings, Settings, TrackingSettings
+from tasks.core.settings import (
+    OverlaySettings,
+    PoseSettings,
+    ScoringSettings,
+    SelectionSettings,
+    Settings,
+    TrackingSettings,
+)
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.findings import MappingReport
 from tasks.mapping.receipts import poses_path, tracks_path
@@ -124,29 +132,42 @@ def extract(clip: Clip, video: VideoInfo, output_root: Path, settings: Settings,
     """Find the people in every frame, or find that this was done before."""
     # Poses are the costly step: they are kept under a key of the settings that affect them.
     stored = poses_path(output_root, video, model_key(settings.poses), settings.poses)
-    if stored.is_file():
-        try:
-            poses = Poses.load(stored)
-            logger.info("%s: poses are there already, the model is not run", clip.relative)
-            return PosesReference(stored, poses.frame_count, len(poses), extracted=False)
-        # A damaged file is no reason to fail, as the model can make it again.
-        except ValueError as error:
-            logger.warning("%s; the model is run again", error)
+    # A copy of the same clip may be under way in another process: its poses are awaited, not made twice.
+    with sole_maker(stored, limits.check):
+        return _stored(clip, stored) or _extracted(clip, video, stored, settings.poses, limits)
+
+
+def _stored(clip: Clip, path: Path) -> PosesReference | None:
+    """Return poses that were made before, None if there are none that are whole."""
+    if not path.is_file():
+        return None
+    try:
+        poses = Poses.load(path)
+    # A damaged file is no reason to fail, as the model can make it again.
+    except ValueError as error:
+        logger.warning("%s; the model is run again", error)
+        return None
+    logger.info("%s: poses are there already, the model is not run", clip.relative)
+    return PosesReference(path, poses.frame_count, len(poses), extracted=False)
+
+
+def _extracted(clip: Clip, video: VideoInfo, path: Path, settings: PoseSettings, limits: ClipLimits) -> PosesReference:
+    """Run the model over a clip and store what it found."""
 
     def on_frames(done: int) -> None:
         """Pass the number of frames on to the display, and check the memory that they took."""
         limits.check_memory()
         report(Progress(clip.relative, POSES, done, video.header_frames))
 
-    model = model_of(settings.poses)
+    model = model_of(settings)
     # The meter surrounds the extraction alone: writing the poses to the disk does not count.
-    with measured(settings.poses.device) as meter:
-        poses = extract_poses(video, model, settings.poses, on_frames, limits.within(decode_guarded(video, limits)))
+    with measured(settings.device) as meter:
+        poses = extract_poses(video, model, settings, on_frames, limits.within(decode_guarded(video, limits)))
     usage = meter.read()
     logger.info("%s: poses took %s", clip.relative, usage.words())
     # Saved before anything else uses them, so that a later failure does not cost the model's run again.
-    poses.save(stored)
-    return PosesReference(stored, poses.frame_count, len(poses), extracted=True, usage=usage)
+    poses.save(path)
+    return PosesReference(path, poses.frame_count, len(poses), extracted=True, usage=usage)
 
 
 @task(name="track-people", **_quick)

@@ -19,6 +19,7 @@ from pathlib import Path
 from flows.engine.jobs import ClipJob, RunKeys
 from tasks.annotations.format import build_annotation, write_annotation
 from tasks.clips.failures import resolve_failures
+from tasks.core.locks import sole_maker
 from tasks.core.progress import OVERLAY, POSES, Progress, report
 from tasks.core.records import Involvement, Poses, Tracks, VideoInfo
 from tasks.core.settings import ScoringSettings, Settings
@@ -128,7 +129,8 @@ def find_poses(
         video = probe_guarded(limits)
     # Named by content, model and settings of poses: a clip that was renamed or ranked otherwise is found again.
     stored = poses_path(job.output_root, video, keys.model_key, job.settings.poses)
-    with step(job, POSES, seconds, video.header_frames):
+    # A copy of the same clip may be under way in another thread or process: its poses are awaited, not made twice.
+    with step(job, POSES, seconds, video.header_frames), sole_maker(stored, check):
         if _valid_poses(stored):
             logger.debug("%s: poses are there already, the model is not run", job.clip.relative)
             return Found(job, keys, limits, video, seen, extracted=False, seconds=seconds), None

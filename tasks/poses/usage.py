@@ -85,6 +85,9 @@ class UsageMeter:
 
     def read(self) -> Usage:
         """Return what has been seen so far."""
+        # The first clip of a run may end before the first look.
+        if not self._memory:
+            self._look()
         wall, work = time.perf_counter() - self._start[0], self._work() - self._start[1]
         # zip(*[]) gives nothing to unpack, and a machine without a GPU has no readings.
         percents, sizes = zip(*self._gpu, strict=True) if self._gpu else ((), ())

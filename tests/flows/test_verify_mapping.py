@@ -62,11 +62,11 @@ def test_the_flow_moves_what_is_corrupt_and_mends_what_is_missing(damaged, out, 
 
 
 def test_the_command_tells_moves_mends_and_ends_with_zero(damaged, out, stand_in):
-    """As a table, and as JSON when nothing is left to find."""
+    """As lines, and as JSON when nothing is left to find."""
     runner = CliRunner()
     found = runner.invoke(cli.app, ["verify", str(out)])
     assert found.exit_code == 1
-    assert "| data/Fight/bare" in found.output
+    assert "overlay missing: data/Fight/bare\n" in found.output
     assert found.output.endswith("4 inputs: 0 with annotation and overlay, 0 recorded failures, 4 findings\n")
     mended = runner.invoke(cli.app, ["verify", str(out), "--quarantine", "--fix"])
     assert mended.exit_code == 0, mended.output

@@ -131,3 +131,14 @@ def test_what_is_sent_to_a_worker_can_be_pickled_and_is_small(jobs):
         )
         assert found.kept is not None
         assert len(pickle.dumps(found)) < 20_000
+
+
+def test_copies_of_a_clip_that_are_under_way_together_go_through_the_model_once(jobs):
+    """Folders hold the same download under several names; the others wait for its poses."""
+    root = jobs[0].input_root
+    for number in range(1, 7):
+        (root / f"{number}.mp4").write_bytes((root / "0.mp4").read_bytes())
+    with OverlappedEngine(jobs[0].settings, Seeing(), finishers=2) as engine:
+        ended = list(walk(jobs, engine))
+    assert [e.error for e in ended] == [None] * 7
+    assert sum(e.summary.extracted for e in ended if e.summary) == 1
