@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from tasks.clips.labels import matcher
+from tasks.clips.labels import matcher, only_splits
 from tasks.clips.names import ClipTable, Row, read_rows
 from tasks.core.choices import SplitBy
 from tasks.core.errors import FightposeError
@@ -98,6 +98,14 @@ def check_given(names: Sequence[str], settings: DatasetSettings) -> list[str]:
     FightposeError
         If a source is named and gives no clip a split.
     """
+    lines = []
+    for path, column in ((settings.labels, "label"), (settings.groups, "group")):
+        # Tables that give labels or groups as well are reported with those.
+        if path is not None and only_splits(path, column):
+            table = split_table(path)
+            if table is None:
+                raise FightposeError(f"{path}: its column split is empty; write a split into each row")
+            lines += table.report(names, "")
     rule = split_rule(settings)
     if rule is None:
         # Folders called train or test, without the option, are probably splits that the user means to keep.
@@ -114,11 +122,11 @@ def check_given(names: Sequence[str], settings: DatasetSettings) -> list[str]:
             f"{', '.join(sorted({*SPLIT_NAMES.values()}))}"
         )
     if not left:
-        return []
+        return lines
     verb = "has" if len(left) == 1 else "have"
     fate = "is" if len(left) == 1 else "are"
     count = f"{len(left)} of {len(names)} clips {verb} no split by {_source(settings)}"
-    return [f"{count} and {fate} split at random; the first: {left[0]}"]
+    return [*lines, f"{count} and {fate} split at random; the first: {left[0]}"]
 
 
 def divided_groups(given: Mapping[str, str], group_of: Callable[[str], str]) -> list[str]:

@@ -43,7 +43,7 @@ def label_clips(clips: Iterable[Clip], settings: DatasetSettings) -> tuple[list[
     """
     # The order is the precedence: the first rule that knows a clip decides.
     rules = []
-    if settings.labels is not None:
+    if settings.labels is not None and not only_splits(settings.labels, "label"):
         rules.append(labels_by_csv(settings.labels, settings.classes))
     if settings.label_pattern is not None:
         rules.append(labels_by_pattern(settings.label_pattern, settings.classes))
@@ -89,11 +89,12 @@ def check_sources(clips: Sequence[Clip], settings: DatasetSettings) -> list[str]
     """
     names = [clip.frame_dir for clip in clips]
     lines = []
-    if settings.labels is not None:
+    # Tables of splits alone are held against the clips by `tasks.clips.given_splits.check_given`.
+    if settings.labels is not None and not only_splits(settings.labels, "label"):
         # Where the table is the only rule, `unnamed_warning` counts the clips that are not in it.
         alone = settings.label_pattern is None and not settings.classes
         lines += label_table(settings.labels, settings.classes).report(names, "" if alone else "label")
-    if settings.groups is not None:
+    if settings.groups is not None and not only_splits(settings.groups, "group"):
         lines += group_table(settings.groups).report(names, "group")
     if settings.label_pattern is not None:
         rule = labels_by_pattern(settings.label_pattern, settings.classes)
@@ -149,7 +150,7 @@ def group_rule(settings: DatasetSettings) -> GroupRule | None:
     FightposeError
         If the file cannot be read, or the pattern is not a regular expression.
     """
-    if settings.groups is not None:
+    if settings.groups is not None and not only_splits(settings.groups, "group"):
         return groups_by_csv(settings.groups)
     return groups_by_pattern(settings.group_pattern) if settings.group_pattern is not None else None
 
@@ -254,6 +255,18 @@ def group_table(path: Path) -> ClipTable[str]:
     """Read a CSV file with the columns `clip` and `group`, as in `label_table`."""
     rows = [Row(line, row["clip"], row["group"]) for line, row in read_rows(path, ("clip", "group"))]
     return ClipTable(path, rows).without_contradictions("groups")
+
+
+def only_splits(path: Path, column: str) -> bool:
+    """Tell whether a table gives splits and nothing else: it has a column `split`, and not the one named.
+
+    Raises
+    ------
+    FightposeError
+        If the file cannot be read, or has no column `clip`.
+    """
+    first = next(read_rows(path, ("clip",)), None)
+    return first is not None and column not in first[1] and "split" in first[1]
 
 
 def class_warnings(labels: Mapping[str, int], split: Mapping[str, Iterable[str]]) -> list[str]:

@@ -72,6 +72,15 @@ def poses_of_content(
     return output_root / WORK_FOLDER / "poses" / key[:2] / f"{key}.npz"
 
 
+def kept_poses(output_root: Path, sha256: str, model_key: str, settings: PoseSettings) -> Path:
+    """Return where the poses of an annotated clip are, which knows its content but not how it was read.
+
+    A clip that was annotated again since it is read in another way may have both files: the later one is returned.
+    """
+    revised = poses_of_content(output_root, sha256, model_key, settings, revised=True)
+    return revised if revised.is_file() else poses_of_content(output_root, sha256, model_key, settings)
+
+
 def tracks_path(clip: Clip, output_root: Path) -> Path:
     """Return where the people of a clip are kept that its annotation leaves out (`tasks.annotations.other_tracks`)."""
     # No ending is added to the stem but this: it may take the file system's whole limit with the usual postfix.

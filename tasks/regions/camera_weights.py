@@ -21,8 +21,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tasks.clips.labels import matcher
+from tasks.core.errors import FightposeError
 from tasks.core.region_layout import LAYOUT, REGIONS
 from tasks.core.settings.camera_weights import CameraWeights
+from tasks.core.text import normal
 
 INITIAL_WEIGHTS = np.array([region.weight for region in LAYOUT])
 """Weights before anything is known, order of `REGIONS`: the middle first, then what is near the camera."""
@@ -66,12 +69,17 @@ def camera_of(frame_dir: str, pattern: str | None = None) -> str:
         Regular expression; its first group, else its whole match, names the camera. A clip that it does not match, and
         every clip where it is None, belongs to its folder without the label folders.
     """
-    found = re.search(pattern, frame_dir) if pattern else None
+    found = _found(pattern, frame_dir)
     if found:
         # An optional group that matched nothing gives None: such a clip counts among all clips only.
         return str((found.groups() or (found.group(),))[0] or "")
     folders = PurePosixPath(frame_dir).parent.parts
     return "/".join(part for part in folders if part.lower() not in LABEL_FOLDERS)
+
+
+def _found(pattern: str | None, frame_dir: str) -> re.Match[str] | None:
+    """Return what a pattern finds in an identifier; an accent counts however either of them stores it."""
+    return re.search(normal(pattern), normal(frame_dir)) if pattern else None
 
 
 def learn_camera_weights(annotations: Iterable[Mapping[str, Any]], pattern: str | None = None) -> CameraWeights:
@@ -88,16 +96,32 @@ def learn_camera_weights(annotations: Iterable[Mapping[str, Any]], pattern: str 
     Returns
     -------
     The weights; without usable annotations those of no camera.
+
+    Raises
+    ------
+    FightposeError
+        If the pattern is not a regular expression, or matches none of the clips.
     """
+    if pattern is not None:
+        # Compiled once here: what is no regular expression is one clear line, before anything is read.
+        matcher(pattern)
     seen: dict[str, list[tuple[int, npt.NDArray[np.float64]]]] = {}
+    unmatched = ""
+    matches = 0
     for annotation in annotations:
         usage = _usage(annotation)
         if usage is not None:
             row = (int(annotation.get("label", 0)), usage)
-            camera = camera_of(str(annotation.get("frame_dir", "")), pattern)
+            name = str(annotation.get("frame_dir", ""))
+            matches += _found(pattern, name) is not None
+            unmatched = unmatched or name
+            camera = camera_of(name, pattern)
             # A set: a camera without a name would otherwise count its clips twice.
             for group in {EVERYWHERE, camera}:
                 seen.setdefault(group, []).append(row)
+    # Every clip would silently belong to its folder.
+    if seen and pattern and not matches:
+        raise FightposeError(f"the camera pattern {pattern!r} matches none of the clips, such as {unmatched}")
     weights, clips = {}, {}
     for group in sorted(seen):
         fights = [usage for label, usage in seen[group] if label == 1]

@@ -23,10 +23,10 @@ from tasks.clips.failures import escaped
 from tasks.core.storage import file_sha256, write_text
 from tasks.training.configs import class_names
 
-COLUMNS = ("clip", "label", "class", "split", "frames", "fps", "people", "quality", "model", "sha256")
+COLUMNS = ("clip", "label", "class", "split", "frames", "fps", "people", "quality", "model", "sha256", "reviewed")
 
 LIMITS = """\
-- Poses, tracks and ranks are estimated by programs. Where they were corrected by hand, the column `reviewed` counts it.
+- Poses, tracks and ranks are estimated by programs. The column `reviewed` is 1 for clips that were corrected by hand.
 - The people of a clip are in the order of how much they seem to take part in the fight; consumers keep the first two.
 - Joint scores depend on the pose model: compare them within one model only.
 - Labels are those of the whole clip, by folder, table or pattern; nobody has checked them frame by frame.
@@ -53,7 +53,7 @@ class Row:
         """Return the values in the order of `COLUMNS`; names that a terminal or spreadsheet could misread escaped."""
         return [
             escaped(self.clip), self.label, escaped(self.name), escaped(self.split), self.frames, f"{self.fps:.3f}",
-            self.people, f"{self.quality:.3f}", self.model, self.sha256,
+            self.people, f"{self.quality:.3f}", self.model, self.sha256, int(self.reviewed),
         ]  # fmt: skip
 
 
@@ -173,7 +173,7 @@ def croissant(dataset: Path, table: Path, rows: list[Row]) -> dict[str, Any]:
     ]
     # Columns that are not named here are text.
     kinds = {"label": "sc:Integer", "frames": "sc:Integer", "people": "sc:Integer", "fps": "sc:Float"}
-    kinds |= {"quality": "sc:Float"}
+    kinds |= {"quality": "sc:Float", "reviewed": "sc:Integer"}
     fields = [
         {
             "@type": "cr:Field",

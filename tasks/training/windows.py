@@ -29,11 +29,11 @@ from tasks.annotations.format import Annotation, build_annotation, is_excluded, 
 from tasks.clips.discovery import Clip
 from tasks.clips.manifest import clips_to_merge
 from tasks.core.errors import ClipError, FightposeError
-from tasks.core.records import Poses, Tracks, VideoInfo
+from tasks.core.records import Poses, Tracks
 from tasks.core.settings import Settings
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.merged import DATASET_NAME, named_classes
-from tasks.mapping.receipts import poses_path, recorded_settings
+from tasks.mapping.receipts import kept_poses, recorded_settings
 from tasks.regions.camera_weights import start_weights
 from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions
@@ -139,7 +139,7 @@ def _cut(
 ) -> tuple[list[Annotation], int, int]:
     """Return the windows of one clip, and how many were left out as empty and as unsure."""
     settings = _settings_of(annotation)
-    tracks = _all_tracks(clip, output_root, annotation, settings)
+    tracks = _all_tracks(output_root, annotation, settings)
     length, stride = plan.frames(float(annotation["fps"]))
     if tracks is None or settings is None or "review" in annotation:
         # People who were corrected by hand are not to be chosen again by the program.
@@ -220,16 +220,13 @@ def _within(tracks: Tracks, start: int, stop: int) -> Tracks:
     # Rows are sorted by frame: no need to look at those of the whole video for each window.
     low, high = np.searchsorted(tracks.poses.frame_index, (start, stop))
     poses = tracks.poses
-    part = Poses(
-        (poses.frame_index[low:high] - start).astype(np.int32),
-        poses.bbox[low:high],
-        poses.score[low:high],
-        poses.keypoints[low:high],
-        poses.keypoint_scores[low:high],
-        stop - start,
-        poses.width,
-        poses.height,
-        poses.fps,
+    part = poses.select(np.arange(low, high))
+    # Replaced and not built: whatever else a record says of its clip (the shape of its pixels) holds for a window.
+    part = replace(
+        part,
+        frame_index=(part.frame_index - start).astype(np.int32),
+        frame_count=stop - start,
+        times=None if poses.times is None else poses.times[start:stop] - poses.times[start],
     )
     return Tracks(part, tracks.track_id[low:high], tracks.filled[low:high])
 
@@ -243,16 +240,14 @@ def _settings_of(annotation: Annotation) -> Settings | None:
         return None
 
 
-def _all_tracks(clip: Clip, output_root: Path, annotation: Annotation, settings: Settings | None) -> Tracks | None:
+def _all_tracks(output_root: Path, annotation: Annotation, settings: Settings | None) -> Tracks | None:
     """Return all tracks of a clip from its stored poses; None where these are gone or cannot be read."""
     made = annotation.get("provenance", {})
     if settings is None or "video_sha256" not in made:
         return None
-    height, width = annotation["img_shape"]
-    # Stored poses are found by the hash; the last three values play no part in it.
-    video = VideoInfo(clip.path, made["video_sha256"], width, height, float(annotation["fps"]), 0, "", "")
     # Annotations of earlier versions lack the key; then it was the hash of the model.
-    stored = poses_path(output_root, video, made.get("model_key", made.get("model_sha256", "")), settings.poses)
+    model = str(made.get("model_key", made.get("model_sha256", "")))
+    stored = kept_poses(output_root, str(made["video_sha256"]), model, settings.poses)
     try:
         poses = Poses.load(stored)
     except (OSError, ValueError):

@@ -48,6 +48,8 @@ def read_source(path: Path, frame_dir: str | None = None, strict: bool = False) 
     """
     if not path.is_dir():
         data = read_any(path, frame_dir, strict)
+        if not data.annotations:
+            raise AnnotationError(f"{path}: holds no annotations")
         return Source(data, [f"{path}: {problem}" for problem in data.problems])
     files = list(annotation_files(path))
     if not files:
@@ -65,8 +67,8 @@ def read_source(path: Path, frame_dir: str | None = None, strict: bool = False) 
                 raise
             source.problems.append(str(error))
     if not source.data.annotations:
-        # The first reason says more than that nothing could be read.
-        raise AnnotationError(source.problems[0])
+        # The first reason says more than that nothing could be read; files without a single annotation have none.
+        raise AnnotationError([*source.problems, f"{files[0]}: holds no annotations"][0])
     return source
 
 

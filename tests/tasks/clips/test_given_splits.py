@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 
 from tasks.clips.given_splits import check_given, divided_groups, given_splits, split_by_folder
+from tasks.clips.labels import check_sources, group_rule, label_clips
 from tasks.core.choices import SplitBy
 from tasks.core.errors import FightposeError
 from tasks.core.settings import DatasetSettings
+from tests.tasks.samples import sample_clip
 
 RWF = [f"RWF/{side}/{label}/{side}_{i}" for side, label, i in product(("train", "val"), ("Fight", "NonFight"), (1, 2))]
 
@@ -54,6 +57,29 @@ def test_a_source_that_gives_nothing_is_refused(tmp_path):
     assert check_given(RWF, DatasetSettings(split_by=SplitBy.FOLDER)) == []
     (line,) = check_given([*RWF, "RWF/more/x"], DatasetSettings(split_by=SplitBy.FOLDER))
     assert line == "1 of 9 clips has no split by folder and is split at random; the first: RWF/more/x"
+
+
+def test_a_table_may_give_splits_alone(tmp_path):
+    """Its rows are held against the clips, labels come from the folders, and no clip is said to lack a label."""
+    path = tmp_path / "splits.csv"
+    clips = [sample_clip(f"{name.removeprefix('RWF/')}.avi", Path("/in/RWF")) for name in RWF]
+    assert [clip.frame_dir for clip in clips] == RWF
+    path.write_text("clip,split\nval\\Fight\\val_1.avi,Testing\nnobody,train\n")
+    for settings in (DatasetSettings(labels=path), DatasetSettings(groups=path)):
+        assert check_sources(clips, settings) == []
+        assert label_clips(clips, settings) == (clips, [])
+        assert group_rule(settings) is None
+        assert given_splits(RWF, settings) == {"RWF/val/Fight/val_1": "test"}
+        unused, left = check_given(RWF, settings)
+        assert unused == f"{path}: 1 row without a clip: line 3"
+        assert left.startswith(f"{len(RWF) - 1} of {len(RWF)} clips have no split by the column split")
+    path.write_text("clip,split\nval_1,\n")
+    with pytest.raises(FightposeError, match="column split is empty"):
+        check_given(RWF, DatasetSettings(labels=path))
+    # Without a column for what is asked for, and without splits, it is a table of something else.
+    path.write_text("clip,camera\nval_1,3\n")
+    with pytest.raises(FightposeError, match="has no column label"):
+        check_sources(clips, DatasetSettings(labels=path))
 
 
 def test_folders_that_nobody_mentions_are_reported():

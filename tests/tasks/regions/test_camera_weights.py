@@ -55,6 +55,18 @@ def test_clips_without_fights_do_not_count_where_there_are_fights():
     assert learn_camera_weights([*fights, *others]).clips["c"] == 10
 
 
+def test_a_pattern_that_finds_no_camera_is_refused():
+    """Every clip would belong to its folder without a word; one that finds some is taken, in either Unicode form."""
+    clips = [clip("Fight/\u110b\u1161/1", "top_left"), clip("Fight/b/2", "top_left")]
+    with pytest.raises(FightposeError, match=r"matches none of the clips, such as Fight"):
+        learn_camera_weights(clips, r"cam\d")
+    with pytest.raises(FightposeError, match="not a regular expression"):
+        learn_camera_weights(clips, "cam(")
+    assert learn_camera_weights(clips, "\uc544").clips == {"": 2, "\uc544": 1, "b": 1}
+    # Nothing to learn from: the pattern is not what is wrong.
+    assert learn_camera_weights([], r"cam\d").clips == {}
+
+
 def test_annotations_of_other_people_are_passed_over():
     """They lack the scores; nothing is learned, and clips start from the initial weights."""
     learned = learn_camera_weights([{"frame_dir": "a", "label": 1, "keypoint": np.zeros((1, 1, 17, 2))}])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import pytest
 
 from tasks.annotations.format import read_annotation, write_annotation
-from tasks.training.card import COLUMNS, write_card
+from tasks.training.card import COLUMNS, LIMITS, write_card
 from tests.tasks.samples import sample_annotation
 
 
@@ -39,6 +40,12 @@ def test_the_card_counts_classes_by_split(dataset):
     assert [row["clip"] for row in rows] == ["set/Fight/가 \\x7c1", "set/Walk/b", "set/Walk/c\\x1b"]
     assert [row["split"] for row in rows] == ["train", "train", "val"]
     assert {row["people"] for row in rows} == {"2"}
+    assert [row["reviewed"] for row in rows] == ["0", "1", "0"]
+
+
+def test_the_card_names_no_column_that_the_table_lacks():
+    """Its text speaks of columns in backticks."""
+    assert set(re.findall(r"`(\w+)`", LIMITS)) <= {*COLUMNS}
 
 
 def test_the_metadata_is_valid_croissant(dataset):

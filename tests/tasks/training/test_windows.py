@@ -13,7 +13,7 @@ from tasks.annotations.format import build_annotation, read_annotation, write_an
 from tasks.annotations.validate_dataset import validate_dataset
 from tasks.clips.manifest import write_manifest
 from tasks.core.errors import FightposeError
-from tasks.core.records import VideoInfo
+from tasks.core.records import Poses, VideoInfo
 from tasks.core.settings import DatasetSettings, SelectionSettings, Settings, Thresholds
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.merged import merge_outputs
@@ -95,6 +95,23 @@ def test_windows_are_labelled_by_how_involved_their_people_are(out, tmp_path):
     assert report.unsure == 4 - report.classes[0] > 0
     rule = replace(PLAN, label_of=lambda annotation, start, stop: start // STRETCH)
     assert windows_of_outputs(out, tmp_path / "w.pkl", rule).classes == dict.fromkeys(range(5), 1)
+
+
+def test_windows_of_recorders_keep_the_shape_of_their_pixels(out, tmp_path):
+    """Poses of a clip with other pixels are found, and a window has the geometry and the clock of its clip."""
+    stored = next((out / ".fightpose/poses").rglob("*.npz"))
+    poses = Poses.load(stored)
+    stored.unlink()
+    times = np.arange(poses.frame_count) / 25 + np.linspace(0, 1, poses.frame_count)
+    video = replace(VideoInfo(Path("x"), "sha", 640, 360, 25.0, 0, "", ""), revised=True)
+    replace(poses, sample_aspect_ratio=6 / 11, times=times).save(poses_path(out, video, "model", SETTINGS.poses))
+    plain = tmp_path / "windows.pkl"
+    report = windows_of_outputs(out, plain, PLAN)
+    assert report.problems == []
+    for one in read_annotation(plain)["annotations"]:
+        assert one["sample_aspect_ratio"] == 6 / 11
+        assert one["img_shape"] == (196, 640)
+        assert one["bbox"][..., 3].max() <= 196
 
 
 def test_windows_in_seconds_follow_the_frame_rate(out, tmp_path):

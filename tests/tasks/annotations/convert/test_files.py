@@ -1,5 +1,7 @@
 """Whole files converted."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -129,3 +131,13 @@ def test_a_folder_of_annotations_is_one_source(source, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(FightposeError, match="no annotation files"):
         convert_file(tmp_path / "out", tmp_path / "all.pkl", Layout.STGCN)
+
+
+def test_files_without_a_single_annotation_are_one_line(tmp_path):
+    """Such as a data set that every clip was taken out of, kept in a folder of outputs."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a_enhanced_stgcn_annotation.pkl").write_bytes(pickle.dumps({"split": {}, "annotations": []}))
+    with pytest.raises(FightposeError, match="holds no annotations"):
+        convert_file(tmp_path / "in", tmp_path / "all.pkl", Layout.STGCN)
+    with pytest.raises(FightposeError, match="holds no annotations"):
+        convert_file(tmp_path / "in/a_enhanced_stgcn_annotation.pkl", tmp_path / "all.pkl", Layout.STGCN)
