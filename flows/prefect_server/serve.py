@@ -133,6 +133,25 @@ def allowed_hosts(host: str) -> list[str]:
     return ["*"] if open_to_network else _names(host)
 
 
+def _write_lock_first() -> None:
+    """Have SQLite's transactions take the write lock when they begin, and wait for it there.
+
+    Prefect's own begin as readers. One that has read and then wants to write fails at once where another wrote in the
+    meantime: SQLite does not wait then, since what was read is out of date. The server answers 503, which Prefect's
+    programs try again and its UI does not: of the runs that are started from the form beside two idle workers, one in
+    ten was lost. Transactions that only read use no `begin_transaction`.
+    """
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
+    begin = AioSqliteConfiguration.begin_transaction
+
+    def begin_for_update(self: Any, session: Any, with_for_update: bool = True) -> Any:
+        """Begin a transaction that will write, whatever the caller says."""
+        return begin(self, session, with_for_update=True)
+
+    AioSqliteConfiguration.begin_transaction = begin_for_update  # type: ignore[method-assign]
+
+
 class OwnPagesOnly:
     """Middleware that refuses requests which a browser sends for a page of another address.
 
@@ -174,6 +193,7 @@ def _serve(listener: socket.socket, host: str, *, ephemeral: bool, template: Pat
     from prefect.settings import get_current_settings
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+    _write_lock_first()
     settings = get_current_settings().server
     # Ephemeral: only the services that a single run needs; no scheduler, no look-out for late runs.
     app = create_app(ephemeral=ephemeral, final=not ephemeral)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+import httpx
 import prefect
 import pytest
 from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
@@ -148,3 +151,24 @@ def test_a_server_on_this_machine_is_never_asked_through_a_proxy(server, monkeyp
     monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setattr(Answers, "text", f'"{prefect.__version__}"')
     require_reachable(server)
+
+
+@pytest.mark.prefect
+def test_requests_that_write_at_the_same_time_wait_for_each_other(prefect_server):
+    """Each is answered at once as a page of the UI needs it, which does not ask again: no 503."""
+    user, password = str(PREFECT_API_AUTH_STRING.value()).split(":", 1)
+    # A connection for each request: one that is kept may be closed by a busy server just as it is used again.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(base_url=prefect_server, auth=(user, password), timeout=120, limits=limits) as api:
+        flow = api.post("/flows/", json={"name": "empty"}).json()["id"]
+        deployment = api.post("/deployments/", json={"name": "empty", "flow_id": flow}).json()["id"]
+
+        def start(_: int) -> int:
+            """Start a run, which reads the deployment before it writes."""
+            return api.post(f"/deployments/{deployment}/create_flow_run", json={"parameters": {}}).status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = Counter(pool.map(start, range(100)))
+        api.delete(f"/deployments/{deployment}")
+        api.delete(f"/flows/{flow}")
+    assert answers == {201: 100}
