@@ -17,6 +17,9 @@ GPU_KIT := build/bench-gpu
 GPU_NEEDS := 'av<19' mmengine==0.10.7 mmcv-lite==2.1.0 mmpose==1.3.2 addict yapf platformdirs termcolor json-tricks munkres \
 	pycocotools six 'setuptools<81'
 
+# What the processes of a run load: the command line, the flows with the pose model, and Prefect's server.
+RUN_IMPORTS := flows.cli.annotate, flows.annotate_dataset, openvino, flows.prefect_server.serve, prefect.server.api.server
+
 .PHONY: help install install-mmpose install-int8 lock licences settings docs-pictures audit fuzz demo up test test-browser \
 	test-client test-mmpose test-integration bench-gpu bench-gpu-kit lint format clean
 .DEFAULT_GOAL := help
@@ -42,6 +45,10 @@ $(BIN)/python:
 $(VENV)/.installed: pyproject.toml requirements.lock | $(BIN)/python
 	$(call install_packages,--require-hashes --requirement requirements.lock,the locked packages)
 	$(call install_packages,--no-deps --no-build-isolation --editable .,fightpose)
+	@echo "Compiling what a run imports"
+	@# uv installs sources only: without this every process of the first run compiles them, and of all later runs too where
+	@# PYTHONDONTWRITEBYTECODE is set. Only what is imported: all files of all packages take four times as long.
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -c "import $(RUN_IMPORTS)"
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
