@@ -43,13 +43,29 @@ def convert(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse all for one annotation that cannot be converted.")
     ] = False,
+    frames: Annotated[
+        bool, typer.Option("--frames", help="With coco, from an output folder: write each frame of the clips as JPEG.")
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Convert annotations to another layout."""
     from tasks.annotations.convert.files import convert_file
 
+    if frames:
+        from tasks.annotations.convert.frames import require_clips, write_frames
+
+        if to != Layout("coco"):
+            raise FightposeError(f"--frames goes with --to coco; {to} names no images")
+        require_clips(source)
     done = convert_file(source, destination, to, strict=strict)
+    if frames:
+        output = Output(as_json, quiet)
+        # Beside a single file, as the names in it are relative to its folder.
+        folder = destination if destination.is_dir() else destination.parent
+        done.problems.extend(
+            write_frames(source, folder, done.annotations, lambda name: output.progress(f"Frames of {name}"))
+        )
     written = [str(path) for path in done.files]
     warnings = [f"warning: {problem}" for problem in done.problems]
     Output(as_json, quiet).tell({"files": written, "warnings": done.problems}, written, warnings)
@@ -230,11 +246,12 @@ def import_review(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Take over corrections that were made in CVAT: roles, ranks, deleted people, merged and split tracks."""
+    """Take over corrections that were made in CVAT: roles, ranks, drops, merges, splits, moved joints."""
     from tasks.clips.manifest import read_manifests
     from tasks.clips.names import ClipTable, Row
     from tasks.core.errors import FightposeError
     from tasks.review.apply import automatic_annotation
+    from tasks.review.clip_view import describe
     from tasks.review.cvat import changes_of, clip_of, read_cvat
     from tasks.review.log import append_change, read_review, standing_changes
 
@@ -254,7 +271,7 @@ def import_review(
     new = [change for change in changes if change not in known]
     for change in new:
         append_change(output_root, name, "CVAT", change)
-    lines = [f"{name}: {len(new)} corrections", *(f"  {change.kind}: {change}" for change in new)]
+    lines = [f"{name}: {len(new)} corrections", *(f"  {describe(change)}" for change in new)]
     lines += [f"Put them into effect: fightpose apply-review {output_root}"] if new else []
     value = {"clip": name, "changes": [change.model_dump(mode="json") for change in new], "notes": notes}
     Output(as_json, quiet).tell(value, lines, [f"warning: {note}" for note in notes])

@@ -20,6 +20,7 @@ from tasks.review.log import (
     DropPerson,
     Entry,
     MergeTracks,
+    MoveJoints,
     SetChecked,
     SetExcluded,
     SetLabel,
@@ -141,6 +142,9 @@ def describe(change: Change) -> str:
             return f"from frame {change.frame} on, ID {change.track_id} and ID {change.other} change places"
         case DropPerson():
             return f"ID {change.track_id} is dropped"
+        case MoveJoints():
+            count = sum(map(len, change.frames.values()))
+            return f"joints of ID {change.track_id} moved: {count} in {len(change.frames)} frames"
         # The rest names no person; two functions keep each of them short.
         case _:
             return _describe_clip(change)

@@ -24,6 +24,8 @@ from tasks.review.log import (
     Change,
     DropPerson,
     MergeTracks,
+    MovedJoint,
+    MoveJoints,
     PersonChange,
     Role,
     SetExcluded,
@@ -36,6 +38,7 @@ from tasks.review.log import (
     named_in,
     named_people,
 )
+from tasks.review.moved_joints import in_reach, with_moved
 
 Mask = npt.NDArray[np.bool_]
 
@@ -115,6 +118,10 @@ class _Review:
         self.note = ""
         # The person that a merged track's ID means now, for `best_partner`.
         self.merged: dict[int, int] = {}
+        height, width = annotation["img_shape"]
+        self.size = (width, height)
+        # Automatic person and frame to the joints that were moved there.
+        self.moved: dict[tuple[int, int], list[MovedJoint]] = {}
 
     def apply(self, change: Change) -> str | None:
         """Apply one correction; return why it does not fit, None where it does."""
@@ -131,7 +138,7 @@ class _Review:
                 for track_id in change.track_ids:
                     if track_id in self.people:
                         self.people[track_id].listed = True
-            case SetRole() | DropPerson() | MergeTracks() | SplitTrack() | SwapTracks():
+            case SetRole() | DropPerson() | MergeTracks() | SplitTrack() | SwapTracks() | MoveJoints():
                 return self._apply_to_person(change)
         return None
 
@@ -154,7 +161,26 @@ class _Review:
                 return self._split(change)
             case SwapTracks():
                 return self._swap(change)
+            case MoveJoints():
+                return self._move(change)
         return None
+
+    def _move(self, change: MoveJoints) -> str | None:
+        """Note the joints that are elsewhere, by the automatic person whose pose is seen."""
+        pieces, absent, outside = self.people[change.track_id].pieces, 0, 0
+        for frame, joints in change.frames.items():
+            # The first piece with the frame is the one that counts there.
+            source = next((source for source, mask in pieces if frame < len(mask) and mask[frame]), None)
+            inside = [joint for joint in joints if joint.place is None or in_reach(joint.place, self.size)]
+            outside += len(joints) - len(inside)
+            if source is None:
+                absent += 1
+            else:
+                # Later corrections of the same joint go last, and count.
+                self.moved.setdefault((source, frame), []).extend(inside)
+        if absent:
+            return f"joints: person {change.track_id} is not in {absent} of these frames"
+        return f"joints: {outside} of person {change.track_id} are far outside the frame" if outside else None
 
     def _merge(self, change: MergeTracks) -> str | None:
         """Give one person's pieces to another."""
@@ -254,6 +280,7 @@ def apply_changes(annotation: Annotation, changes: Iterable[Change], others: Oth
     if not people:
         return Applied(None, True, review.note, misfits)
     # What earlier corrections recorded about themselves would be wrong for these.
+    annotation = with_moved(annotation, review.moved)
     corrected = {key: value for key, value in annotation.items() if key not in ("review", "automatic")}
     corrected |= _arrays(annotation, people, review.merged)
     # Of the people as they are now; annotations of earlier versions have none.

@@ -2,14 +2,14 @@
 
 The file is what CVAT exports as `CVAT for video 1.1` after an export of this program was corrected there
 (`tasks.annotations.convert.cvat`). People are known by their attribute `track_id`. Taken over are roles, another order
-of ranks, people who were deleted, tracks that were merged and tracks that were split; joints that were moved are
-counted, not taken over.
+of ranks, people who were deleted, tracks that were merged, tracks that were split, and joints that were moved, placed
+or taken away. People and poses that were drawn in CVAT have no counterpart here and are counted.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
@@ -21,7 +21,17 @@ from tasks.annotations.format import Annotation
 from tasks.clips.names import ClipTable, Row
 from tasks.core.errors import FightposeError
 from tasks.core.skeleton import KEYPOINTS
-from tasks.review.log import Change, DropPerson, MergeTracks, Role, SetOrder, SetRole, SplitTrack
+from tasks.review.log import (
+    Change,
+    DropPerson,
+    MergeTracks,
+    MovedJoint,
+    MoveJoints,
+    Role,
+    SetOrder,
+    SetRole,
+    SplitTrack,
+)
 
 SAME_PX = 1.0
 """Places are written with two digits; a joint that is farther off was moved."""
@@ -116,11 +126,15 @@ def changes_of(annotation: Annotation, tracks: Sequence[CvatTrack]) -> tuple[lis
     notes = []
     if strangers := sum(track.number not in ids for track in tracks):
         notes.append(f"{strangers} people drawn in CVAT are not taken over")
-    changes: list[Change] = []
-    # Merges first: a person who is part of another is no longer there to be dropped.
-    for number in (number for number in ids if number not in by_id):
-        into = _merged_into(annotation, ids.index(number), by_id)
-        changes.append(MergeTracks(into=into, other=number) if into is not None else DropPerson(track_id=number))
+    gone = [number for number in ids if number not in by_id]
+    into = {number: _merged_into(annotation, ids.index(number), by_id) for number in gone}
+    # Joints first: they are moved under the IDs of the automatic people, whatever becomes of those.
+    changes, drawn = _joints(annotation, by_id, into)
+    if drawn:
+        notes.append(f"{drawn} poses drawn in CVAT, in frames without the person, are not taken over")
+    # Merges next: a person who is part of another is no longer there to be dropped.
+    for number, other in into.items():
+        changes.append(MergeTracks(into=other, other=number) if other is not None else DropPerson(track_id=number))
     # Later parts of a split track need IDs that nobody in the clip has.
     free = max(ids) + 1
     for number, parts in by_id.items():
@@ -136,9 +150,42 @@ def changes_of(annotation: Annotation, tracks: Sequence[CvatTrack]) -> tuple[lis
     # An order is a correction only where it differs from the run's.
     if [*sorted(ranks, key=ranks.__getitem__)] != [number for number in ids if number in ranks]:
         changes.append(SetOrder(track_ids=tuple(sorted(ranks, key=ranks.__getitem__))))
-    if moved := sum(_moved(annotation, ids.index(number), parts) for number, parts in by_id.items()):
-        notes.append(f"{moved} joints were moved in CVAT; their places are not taken over")
     return changes, notes
+
+
+def _joints(
+    annotation: Annotation, by_id: Mapping[int, Iterable[CvatTrack]], into: Mapping[int, int | None]
+) -> tuple[list[Change], int]:
+    """Return the joints that were moved as corrections, and how many poses are in frames without their person.
+
+    Parameters
+    ----------
+    annotation
+        The automatic annotation.
+    by_id
+        Tracks of the file by the ID of their person.
+    into
+        People without a track of their own to the one they were merged into, None for those who were dropped.
+    """
+    ids = annotation["track_ids"].tolist()
+    present = annotation["keypoint_score"].any(-1)
+    changes: list[Change] = []
+    drawn = 0
+    for number, parts in by_id.items():
+        people = [ids.index(one) for one in (number, *(gone for gone, kept in into.items() if kept == number))]
+        found: dict[int, dict[int, tuple[MovedJoint, ...]]] = {}
+        for part in parts:
+            # The video in CVAT may be longer than the annotation.
+            for frame, places in part.frames.items():
+                here = [person for person in people if frame < present.shape[1] and present[person, frame]]
+                drawn += not here
+                # In frames that merged people share, CVAT shows one of their poses: that with the fewest differences.
+                moved = {person: _moved(annotation, person, frame, places) for person in here}
+                nearest = min(moved, key=lambda person: len(moved[person]), default=None)
+                if nearest is not None and moved[nearest]:
+                    found.setdefault(nearest, {})[frame] = moved[nearest]
+        changes += [MoveJoints(track_id=ids[person], frames=frames) for person, frames in found.items()]
+    return changes, drawn
 
 
 def _track(element: ElementTree.Element) -> CvatTrack:
@@ -180,13 +227,14 @@ def _merged_into(annotation: Annotation, person: int, by_id: dict[int, list[Cvat
     return None
 
 
-def _moved(annotation: Annotation, person: int, parts: Iterable[CvatTrack]) -> int:
-    """Return how many joints of a person are elsewhere than in the annotation, in frames that have the person."""
-    scores, keypoints = annotation["keypoint_score"][person], annotation["keypoint"][person]
-    # The video in CVAT may be longer than the annotation.
-    inside = ((frame, places) for part in parts for frame, places in part.frames.items() if frame < len(scores))
-    return sum(
-        int(_differ(places, keypoints[frame], scores[frame]).sum()) for frame, places in inside if scores[frame].any()
+def _moved(annotation: Annotation, person: int, frame: int, places: Floats) -> tuple[MovedJoint, ...]:
+    """Return the joints of a person in a frame that are elsewhere than in the annotation."""
+    scores, keypoints = annotation["keypoint_score"][person, frame], annotation["keypoint"][person, frame]
+    return tuple(
+        MovedJoint(
+            name=KEYPOINTS[joint], place=None if np.isnan(places[joint]).any() else tuple(places[joint].tolist())
+        )
+        for joint in np.flatnonzero(_differ(places, keypoints, scores)).tolist()
     )
 
 

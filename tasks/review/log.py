@@ -21,6 +21,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tasks.core.errors import FightposeError
+from tasks.core.skeleton import KEYPOINTS
 
 LOG_NAME = "review.json"
 
@@ -28,6 +29,9 @@ LARGEST = 2**31 - 1
 """Largest track ID and frame number: annotations hold both as int32."""
 
 TrackId = Annotated[int, Field(ge=1, le=LARGEST)]
+FrameIndex = Annotated[int, Field(ge=0, le=LARGEST)]
+# Joints may lie outside of the frame, but not so far that float32 loses pixels.
+Pixel = Annotated[float, Field(ge=-1e5, le=1e5, allow_inf_nan=False)]
 
 
 class Role(StrEnum):
@@ -107,6 +111,29 @@ class DropPerson(_Change):
     track_id: TrackId
 
 
+class MovedJoint(_Change):
+    """A joint that a person put somewhere else, in stored pixels; `place` is None where it is not to be seen."""
+
+    name: str
+    place: tuple[Pixel, Pixel] | None
+
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        """Refuse what is no joint of the skeleton."""
+        if value not in KEYPOINTS:
+            raise ValueError(f"{value[:40]!r} is no joint")
+        return value
+
+
+class MoveJoints(_Change):
+    """Joints of a person are elsewhere in some frames."""
+
+    kind: Literal["joints"] = "joints"
+    track_id: TrackId
+    frames: dict[FrameIndex, tuple[MovedJoint, ...]] = Field(min_length=1)
+
+
 class SetLabel(_Change):
     """The clip is of this class: 1 is a fight and 0 none, unless the run named other classes."""
 
@@ -149,6 +176,7 @@ Change = (
     | SplitTrack
     | SwapTracks
     | DropPerson
+    | MoveJoints
     | SetLabel
     | SetExcluded
     | WriteNote
@@ -307,7 +335,7 @@ def _end_of_last_line(descriptor: int, size: int) -> int:
     return os.pread(descriptor, size, 0).rfind(b"\n") + 1
 
 
-PersonChange = SetRole | DropPerson | MergeTracks | SplitTrack | SwapTracks
+PersonChange = SetRole | DropPerson | MergeTracks | SplitTrack | SwapTracks | MoveJoints
 """The corrections that name people and need them to be there."""
 
 
@@ -329,6 +357,6 @@ def named_people(changes: Iterable[Change]) -> set[int]:
         match change:
             case SetOrder():
                 named.update(change.track_ids)
-            case SetRole() | DropPerson() | MergeTracks() | SplitTrack() | SwapTracks():
+            case SetRole() | DropPerson() | MergeTracks() | SplitTrack() | SwapTracks() | MoveJoints():
                 named.update(named_in(change))
     return named

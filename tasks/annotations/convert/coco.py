@@ -61,6 +61,8 @@ def coco_json(annotation: Annotation) -> str:
                 "bbox": [round(number, 2) for number in (x1, y1, x2 - x1, y2 - y1)],
                 "area": round((x2 - x1) * (y2 - y1), 2),
                 "iscrowd": 0,
+                # Nothing is outlined, but readers of the format (datumaro) pass over people without the key.
+                "segmentation": [],
                 **_joints(annotation["keypoint"][person, frame], annotation["keypoint_score"][person, frame]),
                 "track_id": ids[person],
                 "rank": person + 1,

@@ -16,7 +16,7 @@ from tasks.annotations.convert.windows import (
     report_of,
     starts_of,
 )
-from tasks.annotations.format import write_annotation
+from tasks.annotations.format import Annotation, write_annotation
 from tasks.core.errors import FightposeError
 
 
@@ -30,10 +30,13 @@ class Converted:
         In the order of the clips.
     problems
         What was left out or changed, a line each.
+    annotations
+        What was converted, in the same order.
     """
 
     files: list[Path]
     problems: list[str]
+    annotations: list[Annotation]
 
 
 def convert_file(
@@ -71,8 +74,8 @@ def convert_file(
         if form.whole:
             convert = form.function()
             write_annotation(destination, [convert(one) for one in read.data.annotations], read.data.split)
-            return Converted([destination], read.problems)
-        return Converted(_write_each(read, destination, layout, form), read.problems)
+            return Converted([destination], read.problems, read.data.annotations)
+        return Converted(_write_each(read, destination, layout, form), read.problems, read.data.annotations)
     except OSError as error:
         raise FightposeError(f"cannot write {destination}: {error.strerror or error}") from error
 

@@ -5,16 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from flows.cli import main as cli
 from tasks.annotations.convert.cvat import cvat_xml
 from tasks.annotations.format import read_annotation
+from tasks.annotations.validate import validate_annotation
 from tasks.core.errors import FightposeError
 from tasks.review.apply import apply_review
+from tasks.review.corrections import apply_changes
 from tasks.review.cvat import changes_of, clip_of, read_cvat
-from tasks.review.log import DropPerson, MergeTracks, Role, SetOrder, SetRole, SplitTrack, read_review
+from tasks.review.log import (
+    DropPerson,
+    MergeTracks,
+    MovedJoint,
+    MoveJoints,
+    Role,
+    SetOrder,
+    SetRole,
+    SplitTrack,
+    read_review,
+)
 from tests.review_outputs import make_outputs
 from tests.tasks.samples import sample_annotation
 
@@ -99,16 +112,89 @@ def test_a_split_track_is_two_people(edited):
     assert edited.changes()[0] == [SplitTrack(track_id=3, frame=first, new_id=4)]
 
 
-def test_moved_joints_and_new_people_are_counted(edited):
-    """They are not taken over without a word."""
-    edited.track(2).find("skeleton/points").set("points", "1.00,1.00")
+def points_of(skeleton: ElementTree.Element, joint: str) -> ElementTree.Element:
+    """Return the element of a joint."""
+    return next(one for one in skeleton.findall("points") if one.get("label") == joint)
+
+
+def seen_frames(annotation, number: int) -> list[int]:
+    """Return the frames in which a person is."""
+    person = annotation["track_ids"].tolist().index(number)
+    return np.flatnonzero(annotation["keypoint_score"][person].any(-1)).tolist()
+
+
+def test_joints_that_were_moved_placed_or_taken_away_come_back(edited):
+    """And end in the corrected annotation: as sure as the surest joint there, in a box that has room for them."""
+    before = edited.annotation
+    frames = seen_frames(before, 2)
+    skeletons = {int(one.get("frame")): one for one in edited.track(2).findall("skeleton")}
+    points_of(skeletons[frames[0]], "nose").set("points", "1.00,2.50")
+    points_of(skeletons[frames[1]], "left_wrist").set("outside", "1")
+    changes, notes = edited.changes()
+    moved = MoveJoints(
+        track_id=2,
+        frames={
+            frames[0]: (MovedJoint(name="nose", place=(1.0, 2.5)),),
+            frames[1]: (MovedJoint(name="left_wrist", place=None),),
+        },
+    )
+    assert (changes, notes) == ([moved], [])
+    applied = apply_changes(before, changes)
+    after, person = applied.annotation, before["track_ids"].tolist().index(2)
+    assert applied.misfits == []
+    assert validate_annotation(after) == []
+    assert after["keypoint"][person, frames[0], 0].tolist() == [1.0, 2.5]
+    assert after["keypoint_score"][person, frames[0], 0] == before["keypoint_score"][person, frames[0]].max()
+    assert (after["bbox"][person, frames[0], :2] <= [1.0, 2.5]).all()
+    assert not after["keypoint"][person, frames[1], 9].any()
+    assert after["keypoint_score"][person, frames[1], 9] == 0
+    # Nothing else changes, and the automatic annotation is as it was.
+    rest = np.delete(after["keypoint"], person, axis=0), np.delete(before["keypoint"], person, axis=0)
+    assert np.array_equal(*rest)
+    assert before["keypoint"][person, frames[0], 0].tolist() != [1.0, 2.5]
+    # The joint that was taken away is put back by hand.
+    again = MoveJoints(track_id=2, frames={frames[1]: (MovedJoint(name="left_wrist", place=(5.0, 6.0)),)})
+    twice = apply_changes(before, [*changes, again]).annotation
+    assert twice["keypoint"][person, frames[1], 9].tolist() == [5.0, 6.0]
+
+
+def test_moved_joints_follow_their_person_through_a_merge(edited):
+    """They belong to the automatic pose, whatever its person is called in the end."""
+    annotation = edited.annotation
+    kept, gone = annotation["track_ids"][:2].tolist()
+    # Nobody else is in the frame, so that the pose of the merged person is the one that counts.
+    only = seen_frames(annotation, gone)[0]
+    annotation["keypoint"][0, only] = annotation["keypoint_score"][0, only] = 0
+    changes = [
+        MoveJoints(track_id=gone, frames={only: (MovedJoint(name="nose", place=(7.0, 8.0)),)}),
+        MergeTracks(into=kept, other=gone),
+    ]
+    for order in (changes, [changes[1], changes[0].model_copy(update={"track_id": kept})]):
+        applied = apply_changes(annotation, order)
+        assert applied.misfits == []
+        assert applied.annotation["keypoint"][0, only, 0].tolist() == [7.0, 8.0]
+    # A place that no annotation may hold is passed over as well.
+    far = MoveJoints(track_id=gone, frames={only: (MovedJoint(name="nose", place=(90000.0, 8.0)),)})
+    applied = apply_changes(annotation, [far])
+    assert applied.misfits == [f"joints: 1 of person {gone} are far outside the frame"]
+    assert validate_annotation(applied.annotation) == []
+    (misfit,) = apply_changes(annotation, [MoveJoints(track_id=kept, frames={999: ()})]).misfits
+    assert misfit == f"joints: person {kept} is not in 1 of these frames"
+
+
+def test_people_and_poses_drawn_in_cvat_are_counted(edited):
+    """They are not left out without a word."""
+    skeleton = edited.track(2).find("skeleton")
+    edited.track(2).append(ElementTree.fromstring(ElementTree.tostring(skeleton)))  # noqa: S314 - our own text
+    edited.track(2).findall("skeleton")[-1].set("frame", "500")
     edited.root.append(ElementTree.fromstring(ElementTree.tostring(edited.track(1))))  # noqa: S314 - our own text
     for attribute in edited.root.findall("track")[-1].findall("skeleton/attribute[@name='track_id']"):
         attribute.text = "99"
-    _, notes = edited.changes()
+    changes, notes = edited.changes()
+    assert changes == []
     assert notes == [
         "1 people drawn in CVAT are not taken over",
-        "1 joints were moved in CVAT; their places are not taken over",
+        "1 poses drawn in CVAT, in frames without the person, are not taken over",
     ]
 
 

@@ -6,12 +6,17 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from flows.cli.main import app
 from tasks.annotations.convert.coco import coco_json
 from tasks.annotations.convert.cvat import cvat_xml, write_labels
 from tasks.annotations.convert.layouts import to_pyskl
 from tasks.annotations.convert.tables import boxes_of, mot_text, pose_table, write_csv, write_parquet
+from tasks.annotations.format import read_annotation
+from tasks.core.errors import FightposeError
 from tasks.core.skeleton import KEYPOINTS
+from tests.review_outputs import make_outputs
 from tests.tasks.samples import sample_annotation
 
 
@@ -58,6 +63,14 @@ def test_mot_text_counts_frames_from_one(annotation):
     assert first[6] == pytest.approx(0.8)
 
 
+def test_coco_has_what_its_readers_insist_on(annotation):
+    """`info` and `licenses` for pycocotools, `segmentation` for datumaro."""
+    value = json.loads(coco_json(annotation))
+    assert {"info", "licenses", "images", "annotations", "categories"} <= value.keys()
+    for one in value["annotations"]:
+        assert {"id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation", "keypoints"} <= one.keys()
+
+
 def test_coco_has_an_image_for_each_frame(annotation):
     """Frames with nobody too; joints without score are not labelled."""
     data = json.loads(coco_json(annotation))
@@ -69,6 +82,25 @@ def test_coco_has_an_image_for_each_frame(annotation):
     assert joints[3].tolist() == [0, 0, 0]
     assert item["num_keypoints"] == 16
     assert len(data["categories"][0]["keypoints"]) == 17
+
+
+def test_datumaro_reads_every_joint(annotation, tmp_path):
+    """It passes over people without `segmentation`, and takes images by their names."""
+    datumaro = pytest.importorskip("datumaro")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/person_keypoints_clip.json").write_text(coco_json(annotation))
+    found = 0
+    for item in datumaro.Dataset.import_from(str(tmp_path), "coco"):
+        frame = int(item.id.rsplit("/", 1)[1])
+        for points in (one for one in item.annotations if one.type == datumaro.AnnotationType.points):
+            places = np.array(points.points).reshape(-1, 2)
+            # The person is the one whose joints are nearest: the order within a frame is the reader's.
+            far = np.abs(annotation["keypoint"][:, frame] - places).max(axis=(1, 2))
+            assert far.min() < 0.01
+            seen = np.array([int(state) > 0 for state in points.visibility])
+            np.testing.assert_array_equal(seen, annotation["keypoint_score"][far.argmin(), frame] > 0)
+            found += 1
+    assert found == annotation["keypoint_score"].any(-1).sum()
 
 
 def test_coco_visibility_is_a_whole_number_by_the_score(annotation):
@@ -119,3 +151,33 @@ def test_an_annotation_without_boxes_has_the_extent_of_its_joints(annotation):
     assert (boxes[present][:, :2] >= annotation["bbox"][present][:, :2]).all()
     assert mot_text(to_pyskl(annotation))
     assert json.loads(coco_json(to_pyskl(annotation)))["annotations"][0]["track_id"] in (1, 2)
+
+
+def test_frames_are_written_where_the_coco_file_names_them(tmp_path):
+    """In the geometry of the annotation, also for pixels that are not square; a clip that is gone costs only itself."""
+    import cv2
+
+    outputs = make_outputs(tmp_path, 2, overlays=True)
+    for clip in outputs.clips:
+        (annotation,) = read_annotation(clip.annotation_path)["annotations"]
+        # The sample's people are in a frame of 640x360, the clips have another size.
+        assert annotation["img_shape"] == (360, 640)
+    outputs.clips[1].path.unlink()
+    command = ["convert", str(outputs.root), str(tmp_path / "coco"), "--to", "coco", "--frames"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    value = json.loads((tmp_path / f"coco/{outputs.clips[0].frame_dir}.json").read_text())
+    assert len(value["images"]) == 20
+    for image in value["images"]:
+        assert cv2.imread(str(tmp_path / "coco" / image["file_name"])).shape == (image["height"], image["width"], 3)
+    assert f"{outputs.clips[1].frame_dir}: no frames" in result.output
+    assert not (tmp_path / "coco" / outputs.clips[1].frame_dir).exists()
+    # Refused before anything is written.
+    for source, layout, message in (
+        (outputs.clips[0].annotation_path, "coco", "name an output folder"),
+        (outputs.root, "csv", "goes with --to coco"),
+    ):
+        result = CliRunner().invoke(app, ["convert", str(source), str(tmp_path / "x"), "--to", layout, "--frames"])
+        assert isinstance(result.exception, FightposeError)
+        assert message in str(result.exception)
+        assert not (tmp_path / "x").exists()
