@@ -30,12 +30,13 @@ from flows.runs.pool import cancel_children, run_on_pool
 from flows.runs.results import ClipResult, DatasetSummary, Outcome
 from tasks import steps
 from tasks.clips.discovery import Clip
-from tasks.clips.failures import escaped, log_failure
+from tasks.clips.failures import log_failure
 from tasks.clips.still_copying import still_growing
 from tasks.core.choices import FailOn, Mode
 from tasks.core.errors import ClipError, FailureReason
 from tasks.core.settings import DatasetSettings, Settings
 from tasks.core.storage import require_writable, sweep_partials
+from tasks.core.text import field_text
 from tasks.mapping.run_lock import sole_run
 from tasks.poses import model_of
 
@@ -174,7 +175,7 @@ def _unnamed(jobs: Sequence[ClipJob]) -> Iterator[ClipResult]:
             error = ClipError(FailureReason.PROCESSING_ERROR, job.clip.path, info)
             log_failure(job.output_root, job.clip.path, job.clip.frame_dir, error.reason, error.info)
             # Escaped, since tables and logs take UTF-8 only.
-            yield ClipResult(escaped(job.clip.relative), Outcome.FAILED, 0.0, error=error)
+            yield ClipResult(field_text(job.clip.relative), Outcome.FAILED, 0.0, error=error)
 
 
 def _settled(plan: Plan, seconds: float) -> Plan:

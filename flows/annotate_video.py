@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
@@ -29,8 +28,8 @@ from tasks import steps
 from tasks.clips.discovery import Clip, find_clip
 from tasks.clips.failures import resolve_failures
 from tasks.clips.labels import label_clips
-from tasks.core.records import Involvement
 from tasks.core.settings import LARGEST_LABEL, Settings
+from tasks.involvement.ranking import busiest_frame
 from tasks.mapping.fingerprints import require_unchanged, stamp_of
 from tasks.mapping.receipts import begin_outputs, overlay_is_current, settings_key, write_receipt
 from tasks.mapping.summary import ClipSummary
@@ -142,15 +141,8 @@ def _annotate(
     seen = require_unchanged(clip.path, seen, video.sha256)
     write_receipt(clip, output_root, video.sha256, key, wanted, summary, seen)
     resolve_failures(output_root, [clip.frame_dir])
-    show_card(clip_card(clip, output_root, summary, _busiest_frame(people)))
+    show_card(clip_card(clip, output_root, summary, busiest_frame(people.window_frames, people.window_score)))
     return summary
-
-
-def _busiest_frame(people: Involvement) -> int:
-    """Return the middle of the window in which the first two people are most involved."""
-    window = int(np.argmax(people.window_score[:2].sum(axis=0)))
-    # A window's bounds are two neighbours in `window_frames`, which has one entry more than there are windows.
-    return int(people.window_frames[window : window + 2].mean())
 
 
 def _recorded(error: Exception, clip: Clip, output_root: Path) -> State[ClipSummary]:

@@ -29,7 +29,7 @@ from tasks.clips.manifest import read_manifests
 from tasks.core.choices import FailOn, Mode
 from tasks.core.errors import FightposeError
 from tasks.core.settings import DatasetSettings, Settings
-from tasks.core.storage import require_writable
+from tasks.core.storage import require_output_root, require_writable
 from tasks.core.text import normal
 from tasks.mapping.receipts import distrust, recorded_settings
 from tasks.mapping.run_lock import sole_run
@@ -62,8 +62,7 @@ def retry_failed(
         fail_share: The share for fail_on.
         clips: Identifiers of clips to annotate again, whatever the failure log says; empty follows the log.
     """
-    if not output_root.is_dir():
-        raise FightposeError(f"{output_root} is no folder; name the output folder of an earlier run")
+    require_output_root(output_root)
     require_writable(output_root)
     with sole_run(output_root):
         # A clip must not change its class or its split because it is done at another time.

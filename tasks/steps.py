@@ -25,7 +25,6 @@ from tasks.annotations.format import build_annotation, write_annotation
 from tasks.annotations.other_tracks import other_tracks, save_other_tracks
 from tasks.clips.discovery import Clip
 from tasks.core.errors import FightposeError
-from tasks.core.locks import sole_maker
 from tasks.core.progress import OVERLAY, POSES, Progress, report
 from tasks.core.records import Involvement, Poses, RegionScores, RegionWeights, Tracks, VideoInfo
 from tasks.core.settings import (
@@ -36,6 +35,7 @@ from tasks.core.settings import (
     Settings,
     TrackingSettings,
 )
+from tasks.core.storage import sole_maker
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.findings import MappingReport
 from tasks.mapping.receipts import poses_path, tracks_path

@@ -20,6 +20,7 @@ from flows.cli.options import (
 from flows.cli.output import AsJson, Output, Quiet, finding_lines
 from tasks.core.choices import FailOn, Mode, RetryMode
 from tasks.core.errors import FightposeError
+from tasks.core.storage import require_output_root
 
 if TYPE_CHECKING:
     from flows.runs.results import DatasetSummary
@@ -52,8 +53,7 @@ def retry_failed(
     from tasks.core.settings import Settings
     from tasks.mapping.receipts import recorded_settings
 
-    if not output_root.is_dir():
-        raise FightposeError(f"there is no output folder {output_root}; name the --output-root of an earlier run")
+    require_output_root(output_root)
     if not read_failures(output_root):
         # Without a server, which would take longer to start than there is anything to do.
         Output(as_json, quiet).tell({"ok": True, "clips": []}, ["No clip of this folder has failed: nothing to do."])

@@ -66,7 +66,27 @@ def run_keys(settings: Settings) -> RunKeys:
     return RunKeys(entry.name, entry.sha256, made_by, settings_key(resolved(settings), made_by))
 
 
-class OverlappedEngine:
+class _Held:
+    """A context manager that stops its engine at the end and then gives back what the engine holds."""
+
+    def __init__(self) -> None:
+        self._held = ExitStack()
+
+    def stop(self) -> None:
+        """End everything under way at once."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        self._held.close()
+
+
+class OverlappedEngine(_Held):
     """Clips with the model in this process and everything else in others; use it as a context manager.
 
     Parameters
@@ -85,13 +105,13 @@ class OverlappedEngine:
     """
 
     def __init__(self, settings: Settings, model: PoseModel, finishers: int) -> None:
+        super().__init__()
         self._settings, self._keys = resolved(settings), run_keys(settings)
         self._model = shared(model)
         self._budget = KeptBudget()
         self._finishers = WorkerPool("flows.engine.stages:finish", finishers, ONE_THREAD)
         # Looked at after every batch: a thread cannot be ended from outside as a process can.
         self._stopped = threading.Event()
-        self._held = ExitStack()
         self.at_once = finishers + CLIPS_AHEAD
         # One meter for all clips: what each takes of a shared machine cannot be told apart.
         self._meter = UsageMeter(settings.poses.device.startswith("cuda"))
@@ -136,14 +156,8 @@ class OverlappedEngine:
         self._held.callback(self._meter.end)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-        self._held.close()
 
-
-class ParallelEngine:
+class ParallelEngine(_Held):
     """Whole clips in worker processes, each with a model of its own; use it as a context manager.
 
     Parameters
@@ -162,6 +176,7 @@ class ParallelEngine:
     """
 
     def __init__(self, settings: Settings, workers: int, target: str = "flows.engine.stages:annotate_alone") -> None:
+        super().__init__()
         self._settings, self._keys = resolved(settings), run_keys(settings)
         self._workers = WorkerPool(target, workers)
         self.at_once = workers
@@ -175,14 +190,6 @@ class ParallelEngine:
     def stop(self) -> None:
         """End everything under way at once."""
         self._workers.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def _finished(pool: WorkerPool, work: Any, job: ClipJob, seconds_left: Any, descriptors: list[int]) -> ClipSummary:

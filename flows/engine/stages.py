@@ -19,10 +19,10 @@ from pathlib import Path
 from flows.engine.jobs import ClipJob, RunKeys
 from tasks.annotations.format import build_annotation, write_annotation
 from tasks.clips.failures import resolve_failures
-from tasks.core.locks import sole_maker
 from tasks.core.progress import OVERLAY, POSES, Progress, report
 from tasks.core.records import Involvement, Poses, Tracks, VideoInfo
 from tasks.core.settings import ScoringSettings, Settings
+from tasks.core.storage import sole_maker
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.fingerprints import FileStamp, require_unchanged, stamp_of
 from tasks.mapping.receipts import begin_outputs, overlay_is_current, poses_path, write_receipt

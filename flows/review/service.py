@@ -14,6 +14,7 @@ from tasks.annotations.format import Annotation, AnnotationError
 from tasks.clips.discovery import Clip
 from tasks.clips.labels import class_names
 from tasks.core.errors import FightposeError
+from tasks.core.storage import require_output_root
 from tasks.core.text import printable
 from tasks.mapping.receipts import recorded_settings
 from tasks.review.apply import apply_review, automatic_annotation, other_people
@@ -60,8 +61,7 @@ class ReviewService:
     """
 
     def __init__(self, output_root: Path, who: str) -> None:
-        if not output_root.is_dir():
-            raise FightposeError(f"there is no output folder {output_root}; name the --output-root of an earlier run")
+        require_output_root(output_root)
         # Resolved once: a file is sent only if its own resolved path lies below it (`_overlay`).
         self.output_root = output_root.resolve()
         self._who = who

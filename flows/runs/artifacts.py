@@ -19,8 +19,8 @@ from prefect.artifacts import (
 )
 
 from flows.runs.results import ClipResult, DatasetSummary, Outcome
+from tasks.core.text import markdown_cell
 from tasks.mapping.findings import MappingReport
-from tasks.report.clip_card import cell
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def show_findings(report: MappingReport) -> None:
     """Put the table of what a verification found into the run's artifacts."""
     rows = [
         # Escaped, since the UI reads cells as markdown and file names may hold any of it.
-        {"finding": str(finding.kind), "clip": cell(finding.clip), "details": cell(finding.info)}
+        {"finding": str(finding.kind), "clip": markdown_cell(finding.clip), "details": markdown_cell(finding.info)}
         for finding in report.findings[:MOST_ROWS]
     ]
     with _of_no_consequence("the table of findings"):
@@ -100,7 +100,7 @@ def _rows(results: Sequence[ClipResult]) -> list[dict[str, Any]]:
             {
                 # First: a long name pushes everything after it out of sight.
                 "outcome": str(result.outcome),
-                "clip": cell(result.clip),
+                "clip": markdown_cell(result.clip),
                 "frames": found.frames if found else None,
                 "people": found.people if found else None,
                 "best score": round(found.top[0][1], 3) if found and found.top else None,
@@ -108,7 +108,7 @@ def _rows(results: Sequence[ClipResult]) -> list[dict[str, Any]]:
                 "cores": round(usage.cores, 1) if usage else None,
                 "memory MB": round(usage.memory_bytes / 1e6) if usage else None,
                 "GPU %": round(usage.gpu_percent) if usage and usage.gpu_percent is not None else None,
-                "reason": cell(f"{result.error.reason}: {result.error.info}") if result.error else "",
+                "reason": markdown_cell(f"{result.error.reason}: {result.error.info}") if result.error else "",
             }
         )
     return rows

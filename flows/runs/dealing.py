@@ -153,6 +153,11 @@ class Dealer:
         """Whether there is a clip to deal or a shard under way."""
         return self._first < len(self._waiting) or bool(self.shards)
 
+    @property
+    def under_way(self) -> list[UUID]:
+        """The shards that are queued or running."""
+        return list(self.shards)
+
     def deal(self) -> None:
         """Put shards into the queue as long as one is wanted there."""
         while self._list and self._first < len(self._waiting):

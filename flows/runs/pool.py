@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from uuid import UUID
 
 import httpx
@@ -155,51 +155,84 @@ def _in_shards(jobs: Sequence[ClipJob], in_flight: int, left: list[ClipJob]) -> 
     """Deal clips as shards and yield how they ended; those that no shard did go into `left`."""
     with get_client(sync_client=True) as client:
         _require_deployment(client, SHARD_DEPLOYMENT)
-        dealer, watch = Dealer(client, jobs, in_flight), _Watch()
-        # Deal before looking: a GPU that is free gets its next shard before results are written.
-        while dealer.open:
-            dealer.deal()
-            runs = _read(client, list(dealer.shards))
-            watch.look(runs)
-            yield from dealer.look(runs)
-            time.sleep(POLL_SECONDS if dealer.shards else 0)
+        dealer = Dealer(client, jobs, in_flight)
+        yield from _watched(client, dealer)
     left += dealer.left
 
 
 def run_alone(jobs: Sequence[ClipJob], in_flight: int) -> Iterator[ClipResult]:
-    """Annotate clips as runs of the deployment `annotate-video`, and yield results as they come.
-
-    Parameters
-    ----------
-    jobs
-        The clips; all under the same settings.
-    in_flight
-        Most runs that may be queued or running at once.
-
-    Raises
-    ------
-    FightposeError
-        If the deployment is not there, the server stays away, or the output folder turns out not to be shared.
-    """
+    """Annotate clips as runs of the deployment `annotate-video`, and yield results as they come; see `run_on_pool`."""
     if not jobs:
         return
-    waiting, children = deque(jobs), dict[UUID, Child]()
     with get_client(sync_client=True) as client:
         _require_deployment(client, DEPLOYMENT)
-        watch = _Watch()
-        while waiting or children:
-            # Bounded, so that a large folder does not become thousands of queued runs at once.
-            while waiting and len(children) < in_flight:
-                child = _start(client, waiting.popleft())
-                children[child.run_id] = child
-            # One request for all of them: one each would be dozens every few seconds.
-            runs = _read(client, list(children))
-            watch.look(runs)
-            for run in runs:
-                if result := _result(client, children[run.id], run):
-                    del children[run.id]
-                    yield result
-            time.sleep(POLL_SECONDS if children else 0)
+        yield from _watched(client, _SingleRuns(client, jobs, in_flight))
+
+
+class _Dealt(Protocol):
+    """Work in runs of its own: a `Dealer` of shards, or `_SingleRuns`."""
+
+    @property
+    def open(self) -> bool:
+        """Whether there is anything to start or under way."""
+        ...
+
+    @property
+    def under_way(self) -> list[UUID]:
+        """The runs that are queued or running."""
+        ...
+
+    def deal(self) -> None:
+        """Start what may be started now."""
+        ...
+
+    def look(self, runs: Sequence[FlowRun]) -> Iterator[ClipResult]:
+        """Yield the clips that have ended since the last look."""
+        ...
+
+
+def _watched(client: SyncPrefectClient, dealt: _Dealt) -> Iterator[ClipResult]:
+    """Keep runs in flight until all is done, and yield how their clips ended."""
+    watch = _Watch()
+    # Deal before looking: a GPU that is free gets its next run before results are written.
+    while dealt.open:
+        dealt.deal()
+        # One request for all of them: one each would be dozens every few seconds.
+        runs = _read(client, dealt.under_way)
+        watch.look(runs)
+        yield from dealt.look(runs)
+        time.sleep(POLL_SECONDS if dealt.under_way else 0)
+
+
+class _SingleRuns:
+    """Clips as one run each, a bounded number in flight: a large folder does not become thousands of queued runs."""
+
+    def __init__(self, client: SyncPrefectClient, jobs: Sequence[ClipJob], in_flight: int) -> None:
+        self._client, self._in_flight = client, in_flight
+        self._waiting, self._children = deque(jobs), dict[UUID, Child]()
+
+    @property
+    def open(self) -> bool:
+        """Whether there is a clip to start or under way."""
+        return bool(self._waiting or self._children)
+
+    @property
+    def under_way(self) -> list[UUID]:
+        """The runs that are queued or running."""
+        return list(self._children)
+
+    def deal(self) -> None:
+        """Start runs as long as more are wanted."""
+        while self._waiting and len(self._children) < self._in_flight:
+            child = _start(self._client, self._waiting.popleft())
+            self._children[child.run_id] = child
+
+    def look(self, runs: Sequence[FlowRun]) -> Iterator[ClipResult]:
+        """Yield the clips that have ended since the last look."""
+        for run in runs:
+            if result := _result(self._client, self._children[run.id], run):
+                del self._children[run.id]
+                yield result
 
 
 def cancel_children(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.core.region_layout import REGIONS
+from tasks.core.region_layout import best_regions
 
 
 def explain(annotation: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -37,7 +37,7 @@ def explain(annotation: Mapping[str, Any]) -> list[dict[str, Any]]:
     # 0 is nobody: track IDs start at 1.
     _add(columns, "partner", annotation.get("best_partner"), lambda value: int(value) or None)
     if "region_breakdown" in annotation:
-        columns["region"] = _regions(annotation)
+        columns["region"] = best_regions(annotation["region_breakdown"], annotation.get("region_weights", {}))
     _add(columns, "quality", annotation.get("track_quality"), float)
     _add(columns, "frames", annotation.get("track_length"), int)
     if "window_scores" in annotation:
@@ -72,16 +72,6 @@ def _add(columns: dict[str, list[Any]], name: str, values: Any, kind: Any) -> No
     """Add a column of Python values, unless the annotation lacks it."""
     if values is not None:
         columns[name] = [kind(value) for value in values]
-
-
-def _regions(annotation: Mapping[str, Any]) -> list[str]:
-    """Return the region in which each person scores highest after weighting."""
-    breakdown = annotation["region_breakdown"]
-    names = [name for name in REGIONS if name in breakdown]
-    weights = annotation.get("region_weights", {})
-    scores = np.array([np.asarray(breakdown[name]) * weights.get(name, 1.0) for name in names])
-    # Where all scores are 0, argmax would name the first region.
-    return [names[best] if scores[best, person] > 0 else "" for person, best in enumerate(scores.argmax(axis=0))]
 
 
 def _stretches(annotation: Mapping[str, Any], person: int) -> list[tuple[float, float]]:

@@ -10,10 +10,8 @@ never rewritten; whether a failure still counts follows from what came after it 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +20,8 @@ from typing import Any
 
 from tasks.clips.discovery import ANNOTATION_POSTFIX
 from tasks.core.errors import FailureReason, FightposeError
+from tasks.core.storage import append_line, complete_lines
+from tasks.core.text import field_text
 
 TEXT_LOG = "enhanced_failed_videos.txt"
 JSON_LOG = "failed_videos.jsonl"
@@ -69,9 +69,9 @@ def log_failure(output_root: Path, path: Path | str, frame_dir: str, reason: Fai
     standing = _annotation_time(output_root, frame_dir)
     failure = Failure(time.time(), str(path), frame_dir, FailureReason(reason), info, standing)
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(failure.time))
-    parts = [escaped(failure.path), str(failure.reason), *([escaped(info)] if info else [])]
-    _append(output_root / JSON_LOG, _json_line(asdict(failure)))
-    _append(output_root / TEXT_LOG, f"[{stamp}] {' | '.join(parts)}")
+    parts = [field_text(failure.path), str(failure.reason), *([field_text(info)] if info else [])]
+    append_line(output_root / JSON_LOG, _json_line(asdict(failure)))
+    append_line(output_root / TEXT_LOG, f"[{stamp}] {' | '.join(parts)}")
     return failure
 
 
@@ -83,7 +83,7 @@ def resolve_failures(output_root: Path, frame_dirs: Iterable[str]) -> list[str]:
     failed = _standing(output_root)
     resolved = sorted(set(frame_dirs) & failed.keys())
     for frame_dir in resolved:
-        _append(
+        append_line(
             output_root / JSON_LOG,
             _json_line({"time": time.time(), "frame_dir": frame_dir, "reason": _RESOLVED}),
         )
@@ -97,7 +97,7 @@ def keep_failure(output_root: Path, failure: Failure) -> None:
     """
     now = _annotation_time(output_root, failure.frame_dir)
     if now != failure.annotation:
-        _append(output_root / JSON_LOG, _json_line(asdict(replace(failure, annotation=now))))
+        append_line(output_root / JSON_LOG, _json_line(asdict(replace(failure, annotation=now))))
 
 
 def read_failures(output_root: Path) -> list[Failure]:
@@ -143,7 +143,7 @@ def _read(output_root: Path) -> list[Failure | str]:
         return []
     except OSError as error:
         raise FightposeError(f"cannot read {output_root / JSON_LOG}: {error.strerror or error}") from error
-    entries = (_parsed(line) for line in raw.split(b"\n") if line.strip())
+    entries = (_parsed(line) for _, line in complete_lines(raw))
     return [entry for entry in entries if entry is not None]
 
 
@@ -180,35 +180,6 @@ def _annotation_time(output_root: Path, frame_dir: str) -> int:
         return 0
 
 
-def escaped(text: str) -> str:
-    """Return text that stays within one field of one line; Hangul and other printable characters stay readable."""
-    # `|` is the separator: its escape must not hold it, or a reader that splits on it is deceived all the same.
-    escapes = {"|": "\\x7c", "\\": "\\\\"}
-    return "".join(
-        escapes.get(char) or (char if char.isprintable() else char.encode("unicode_escape").decode("ascii"))
-        for char in text
-    )
-
-
 def _json_line(fields: dict[str, Any]) -> str:
     """Return one line of JSON; ASCII only, since a file name may hold bytes that are no UTF-8."""
     return json.dumps(fields, ensure_ascii=True)
-
-
-def _append(path: Path, line: str) -> None:
-    """Append one line in a single write; a line that an earlier write left unfinished is ended first."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            # Released by the close below, or by the system when the process dies.
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            size = os.fstat(descriptor).st_size
-            unfinished = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-            os.write(descriptor, (unfinished * "\n" + line + "\n").encode())
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise FightposeError(
-            f"cannot write the failure log {path}: {error.strerror or error}; free disk space or fix its permissions"
-        ) from error

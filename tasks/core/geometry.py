@@ -1,4 +1,4 @@
-"""How alike two boxes or two poses are: IoU, and OKS weighted by joint scores.
+"""How alike two boxes or two poses are: IoU, and OKS weighted by joint scores. And which two are to be compared.
 
 OKS (COCO keypoint evaluation, cocodataset.org/#keypoints-eval) of poses a and b with joint distances d_k:
 
@@ -11,13 +11,27 @@ both joint scores, so that a joint that either side hardly saw hardly counts.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator
 
-from tasks.core.records import FloatArray
+import numpy as np
+import numpy.typing as npt
+
+from tasks.core.records import FloatArray, IntArray
 from tasks.core.skeleton import SIGMAS
 
 SEGMENT_SHARE = 0.53
 """Share of its box that a person fills: used for the segment's area where there is only a box."""
+
+LIKENESS_SPREAD = 1.5
+"""Factor on COCO's sigmas in `likeness`: the duplicates of a tiled model differ by more than annotators do."""
+
+LIKENESS_OKS = 0.3
+"""OKS up to which two poses do not agree at all in `likeness`."""
+
+PAIRS_AT_ONCE = 200_000
+"""Bounds memory: a clip of ten thousand crowded frames has tens of millions of pairs."""
+
+Rows = npt.NDArray[np.intp]
 
 
 def box_area(boxes: FloatArray) -> FloatArray:
@@ -92,3 +106,50 @@ def oks(
     near = np.exp(-np.minimum(exponent, 50.0))
     total = weight.sum(-1)
     return (weight * near).sum(-1) / np.maximum(total, 1e-9)
+
+
+def likeness(
+    a: FloatArray,
+    a_keypoints: FloatArray,
+    a_scores: FloatArray,
+    b: FloatArray,
+    b_keypoints: FloatArray,
+    b_scores: FloatArray,
+) -> FloatArray:
+    """Return how much two people of a frame look like one, in [0, 1], broadcast over all leading axes.
+
+    The larger of the IoU and, for poses that agree at all, of the mean of OKS and the share of the smaller box inside.
+
+    Parameters
+    ----------
+    a, b
+        (..., 4) boxes in pixels.
+    a_keypoints, a_scores, b_keypoints, b_scores
+        Their joints, as for `oks`.
+    """
+    # OKS by the larger body: the smaller box may show half of it.
+    area = np.maximum(box_area(a), box_area(b))
+    by_pose = oks(a_keypoints, a_scores, b_keypoints, b_scores, area, spread=LIKENESS_SPREAD)
+    return np.maximum(iou(a, b), 0.5 * by_pose + 0.5 * inside(a, b) * (by_pose > LIKENESS_OKS))
+
+
+def pairs_within_frames(frame_index: IntArray) -> Iterator[tuple[Rows, Rows]]:
+    """Yield all pairs of rows i < j of the same frame, in blocks of bounded memory.
+
+    Parameters
+    ----------
+    frame_index
+        (N,) ascending.
+    """
+    n = len(frame_index)
+    # How many rows of the same frame follow each row.
+    partners = np.searchsorted(frame_index, frame_index, side="right") - np.arange(n) - 1
+    total = np.concatenate([[0], np.cumsum(partners)])
+    start = 0
+    while start < n:
+        # As many rows as have so many pairs together, but at least one, however crowded its frame.
+        end = max(int(np.searchsorted(total, total[start] + PAIRS_AT_ONCE, side="right")) - 1, start + 1)
+        first = np.repeat(np.arange(start, end), partners[start:end])
+        step = np.arange(len(first)) - np.repeat(total[start:end] - total[start], partners[start:end])
+        yield first, first + 1 + step
+        start = end

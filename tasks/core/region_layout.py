@@ -6,6 +6,7 @@ settings and the command line need the names before numpy.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 
@@ -51,6 +52,23 @@ others come after them."""
 
 REGIONS = tuple(region.name for region in LAYOUT)
 """Their names, in the order of every axis of regions."""
+
+
+def best_regions(breakdown: Mapping[str, Iterable[float]], weights: Mapping[str, float]) -> list[str]:
+    """Return for each person the region of the highest weighted score, empty for who scores in none.
+
+    Parameters
+    ----------
+    breakdown
+        Region to the scores of all people.
+    weights
+        Region to its weight; 1 where it is not known.
+    """
+    names = [name for name in REGIONS if name in breakdown]
+    weighted = ([float(score) * weights.get(name, 1.0) for score in breakdown[name]] for name in names)
+    # By score alone: of equal ones the first region, as in the order of the axis.
+    people = [max(zip(scores, names, strict=True), key=lambda pair: pair[0]) for scores in zip(*weighted, strict=True)]
+    return [name if score > 0 else "" for score, name in people]
 
 
 class Border(NamedTuple):

@@ -1,7 +1,13 @@
-"""Text that goes to people: names of files are hostile, and may hold what a terminal takes for a command."""
+"""Text that goes to people: names of files are hostile, and may hold what a terminal or a page takes for a command.
+
+One function for each place: `printable` for a terminal, `field_text` for a log with separators, `markdown_text` and
+`markdown_cell` for Prefect's artifacts. HTML is escaped by jinja2, which is set to do so (`tasks.report.rendering`).
+"""
 
 from __future__ import annotations
 
+import re
+import string
 import unicodedata
 
 SPLITS = ("train", "val", "test")
@@ -16,6 +22,30 @@ def printable(text: str) -> str:
     """
     # Escaped, as control characters in a file's name can change what a terminal shows.
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def field_text(text: str) -> str:
+    """Return text that stays within one field of one line; Hangul and other printable characters stay readable."""
+    # `|` is the separator: its escape must not hold it, or a reader that splits on it is deceived all the same.
+    return printable(text.replace("\\", "\\\\").replace("|", "\\x7c"))
+
+
+def markdown_text(text: str) -> str:
+    """Return text as markdown that shows it letter for letter; what is not printable is written as an escape."""
+    return "".join(f"\\{char}" if char in string.punctuation else char for char in field_text(text))
+
+
+def markdown_cell(text: str) -> str:
+    r"""Return text for a cell of a table artifact: what could be markup is written as an escape such as `\x3c`.
+
+    One of Prefect's two UIs takes cells for markdown, links that run scripts included; the other shows them as they
+    are. Common names look the same in both.
+    """
+    return _MARKUP.sub(lambda found: f"\\x{ord(found[0]):02x}", field_text(text))
+
+
+_MARKUP = re.compile(r"[\[\]<>`*&@~]|^[^\w\s\\]|(?<!\w)_|_(?!\w)|(?<=www)\.")
+"""Brackets of links and tags, code, emphasis, references, addresses, and what starts a heading or a list."""
 
 
 def shares_of(text: str) -> dict[str, int]:

@@ -7,45 +7,21 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.geometry import Rows, pairs_within_frames
 from tasks.tracking.kinematics import TrackTable
 
-BLOCK_PAIRS = 400_000
-"""Pairs handled at once: some tens of megabytes, however long the clip and however dense the crowd."""
 
-Rows = npt.NDArray[np.int64]
-
-
-def frame_pairs(frame: npt.NDArray, block: int = BLOCK_PAIRS) -> Iterator[tuple[Rows, Rows]]:
-    """Yield every unordered pair of rows of the same frame, as two arrays of row positions.
+def frame_pairs(frame: npt.NDArray) -> Iterator[tuple[Rows, Rows]]:
+    """Yield every unordered pair of rows of the same frame, as two arrays of row positions, in blocks.
 
     Parameters
     ----------
     frame
         (N,) frame index of each row, in any order.
-    block
-        Pairs per yielded block, about: a frame is never split.
-
-    Yields
-    ------
-    (K,) positions of the first and of the second row of each pair; frames ascend.
     """
     order = np.argsort(frame, kind="stable")
-    sorted_frame = frame[order]
-    last = np.searchsorted(sorted_frame, sorted_frame, side="right") - 1
-    later = last - np.arange(len(frame))  # how many rows of the same frame follow
-    ends = np.flatnonzero(np.diff(sorted_frame, append=-1) != 0) + 1
-    # Pairs before each row: the difference of two entries is the number of pairs between them.
-    done = np.concatenate([[0], np.cumsum(later)])
-    start = 0
-    while start < len(frame):
-        # The last frame end that keeps the block small, but at least one frame.
-        fit = ends[(ends > start) & (done[np.minimum(ends, len(frame))] - done[start] <= block)]
-        stop = int(fit[-1]) if len(fit) else int(ends[ends > start][0])
-        count = later[start:stop]
-        first = np.repeat(np.arange(start, stop), count)
-        offset = np.arange(len(first)) - np.repeat(np.cumsum(count) - count, count)
-        yield order[first], order[first + 1 + offset]
-        start = stop
+    for first, second in pairs_within_frames(frame[order]):
+        yield order[first], order[second]
 
 
 class PairSums:

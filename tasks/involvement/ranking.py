@@ -115,3 +115,15 @@ def _edges(table: TrackTable, frame_count: int, seconds: float) -> npt.NDArray[n
     # By the clock: where the rate varies, windows of equal length hold different numbers of frames, some perhaps none.
     starts = np.searchsorted(table.times, np.arange(0.0, float(table.times[-1]) + seconds, seconds))
     return np.unique(np.append(starts[starts < frame_count], frame_count)).astype(np.int32)
+
+
+def busiest_frame(window_frames: npt.NDArray, window_score: npt.NDArray) -> int:
+    """Return the frame that shows a clip best: the middle of the window in which the first two are most involved.
+
+    Parameters
+    ----------
+    window_frames, window_score
+        As in `Involvement`: (W + 1,) bounds of the windows, and (M, W) scores of people in rank order.
+    """
+    best = int(window_score[:2].sum(axis=0).argmax())
+    return int(window_frames[best] + window_frames[best + 1]) // 2

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from tasks.clips.failures import escaped
+from tasks.core.text import field_text
 
 
 class FindingKind(StrEnum):
@@ -127,14 +127,14 @@ class MappingReport:
     def lines(self) -> list[str]:
         """Return one printable line for each finding."""
         return [
-            f"{finding.kind}: {escaped(finding.clip)}" + (f" ({escaped(finding.info)})" if finding.info else "")
+            f"{finding.kind}: {field_text(finding.clip)}" + (f" ({field_text(finding.info)})" if finding.info else "")
             for finding in self.findings
         ]
 
     def rows(self) -> list[dict[str, str]]:
         """Return the findings as rows of a table."""
         return [
-            {"clip": escaped(finding.clip), "finding": str(finding.kind), "details": escaped(finding.info)}
+            {"clip": field_text(finding.clip), "finding": str(finding.kind), "details": field_text(finding.info)}
             for finding in self.findings
         ]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tasks.clips.discovery import OVERLAY_POSTFIXES
 from tasks.core.errors import FightposeError
+from tasks.core.storage import require_output_root
 from tasks.mapping.pairs import check_avi_pkl_mapping
 from tasks.mapping.quarantine import QUARANTINE_FOLDER
 from tasks.mapping.receipts import WORK_FOLDER
@@ -54,8 +55,7 @@ def pictures_of(output_root: Path) -> list[Path]:
     FightposeError
         If the folder does not exist or is none that a run wrote to.
     """
-    if not output_root.is_dir():
-        raise FightposeError(f"there is no output folder {output_root}; name the --output-root of an earlier run")
+    require_output_root(output_root)
     pairs = check_avi_pkl_mapping(output_root)
     # Files will be deleted: a folder without traces of a run is taken for a mistyped path.
     if not (output_root / WORK_FOLDER).is_dir() and not pairs.annotations and not pairs.overlays:

@@ -25,7 +25,7 @@ from tasks.clips.labels import group_rule
 from tasks.clips.manifest import Request, lost_inputs, read_manifests, read_requests
 from tasks.clips.same_content import contradictions, joined_groups
 from tasks.core.errors import FightposeError
-from tasks.core.storage import file_sha256
+from tasks.core.storage import file_sha256, require_output_root
 from tasks.core.text import normal
 from tasks.mapping.findings import REPAIRABLE, Finding, FindingKind, MappingReport
 from tasks.mapping.frame_counts import DecodedVideos, input_problem
@@ -73,8 +73,7 @@ def verify_mapping(output_root: Path, deep: bool = False) -> MappingReport:
     FightposeError
         If the folder does not exist or holds neither outputs nor a list of inputs, or a list of inputs is damaged.
     """
-    if not output_root.is_dir():
-        raise FightposeError(f"there is no output folder {output_root}; name the --output-root of an earlier run")
+    require_output_root(output_root)
     check = _Check(output_root, deep)
     keys = sorted({*check.clips, *check.pairs.annotations, *check.pairs.overlays})
     if not keys:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import base64
 import logging
-import re
-import string
 from pathlib import Path
 
 from tasks.clips.discovery import Clip
-from tasks.clips.failures import escaped
 from tasks.core.errors import ClipError, FightposeError
+from tasks.core.text import markdown_text
 from tasks.mapping.summary import ClipSummary
 from tasks.video.thumbnails import jpeg_of
 
@@ -39,7 +37,10 @@ def clip_card(clip: Clip, output_root: Path, summary: ClipSummary, poster: int) 
     poster
         The frame to show.
     """
-    lines = [*_picture(clip, poster), f"**{literal(clip.relative)}**: {summary.frames} frames, {summary.people} people"]
+    lines = [
+        *_picture(clip, poster),
+        f"**{markdown_text(clip.relative)}**: {summary.frames} frames, {summary.people} people",
+    ]
     lines += ["", "| rank | person | score |", "|---:|---:|---:|"]
     lines += [f"| {rank} | ID {track_id} | {score:.3f} |" for rank, (track_id, score) in enumerate(summary.top, 1)]
     lines += ["", "| step | seconds |", "|---|---:|"]
@@ -50,34 +51,18 @@ def clip_card(clip: Clip, output_root: Path, summary: ClipSummary, poster: int) 
     elif not summary.extracted:
         lines += ["", "The poses were there already; the model was not run."]
     # Absolute, as the page is read from other folders and machines.
-    lines += ["", f"- annotation: {literal(str(clip.annotation_path.absolute()))}"]
+    lines += ["", f"- annotation: {markdown_text(str(clip.annotation_path.absolute()))}"]
     if clip.overlay_path.is_file():
-        lines.append(f"- overlay: {literal(str(clip.overlay_path.absolute()))}")
-    lines.append(f"- look at it and correct it: fightpose review {literal(str(output_root.absolute()))}")
+        lines.append(f"- overlay: {markdown_text(str(clip.overlay_path.absolute()))}")
+    lines.append(f"- look at it and correct it: fightpose review {markdown_text(str(output_root.absolute()))}")
     return "\n".join(lines)
 
 
 def failure_card(clip: Clip, error: ClipError) -> str:
     """Return the markdown about a clip that has no annotation."""
-    return f"**{literal(clip.relative)}**: not annotated\n\n- reason: {error.reason}\n- {literal(error.info)}"
-
-
-def literal(text: str) -> str:
-    """Return text as markdown that shows it letter for letter; what is not printable is written as an escape."""
-    return "".join(f"\\{char}" if char in string.punctuation else char for char in escaped(text))
-
-
-def cell(text: str) -> str:
-    r"""Return text for a cell of a table artifact: what could be markup is written as an escape such as `\x3c`.
-
-    One of Prefect's two UIs takes cells for markdown, links that run scripts included; the other shows them as they
-    are. Common names look the same in both.
-    """
-    return _MARKUP.sub(lambda found: f"\\x{ord(found[0]):02x}", escaped(text))
-
-
-_MARKUP = re.compile(r"[\[\]<>`*&@~]|^[^\w\s\\]|(?<!\w)_|_(?!\w)|(?<=www)\.")
-"""Brackets of links and tags, code, emphasis, references, addresses, and what starts a heading or a list."""
+    return (
+        f"**{markdown_text(clip.relative)}**: not annotated\n\n- reason: {error.reason}\n- {markdown_text(error.info)}"
+    )
 
 
 def _picture(clip: Clip, poster: int) -> list[str]:

@@ -24,9 +24,11 @@ from tasks.annotations.format import Annotation, AnnotationError, read_annotatio
 from tasks.clips.discovery import ANNOTATION_POSTFIXES, OVERLAY_POSTFIXES
 from tasks.clips.failures import current_failures
 from tasks.clips.video_files import OVERLAY_ENDINGS
+from tasks.core import region_layout
 from tasks.core.region_layout import REGIONS
 from tasks.core.settings import Settings
 from tasks.core.storage import PARTIAL_MARK
+from tasks.involvement.ranking import busiest_frame
 from tasks.mapping.merged import DATASET_NAME
 from tasks.mapping.receipts import WORK_FOLDER
 
@@ -145,8 +147,7 @@ def poster_frame(annotation: Annotation) -> int:
         or np.size(edges) != np.shape(scores)[1] + 1
     ):
         return frames // 2
-    best = int(np.asarray(scores)[:2].sum(axis=0).argmax())
-    return int(edges[best] + edges[best + 1]) // 2
+    return busiest_frame(np.asarray(edges), np.asarray(scores))
 
 
 def made_with(annotation: Annotation) -> str:
@@ -237,10 +238,8 @@ def best_regions(annotation: Annotation) -> list[str]:
     breakdown = annotation.get("region_breakdown")
     if not isinstance(breakdown, dict) or any(region not in breakdown for region in REGIONS):
         return []
-    weights = _weights(annotation)
-    # Weighted as in the ranking; 1 where a weight is not known.
-    weighted = np.stack([np.asarray(breakdown[region], np.float64) * weights.get(region, 1.0) for region in REGIONS])
-    return [REGIONS[i] for i in weighted.argmax(axis=0)]
+    # Weighted as in the ranking.
+    return region_layout.best_regions(breakdown, _weights(annotation))
 
 
 def _weights(annotation: Annotation) -> dict[str, float]:

@@ -25,7 +25,7 @@ from tasks.clips.labels import class_names
 from tasks.core.errors import FightposeError
 from tasks.core.region_layout import REGIONS
 from tasks.core.settings import DatasetSettings
-from tasks.core.storage import atomic_path
+from tasks.core.storage import atomic_path, require_output_root
 from tasks.core.text import printable
 from tasks.mapping.receipts import recorded_settings
 from tasks.report.charts import Chart, histogram, png_chart
@@ -73,9 +73,9 @@ def write_report(output_root: Path, against: Path | None = None) -> Report:
     FightposeError
         If a folder does not exist or the report cannot be written.
     """
-    tables = read_outputs(_existing(output_root))
+    tables = read_outputs(require_output_root(output_root))
     classes = class_names(recorded_settings(output_root).dataset)
-    changes = compare(read_outputs(_existing(against)).clips, tables.clips) if against else None
+    changes = compare(read_outputs(require_output_root(against)).clips, tables.clips) if against else None
     if changes is not None:
         changes["what"] = [", ".join(change_words(row, classes)) for row in changes.to_dict("records")]
     charts = all_charts(tables, classes)
@@ -370,13 +370,6 @@ def by_uncertainty(clips: pd.DataFrame) -> pd.DataFrame:
     # The names of the reasons are separated by spaces.
     reasons = uncertain["uncertain"].str.count(" ") + 1
     return uncertain.assign(reasons=reasons).sort_values(["reasons", "gap", "clip"], ascending=[False, True, True])
-
-
-def _existing(folder: Path) -> Path:
-    """Return a folder that exists."""
-    if not folder.is_dir():
-        raise FightposeError(f"there is no output folder {folder}; check the path, or run annotate first")
-    return folder
 
 
 def _write(path: Path, text: str) -> None:

@@ -9,10 +9,8 @@ takes seconds a clip: `tasks.review.overlays`.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from tasks.clips.discovery import Clip
 from tasks.clips.failures import current_failures, keep_failure
 from tasks.clips.manifest import read_manifests
 from tasks.core.errors import FightposeError
-from tasks.core.storage import atomic_path
+from tasks.core.storage import atomic_path, one_at_a_time, require_output_root
 from tasks.mapping.merged import merge_outputs
 from tasks.mapping.receipts import (
     WORK_FOLDER,
@@ -146,10 +144,9 @@ def apply_review(output_root: Path) -> ReviewReport:
     FightposeError
         If the folder is none of an earlier run, the log is damaged, or something cannot be written.
     """
-    if not output_root.is_dir():
-        raise FightposeError(f"there is no output folder {output_root}; name the --output-root of an earlier run")
+    require_output_root(output_root)
     report = ReviewReport()
-    with one_at_a_time(output_root):
+    with one_at_a_time(lock_path(output_root)):
         standing = standing_changes(read_review(output_root))
         # Clips whose corrections were all taken back are among them: they get their automatic annotation again.
         clips = clips_under_review(output_root, standing.keys())
@@ -262,13 +259,7 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy2(source, partial)
 
 
-@contextmanager
-def one_at_a_time(output_root: Path) -> Iterator[None]:
-    """Keep two threads or processes from changing annotations and receipts of one output root at the same time."""
+def lock_path(output_root: Path) -> Path:
+    """Return the lock file for changes of annotations and receipts of an output root."""
     # A file of its own: the log has its own lock, and saving a correction need not wait for clips to be applied.
-    path = output_root / WORK_FOLDER / "review" / "apply.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as stream:
-        # Released when the file is closed, or by the system when the process dies.
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+    return output_root / WORK_FOLDER / "review" / "apply.lock"

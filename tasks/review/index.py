@@ -34,9 +34,10 @@ from tasks.annotations.dataset import read_split
 from tasks.annotations.format import Annotation, AnnotationError, only_annotation
 from tasks.annotations.validate import require_valid
 from tasks.clips.discovery import Clip
-from tasks.clips.failures import current_failures, escaped
+from tasks.clips.failures import current_failures
 from tasks.clips.manifest import read_manifests
 from tasks.core.storage import atomic_path, key_of
+from tasks.core.text import field_text
 from tasks.mapping.merged import DATASET_NAME
 from tasks.mapping.receipts import WORK_FOLDER
 from tasks.report.tables import clip_row, poster_frame
@@ -189,7 +190,7 @@ def _row(key: str, clip: Clip, split: str) -> Row:
         require_valid(annotation, clip.annotation_path)
         return row | summary_of(annotation)
     except (AnnotationError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        return row | {"status": "unreadable", "info": escaped(str(error))}
+        return row | {"status": "unreadable", "info": field_text(str(error))}
 
 
 def summary_of(annotation: Annotation) -> Row:

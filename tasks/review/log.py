@@ -8,9 +8,7 @@ log.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import time
 import uuid
 from collections.abc import Iterable
@@ -22,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tasks.core.errors import FightposeError
 from tasks.core.skeleton import KEYPOINTS
+from tasks.core.storage import append_line, complete_lines
 
 LOG_NAME = "review.json"
 
@@ -223,7 +222,7 @@ def append_change(output_root: Path, clip: str, who: str, change: Change) -> Ent
     ):
         raise FightposeError(f"there is no correction {change.entry} of {clip} to take back; reload the page")
     entry = Entry(id=uuid.uuid4().hex, time=time.time(), who=who, clip=clip, change=change)
-    _append(output_root / LOG_NAME, entry)
+    append_line(output_root / LOG_NAME, json.dumps(entry.model_dump(mode="json"), ensure_ascii=True))
     return entry
 
 
@@ -233,8 +232,8 @@ def read_review(output_root: Path) -> list[Entry]:
     Raises
     ------
     FightposeError
-        If the log cannot be read or a line in it is damaged: what a person said must not be lost silently. Only a last
-        line without its end (a write that was cut off) is passed over.
+        If the log cannot be read or a line in it is damaged: what a person said must not be lost silently. Only a
+        line whose writer died half way is passed over: it was never confirmed to anybody.
     """
     path = output_root / LOG_NAME
     try:
@@ -243,11 +242,8 @@ def read_review(output_root: Path) -> list[Entry]:
         return []
     except OSError as error:
         raise FightposeError(f"cannot read {path}: {error.strerror or error}; fix its permissions") from error
-    # What follows the last line end was never confirmed to anybody.
     entries = []
-    for number, line in enumerate(raw.split(b"\n")[:-1], start=1):
-        if not line.strip():
-            continue
+    for number, line in complete_lines(raw):
         try:
             entries.append(Entry.model_validate_json(line))
         except ValidationError as error:
@@ -301,38 +297,6 @@ def _standing(entries: Iterable[Entry]) -> tuple[dict[str, list[Entry]], dict[st
     # They were collected newest first.
     in_order = [{clip: lines[::-1] for clip, lines in found.items()} for found in (standing, undos)]
     return in_order[0], in_order[1]
-
-
-def _append(path: Path, entry: Entry) -> None:
-    """Append one line, whole and on the disk, also while others append."""
-    line = json.dumps(entry.model_dump(mode="json"), ensure_ascii=True).encode() + b"\n"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as stream:
-            # Released when the file is closed, or by the system when the process dies.
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            size = stream.seek(0, os.SEEK_END)
-            # A line that an earlier crash cut off is removed: it was never confirmed to anyone.
-            if size and not _ends_with_newline(stream.fileno(), size):
-                stream.truncate(_end_of_last_line(stream.fileno(), size))
-            stream.write(line)
-            # On the disk before the page says that it is saved.
-            stream.flush()
-            os.fsync(stream.fileno())
-    except OSError as error:
-        raise FightposeError(
-            f"cannot write {path}: {error.strerror or error}; free disk space or fix its permissions"
-        ) from error
-
-
-def _ends_with_newline(descriptor: int, size: int) -> bool:
-    """Tell whether a file of a size ends with a line end."""
-    return os.pread(descriptor, 1, size - 1) == b"\n"
-
-
-def _end_of_last_line(descriptor: int, size: int) -> int:
-    """Return the length of a file up to its last line end."""
-    return os.pread(descriptor, size, 0).rfind(b"\n") + 1
 
 
 PersonChange = SetRole | DropPerson | MergeTracks | SplitTrack | SwapTracks | MoveJoints

@@ -27,6 +27,7 @@ from tasks.core.errors import ClipError, FightposeError
 from tasks.core.records import Involvement, Poses, RegionWeights, Tracks, VideoInfo
 from tasks.core.region_layout import REGIONS
 from tasks.core.settings import OverlaySettings, Settings
+from tasks.core.storage import one_at_a_time
 from tasks.mapping.receipts import overlay_shows, poses_path, record_overlay, recorded_settings
 from tasks.overlay.painter import write_overlay
 from tasks.review.apply import (
@@ -34,7 +35,7 @@ from tasks.review.apply import (
     automatic_path,
     clips_under_review,
     is_reviewed,
-    one_at_a_time,
+    lock_path,
     other_people,
 )
 from tasks.review.log import Role, read_review, standing_changes
@@ -116,7 +117,7 @@ def redraw_overlay(clip: Clip, output_root: Path) -> None:
             f"its overlay is not drawn again: its annotation is not this program's ({error})"
         ) from error
     # Locked only now: drawing takes seconds, for which applying need not wait.
-    with one_at_a_time(output_root):
+    with one_at_a_time(lock_path(output_root)):
         record_overlay(clip, output_root, _shown_key(annotation) if is_reviewed(annotation) else None)
         if not is_reviewed(annotation) and not is_reviewed(sound_annotation(clip.annotation_path)):
             # Kept up to now so that the clip would be found again if drawing failed.

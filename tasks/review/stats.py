@@ -35,6 +35,7 @@ from tasks.annotations.other_tracks import OtherTracks
 from tasks.clips.manifest import read_manifests
 from tasks.core.errors import FightposeError
 from tasks.core.settings import DEFAULT_WEIGHTS
+from tasks.core.storage import require_output_root
 from tasks.review.apply import automatic_annotation, other_people
 from tasks.review.corrections import automatic_roles
 from tasks.review.log import Change, MergeTracks, SetLabel, SplitTrack, SwapTracks, read_review, standing_changes
@@ -142,8 +143,7 @@ def read_stats(output_root: Path) -> ReviewStats:
     FightposeError
         If the folder is none, or the log is damaged.
     """
-    if not output_root.is_dir():
-        raise FightposeError(f"there is no output folder {output_root}; name the --output-root of an earlier run")
+    require_output_root(output_root)
     stats = ReviewStats()
     standing = standing_changes(read_review(output_root))
     # An unreadable annotation costs its own clip only.

@@ -9,13 +9,11 @@ track of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-import numpy.typing as npt
 
-from tasks.core.geometry import box_area, inside, iou, oks
-from tasks.core.records import BoolArray, FloatArray, IntArray, Poses
+from tasks.core import geometry
+from tasks.core.geometry import Rows, box_area, inside, iou, oks, pairs_within_frames
+from tasks.core.records import BoolArray, FloatArray, Poses
 from tasks.core.skeleton import UPPER_BODY
 
 SAME_IOU = 0.5
@@ -24,36 +22,6 @@ SAME_TORSO = 0.6
 
 INSIDE = 0.8
 """Share of the smaller box that lies in the larger one."""
-
-LIKENESS_SPREAD = 1.5
-"""Factor on COCO's sigmas in `likeness`: the doubles of a tiled model differ by more than annotators do."""
-
-PAIRS_AT_ONCE = 200_000
-"""Bounds memory: a clip of ten thousand crowded frames has tens of millions of pairs."""
-
-Rows = npt.NDArray[np.intp]
-
-
-def pairs_within_frames(frame_index: IntArray) -> Iterator[tuple[Rows, Rows]]:
-    """Yield all pairs of rows i < j of the same frame, in blocks.
-
-    Parameters
-    ----------
-    frame_index
-        (N,) ascending.
-    """
-    n = len(frame_index)
-    # How many rows of the same frame follow each row.
-    partners = np.searchsorted(frame_index, frame_index, side="right") - np.arange(n) - 1
-    total = np.concatenate([[0], np.cumsum(partners)])
-    start = 0
-    while start < n:
-        # As many rows as have so many pairs together, but at least one, however crowded its frame.
-        end = max(int(np.searchsorted(total, total[start] + PAIRS_AT_ONCE, side="right")) - 1, start + 1)
-        first = np.repeat(np.arange(start, end), partners[start:end])
-        step = np.arange(len(first)) - np.repeat(total[start:end] - total[start], partners[start:end])
-        yield first, first + 1 + step
-        start = end
 
 
 def find_doubles(poses: Poses, same_oks: float) -> BoolArray:
@@ -103,12 +71,6 @@ def _same_person(poses: Poses, i: Rows, j: Rows, same_oks: float) -> BoolArray:
 
 
 def likeness(poses: Poses, i: Rows, j: Rows) -> FloatArray:
-    """Return how much pairs of detections of a frame look like one person, in [0, 1].
-
-    The larger of the IoU and, for poses that agree at all, of the mean of OKS and the share of the smaller box inside.
-    """
-    a, b = poses.bbox[i], poses.bbox[j]
-    area = np.maximum(box_area(a), box_area(b))
-    pose = (poses.keypoints[i], poses.keypoint_scores[i], poses.keypoints[j], poses.keypoint_scores[j])
-    by_pose = oks(*pose, area, spread=LIKENESS_SPREAD)
-    return np.maximum(iou(a, b), 0.5 * by_pose + 0.5 * inside(a, b) * (by_pose > 0.3))
+    """Return how much pairs of detections of a frame look like one person, see `tasks.core.geometry.likeness`."""
+    first = poses.bbox[i], poses.keypoints[i], poses.keypoint_scores[i]
+    return geometry.likeness(*first, poses.bbox[j], poses.keypoints[j], poses.keypoint_scores[j])

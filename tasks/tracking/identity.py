@@ -3,7 +3,7 @@
 A moment is the half second around a frame in which an ID may be lost; signs are looked for in the second around it:
 
     overlap    largest IoU with another person's box
-    likeness   largest similarity of joints and box with another person, see `tasks.tracking.duplicates.likeness`
+    likeness   largest similarity of joints and box with another person, see `tasks.core.geometry.likeness`
     jump       largest step of the box centre from one row to the next, in sizes per frame, at most 1
     change     largest change of the box size from one row to the next, |log2|, at most 1
     unseen     share of the moment's frames without a row that the model saw
@@ -22,16 +22,13 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from tasks.core.geometry import box_area, inside, iou, oks
+from tasks.core.geometry import box_area, iou, likeness
 from tasks.core.records import FloatArray
 
 AROUND = 1.0
 """Length of the stretch around a frame in which signs are looked for, seconds."""
 
 FEATURES = ("overlap", "likeness", "jump", "change", "unseen", "weak")
-
-SPREAD = 1.5
-"""Factor on COCO's sigmas: a person is found a little elsewhere in every frame."""
 
 NEAR = 0.05
 """Boxes that overlap less (IoU) are never compared by their joints."""
@@ -80,7 +77,7 @@ def identity_features(
         # Most pairs are far apart: comparing the joints of those only costs most of the time.
         near = shared > NEAR
         both, shared = both[near], shared[near]
-        same = _likeness(boxes, keypoints, scores, a, b, both)
+        same = likeness(*((values[row, both]) for row in (a, b) for values in (boxes, keypoints, scores)))
         for person in (a, b):
             overlap[person, both] = np.maximum(overlap[person, both], shared)
             alike[person, both] = np.maximum(alike[person, both], same)
@@ -108,16 +105,6 @@ def identity_features(
 def identity_risk(features: Floats) -> Floats:
     """Return the probability that the identity is lost in a moment, from its features (..., features)."""
     return 1 / (1 + np.exp(-(INTERCEPT + features @ np.array(WEIGHTS))))
-
-
-def _likeness(
-    boxes: FloatArray, keypoints: FloatArray, scores: FloatArray, a: int, b: int, frames: npt.NDArray[np.intp]
-) -> Floats:
-    """Return how much two people look like one in some frames, as `tasks.tracking.duplicates.likeness` does."""
-    first, second = boxes[a, frames], boxes[b, frames]
-    area = np.maximum(box_area(first), box_area(second))
-    by_pose = oks(keypoints[a, frames], scores[a, frames], keypoints[b, frames], scores[b, frames], area, SPREAD)
-    return np.maximum(iou(first, second), 0.5 * by_pose + 0.5 * inside(first, second) * (by_pose > 0.3))
 
 
 def _steps(boxes: FloatArray, there: Bools) -> tuple[Floats, Floats]:

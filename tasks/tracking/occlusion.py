@@ -14,10 +14,9 @@ import dataclasses
 
 import numpy as np
 
-from tasks.core.geometry import overlap
+from tasks.core.geometry import overlap, pairs_within_frames
 from tasks.core.records import BoolArray, Poses, Tracks
 from tasks.core.skeleton import NUM_KEYPOINTS
-from tasks.tracking.duplicates import pairs_within_frames
 from tasks.tracking.smoothing import mean_nearby
 
 WEAK = 0.6

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tasks.core.geometry import box_area, inside, iou
+from tasks.core.geometry import box_area, inside, iou, pairs_within_frames
 from tasks.core.records import FloatArray, IntArray, Poses, Tracks
-from tasks.tracking.duplicates import likeness, pairs_within_frames
+from tasks.tracking.duplicates import likeness
 from tasks.tracking.kalman import to_centre, to_corners
 
 MERGE_FRAMES = 3

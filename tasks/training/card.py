@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from tasks.annotations.format import Annotation
-from tasks.clips.failures import escaped
 from tasks.core.storage import file_sha256, write_text
+from tasks.core.text import field_text
 from tasks.training.configs import class_names
 
 COLUMNS = ("clip", "label", "class", "split", "frames", "fps", "people", "quality", "model", "sha256", "reviewed")
@@ -52,8 +52,8 @@ class Row:
     def values(self) -> list[object]:
         """Return the values in the order of `COLUMNS`; names that a terminal or spreadsheet could misread escaped."""
         return [
-            escaped(self.clip), self.label, escaped(self.name), escaped(self.split), self.frames, f"{self.fps:.3f}",
-            self.people, f"{self.quality:.3f}", self.model, self.sha256, int(self.reviewed),
+            field_text(self.clip), self.label, field_text(self.name), field_text(self.split), self.frames,
+            f"{self.fps:.3f}", self.people, f"{self.quality:.3f}", self.model, self.sha256, int(self.reviewed),
         ]  # fmt: skip
 
 
@@ -120,8 +120,8 @@ def card_text(dataset: Path, data: Mapping[str, Any], rows: list[Row]) -> str:
     folders = Counter(row.clip.split("/")[0] for row in rows)
     models = Counter(row.model or "unknown" for row in rows)
     sections = [
-        f"# {escaped(dataset.parent.name or 'data set')}: skeletons of people in surveillance clips",
-        f"{len(rows)} clips in `{escaped(dataset.name)}`, in the layout of mmaction2's and pyskl's PoseDataset: 17 "
+        f"# {field_text(dataset.parent.name or 'data set')}: skeletons of people in surveillance clips",
+        f"{len(rows)} clips in `{field_text(dataset.name)}`, in the layout of mmaction2's and pyskl's PoseDataset: 17 "
         "COCO keypoints in pixels, people in the order of their involvement. Written by `fightpose training`.",
         "## Clips by class and split",
         _class_table(rows),
@@ -254,12 +254,12 @@ def _class_table(rows: list[Row]) -> str:
     splits = list(dict.fromkeys(row.split or "none" for row in rows))
     count = Counter((row.label, row.split or "none") for row in rows)
     names = {row.label: row.name for row in rows}
-    lines = [f"| class | {' | '.join(map(escaped, splits))} | all |", "|---" * (len(splits) + 2) + "|"]
+    lines = [f"| class | {' | '.join(map(field_text, splits))} | all |", "|---" * (len(splits) + 2) + "|"]
     for label, name in sorted(names.items()):
         numbers = [count[label, split] for split in splits]
         cells = " | ".join(map(str, [*numbers, sum(numbers)]))
         # `escaped` writes bars, which would end a cell, as escapes.
-        lines.append(f"| {label} {escaped(name)} | {cells} |")
+        lines.append(f"| {label} {field_text(name)} | {cells} |")
     return "\n".join(lines)
 
 
@@ -271,4 +271,4 @@ def _range(values: list[int] | list[float], digits: int = 0) -> str:
 
 def _counted(counts: Counter[str]) -> str:
     """Return names and numbers in words, the most frequent first."""
-    return ", ".join(f"{escaped(name)} ({count})" for name, count in counts.most_common())
+    return ", ".join(f"{field_text(name)} ({count})" for name, count in counts.most_common())

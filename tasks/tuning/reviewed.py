@@ -20,6 +20,7 @@ from tasks.clips.labels import group_rule
 from tasks.clips.manifest import read_manifests
 from tasks.core.errors import FightposeError
 from tasks.core.settings import Settings
+from tasks.core.storage import require_output_root
 from tasks.mapping.receipts import kept_poses, recorded_settings
 from tasks.regions.camera_weights import camera_of
 from tasks.review.apply import automatic_annotation, other_people
@@ -71,8 +72,7 @@ def read_reviewed(output_root: Path) -> Reviewed:
     FightposeError
         If the folder is none of an earlier run, the log is damaged, or nothing in it teaches anything.
     """
-    if not output_root.is_dir():
-        raise FightposeError(f"there is no output folder {output_root}; name the --output-root of an earlier run")
+    require_output_root(output_root)
     standing = standing_changes(read_review(output_root))
     # Clips that the splits keep together are one source; without such a rule, those of a camera.
     source_of = group_rule(recorded_settings(output_root).dataset) or camera_of

@@ -75,5 +75,5 @@ def test_a_failure_that_cannot_be_logged_stops_the_run_with_what_to_do(clip, tmp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "write", full)
-    with pytest.raises(FightposeError, match=r"cannot write the failure log .*No space left.*free disk space"):
+    with pytest.raises(FightposeError, match=r"cannot write .*No space left.*free disk space"):
         _recorded(OSError(errno.ENOSPC, "No space left"), find_clip(clip, clip.parent, tmp_path), tmp_path)

@@ -21,9 +21,9 @@ import numpy.typing as npt
 from tasks.annotations.convert.coco import VISIBLE
 from tasks.annotations.convert.tables import boxes_of, ids_of
 from tasks.annotations.format import Annotation
-from tasks.clips.failures import escaped
 from tasks.core.skeleton import KEYPOINTS
 from tasks.core.storage import write_text
+from tasks.core.text import field_text
 
 LABEL = "person"
 LABELS_NAME = "cvat_labels.json"
@@ -84,7 +84,7 @@ def cvat_xml(annotation: Annotation) -> str:
     _text(root, "version", "1.1")
     task = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task")
     # XML has no control characters, not even escaped.
-    _text(task, "name", escaped(annotation["frame_dir"]))
+    _text(task, "name", field_text(annotation["frame_dir"]))
     _text(task, "size", str(annotation["total_frames"]))
     _text(task, "mode", "interpolation")
     size = ElementTree.SubElement(task, "original_size")

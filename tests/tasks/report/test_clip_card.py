@@ -12,9 +12,10 @@ from markdown_it import MarkdownIt
 
 from tasks.clips.discovery import find_clip
 from tasks.core.errors import ClipError, FailureReason
+from tasks.core.text import markdown_cell, markdown_text
 from tasks.mapping.summary import ClipSummary
 from tasks.poses.usage import Usage
-from tasks.report.clip_card import PICTURE_SIZE, cell, clip_card, failure_card, literal
+from tasks.report.clip_card import PICTURE_SIZE, clip_card, failure_card
 from tests.video_factory import plain_frames, write_video
 
 HOSTILE = [
@@ -43,7 +44,7 @@ def rendered(markdown: str) -> str:
     return MarkdownIt("commonmark", {"html": True, "linkify": False}).enable("table").render(markdown)
 
 
-@pytest.mark.parametrize("written", [literal, cell])
+@pytest.mark.parametrize("written", [markdown_text, markdown_cell])
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_name_is_ever_more_than_text(name, written):
     """In a paragraph, in a table and alone: one piece of text, nothing else."""
@@ -55,10 +56,10 @@ def test_no_name_is_ever_more_than_text(name, written):
 
 def test_letters_and_digits_of_every_script_stay_readable():
     """A person searches for the name."""
-    assert literal("싸움 영상 2") == "싸움 영상 2"
-    assert rendered(literal("a_b-(1).mp4")) == "<p>a_b-(1).mp4</p>\n"
-    assert cell("Fight/싸움_2 (1)-a.mp4") == "Fight/싸움_2 (1)-a.mp4"
-    assert cell("[x](y) <b>") == "\\x5bx\\x5d(y) \\x3cb\\x3e"
+    assert markdown_text("싸움 영상 2") == "싸움 영상 2"
+    assert rendered(markdown_text("a_b-(1).mp4")) == "<p>a_b-(1).mp4</p>\n"
+    assert markdown_cell("Fight/싸움_2 (1)-a.mp4") == "Fight/싸움_2 (1)-a.mp4"
+    assert markdown_cell("[x](y) <b>") == "\\x5bx\\x5d(y) \\x3cb\\x3e"
 
 
 def test_the_card_shows_picture_people_times_usage_and_files(tmp_path):

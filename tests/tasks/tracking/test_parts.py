@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tasks.core.geometry import pairs_within_frames
 from tasks.core.records import Tracks
 from tasks.core.settings import TrackingSettings
-from tasks.tracking.duplicates import find_doubles, pairs_within_frames
+from tasks.tracking.duplicates import find_doubles
 from tasks.tracking.kalman import BoxFilter, to_centre, to_corners
 from tasks.tracking.occlusion import end_at_nearer
 from tasks.tracking.repair import drop_ghosts, drop_parts, drop_still, fill_gaps, link_fragments, merge_doubles
@@ -125,7 +126,7 @@ def test_pairs_within_frames_are_complete_in_any_block_size(monkeypatch: pytest.
     frame = np.repeat(np.arange(5, dtype=np.int32), [3, 0, 1, 4, 2])
     expected = {(i, j) for i in range(10) for j in range(i + 1, 10) if frame[i] == frame[j]}
     for size in (1, 4, 1000):
-        monkeypatch.setattr("tasks.tracking.duplicates.PAIRS_AT_ONCE", size)
+        monkeypatch.setattr("tasks.core.geometry.PAIRS_AT_ONCE", size)
         found = [(int(a), int(b)) for i, j in pairs_within_frames(frame) for a, b in zip(i, j, strict=True)]
         assert len(found) == len(expected)
         assert set(found) == expected
