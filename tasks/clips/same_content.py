@@ -30,9 +30,12 @@ def copies(contents: Mapping[str, str]) -> list[list[str]]:
 
 
 def joined_groups(
-    names: Iterable[str], group_of: Callable[[str], str] | None, contents: Mapping[str, str]
+    names: Iterable[str],
+    group_of: Callable[[str], str] | None,
+    contents: Mapping[str, str],
+    near: Iterable[Sequence[str]] = (),
 ) -> Callable[[str], str]:
-    """Return a rule by which clips of equal content are in one group, together with the rest of their groups.
+    """Return a rule by which copies of a clip are in one group, together with the rest of their groups.
 
     Parameters
     ----------
@@ -42,6 +45,8 @@ def joined_groups(
         The rule for groups that applies besides; None where each clip is a group of its own.
     contents
         Identifier to hash.
+    near
+        Identifiers of clips that belong together, though their contents differ (`tasks.clips.near_copies`).
     """
     group = {name: group_of(name) if group_of else name for name in names}
     # Union-find: each group points to one with which it shares a content, directly or through others.
@@ -55,7 +60,7 @@ def joined_groups(
             one = parent[one]
         return one
 
-    for same in copies(contents):
+    for same in (*copies(contents), *near):
         roots = sorted({root(group[name]) for name in same if name in group})
         for other in roots[1:]:
             parent[other] = roots[0]

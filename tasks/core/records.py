@@ -26,6 +26,9 @@ BoolArray = npt.NDArray[np.bool_]
 MAX_STORED_BYTES = 8 << 30
 """Most that a file of poses may unpack to: 30 people in every frame of ten hours take 6 GB."""
 
+FINGERPRINT_SIDE = 16
+"""Cells along each side of the shrunk frames of a fingerprint."""
+
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
@@ -100,6 +103,9 @@ class Poses:
     times
         (T,) float64, seconds from 0, ascending: when each frame is shown, in a clip of variable rate. None where the
         rate is constant, or nothing is known.
+    fingerprint
+        (S, 16, 16) uint8 of the clip's pictures (`tasks.poses.fingerprint`), by which copies of it are known; None
+        where no pictures were seen.
     """
 
     frame_index: IntArray
@@ -113,6 +119,7 @@ class Poses:
     fps: float
     sample_aspect_ratio: float = 1.0
     times: npt.NDArray[np.float64] | None = None
+    fingerprint: npt.NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and the order of frames once, where the record is made.
@@ -199,6 +206,7 @@ class Poses:
                     float(data["fps"]),
                     float(data["sample_aspect_ratio"]) if "sample_aspect_ratio" in data else 1.0,
                     data["times"].astype(np.float64) if "times" in data else None,
+                    data["fingerprint"].astype(np.uint8) if "fingerprint" in data else None,
                 )
         except Exception as error:
             # EINVAL is what seeking to a place that a damaged directory names gives; the rest is the disk's.
@@ -208,6 +216,28 @@ class Poses:
             # SyntaxError, MemoryError for a shape that cannot be, and more.
             line = " ".join(f"{type(error).__name__}: {error}".split())
             raise ValueError(f"{path}: not a file of poses ({line})") from error
+
+
+def fingerprint_of(path: Path) -> npt.NDArray[np.uint8] | None:
+    """Return the fingerprint in a file of `Poses.save` without reading the poses; None in one of earlier versions.
+
+    Raises
+    ------
+    ValueError, OSError
+        See `Poses.load`.
+    """
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
+            # Some 120 KB; a damaged directory may claim any size.
+            if "fingerprint" not in data or data.zip.getinfo("fingerprint.npy").file_size > 1 << 20:
+                return None
+            cells = np.asarray(data["fingerprint"], np.uint8)
+            return cells if cells.shape[1:] == (FINGERPRINT_SIDE, FINGERPRINT_SIDE) else None
+    except OSError:
+        raise
+    except Exception as error:
+        # A damaged zip or header surfaces in a dozen types, as in `Poses.load`.
+        raise ValueError(f"{path}: not a file of poses") from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)

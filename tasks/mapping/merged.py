@@ -26,6 +26,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from tasks.annotations.dataset import (
     Gathered,
     MergeReport,
@@ -40,12 +43,14 @@ from tasks.clips.discovery import FIGHT_FOLDER
 from tasks.clips.given_splits import divided_groups, given_splits
 from tasks.clips.labels import GroupRule, group_rule
 from tasks.clips.manifest import clips_to_merge
+from tasks.clips.near_copies import near_copies, near_warnings
 from tasks.clips.same_content import copy_warnings, joined_groups
 from tasks.clips.splits import fold_shares, make_splits
-from tasks.core.settings import DatasetSettings
+from tasks.core.records import fingerprint_of
+from tasks.core.settings import DatasetSettings, Settings
 from tasks.core.storage import file_sha256, write_text
 from tasks.core.text import shares_of
-from tasks.mapping.receipts import WORK_FOLDER
+from tasks.mapping.receipts import WORK_FOLDER, kept_poses
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +114,8 @@ def merge_outputs(output_root: Path, splitting: DatasetSettings, leave_out: Coll
     gathered = gather_annotations(clips_to_merge(output_root), leave_out)
     contents, labels, names = gathered.contents(), gathered.labels(), list(gathered.annotations)
     # Copies of one clip belong together, like those of one group.
-    group_of = joined_groups(names, group_rule(splitting), contents)
+    near = near_copies(_fingerprints(output_root, gathered))
+    group_of = joined_groups(names, group_rule(splitting), contents, near)
     keep = _remembered(names, known, contents, before.contents, group_of)
     given = given_splits(names, splitting)
     shares = shares_of(splitting.split)
@@ -123,7 +129,11 @@ def merge_outputs(output_root: Path, splitting: DatasetSettings, leave_out: Coll
     report = write_dataset(gathered, dataset, split, classes)
     if splitting.folds:
         _write_folds(gathered, dataset, splitting, group_of, given, classes)
-    report.warnings[:0] = [*copy_warnings(contents, labels), *divided_groups(given, group_of)]
+    report.warnings[:0] = [
+        *copy_warnings(contents, labels),
+        *near_warnings([(a, b) for a, b in near if contents.get(a) != contents.get(b)], labels),
+        *divided_groups(given, group_of),
+    ]
     if before.asked not in ("", asked) and (stay := len(keep.keys() - given.keys())):
         report.warnings.append(
             f"{stay} clips keep the split of earlier runs, made by {before.asked.replace(' ', ', seed ')}: delete "
@@ -132,6 +142,22 @@ def merge_outputs(output_root: Path, splitting: DatasetSettings, leave_out: Coll
     files = {path.name: (path.stat().st_size, file_sha256(path)) for path in (dataset, split_path(dataset))}
     _write_record(output_root, replace(record, files=files))
     return report
+
+
+def _fingerprints(output_root: Path, gathered: Gathered) -> dict[str, npt.NDArray[np.uint8]]:
+    """Return the fingerprint of each clip's pictures, of those whose poses are stored with one."""
+    found = {}
+    for name, annotation in gathered.annotations.items():
+        try:
+            # Annotations of other programs lack the keys, and poses may be deleted: such clips are not compared.
+            made, settings = annotation["provenance"], Settings.model_validate(annotation["settings"])
+            path = kept_poses(output_root, str(made["video_sha256"]), str(made["model_key"]), settings.poses)
+            fingerprint = fingerprint_of(path)
+        except (KeyError, TypeError, ValueError, OSError):
+            continue
+        if fingerprint is not None:
+            found[name] = fingerprint
+    return found
 
 
 def named_classes(splitting: DatasetSettings, labels: Iterable[int]) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """A pose model's way through a clip."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -11,6 +12,7 @@ from tasks.core.prefetch import ahead
 from tasks.core.records import Poses, VideoInfo
 from tasks.core.settings import PoseSettings
 from tasks.poses.detections import Detections
+from tasks.poses.fingerprint import Fingerprint
 from tasks.poses.models import PoseModel
 from tasks.poses.second_look import Looker
 from tasks.video.frame_times import usable_times
@@ -57,11 +59,13 @@ def extract_poses(
     looker = Looker(model, video.width, video.height, video.fps, settings)
     found: list[Detections] = []
     times: list[float | None] = []
+    fingerprint = Fingerprint(video.fps)
 
     def images(frames: Iterable[Frame]) -> Iterator[Image]:
-        """Note when each frame is shown."""
+        """Note when each frame is shown, and what it looks like."""
         for frame in frames:
             times.append(frame.time)
+            fingerprint.add(frame)
             yield frame.image
 
     # `images` runs in this thread, so that `times` needs no lock and is in the order of the frames.
@@ -72,7 +76,8 @@ def extract_poses(
     if not found:
         raise ClipError(FailureReason.EMPTY_VIDEO, video.path, "no frame can be decoded; copy or export the clip again")
     # Where the times of frames cannot be used, the constant rate of the header holds.
-    return _joined(found, video, usable_times(times, video.fps) if video.timed else None)
+    poses = _joined(found, video, usable_times(times, video.fps) if video.timed else None)
+    return replace(poses, fingerprint=fingerprint.cells())
 
 
 def frames_ahead(video: VideoInfo, batch_size: int) -> int:

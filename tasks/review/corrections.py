@@ -24,7 +24,6 @@ from tasks.review.log import (
     Change,
     DropPerson,
     MergeTracks,
-    MovedJoint,
     MoveJoints,
     PersonChange,
     Role,
@@ -38,7 +37,7 @@ from tasks.review.log import (
     named_in,
     named_people,
 )
-from tasks.review.moved_joints import in_reach, with_moved
+from tasks.review.moved_joints import Moves
 
 Mask = npt.NDArray[np.bool_]
 
@@ -118,10 +117,7 @@ class _Review:
         self.note = ""
         # The person that a merged track's ID means now, for `best_partner`.
         self.merged: dict[int, int] = {}
-        height, width = annotation["img_shape"]
-        self.size = (width, height)
-        # Automatic person and frame to the joints that were moved there.
-        self.moved: dict[tuple[int, int], list[MovedJoint]] = {}
+        self.moves = Moves(annotation["img_shape"])
 
     def apply(self, change: Change) -> str | None:
         """Apply one correction; return why it does not fit, None where it does."""
@@ -162,25 +158,8 @@ class _Review:
             case SwapTracks():
                 return self._swap(change)
             case MoveJoints():
-                return self._move(change)
+                return self.moves.note(change, self.people[change.track_id].pieces)
         return None
-
-    def _move(self, change: MoveJoints) -> str | None:
-        """Note the joints that are elsewhere, by the automatic person whose pose is seen."""
-        pieces, absent, outside = self.people[change.track_id].pieces, 0, 0
-        for frame, joints in change.frames.items():
-            # The first piece with the frame is the one that counts there.
-            source = next((source for source, mask in pieces if frame < len(mask) and mask[frame]), None)
-            inside = [joint for joint in joints if joint.place is None or in_reach(joint.place, self.size)]
-            outside += len(joints) - len(inside)
-            if source is None:
-                absent += 1
-            else:
-                # Later corrections of the same joint go last, and count.
-                self.moved.setdefault((source, frame), []).extend(inside)
-        if absent:
-            return f"joints: person {change.track_id} is not in {absent} of these frames"
-        return f"joints: {outside} of person {change.track_id} are far outside the frame" if outside else None
 
     def _merge(self, change: MergeTracks) -> str | None:
         """Give one person's pieces to another."""
@@ -280,7 +259,7 @@ def apply_changes(annotation: Annotation, changes: Iterable[Change], others: Oth
     if not people:
         return Applied(None, True, review.note, misfits)
     # What earlier corrections recorded about themselves would be wrong for these.
-    annotation = with_moved(annotation, review.moved)
+    annotation = review.moves.applied_to(annotation)
     corrected = {key: value for key, value in annotation.items() if key not in ("review", "automatic")}
     corrected |= _arrays(annotation, people, review.merged)
     # Of the people as they are now; annotations of earlier versions have none.

@@ -85,7 +85,7 @@ def measure(case: Case, settings: Settings, points: Sequence[Point]) -> Counts:
     for point in points:
         changed = with_point(settings, point)
         tracks = _tracked(poses, changed.tracking, followed)
-        rows.append(_counts(_ranked_boxes(tracks, changed), case.label))
+        rows.append(_counts(ranked_boxes(tracks, changed), case.label))
     return np.array(rows, np.float64).reshape(len(points), len(COUNTS))
 
 
@@ -142,7 +142,7 @@ def _tracked(poses: Poses, settings: TrackingSettings, followed: dict[str, IntAr
     return repair_tracks(poses, followed[key], settings)
 
 
-def _ranked_boxes(tracks: Tracks, settings: Settings) -> npt.NDArray[Any]:
+def ranked_boxes(tracks: Tracks, settings: Settings) -> npt.NDArray[Any]:
     """Return the boxes of the people who reach the annotation, (M, T, 4) in rank order."""
     regions = score_regions(tracks)
     weights = learn_region_weights(tracks, regions, settings.scoring)
