@@ -21,22 +21,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
+from tasks.annotations.pickle_finish import finished
 from tasks.annotations.pickle_forms import Box, ByteBudget, Form, RefusedError, fill, find_form
 from tasks.core.errors import FightposeError
 
 MAX_FILE_BYTES = 16 << 30
 """A four-person annotation of a ten-hour clip takes about 1 GiB; a merged data set of 10,000 short clips less."""
 
-FREE_INSTRUCTIONS = 10_000_000
-"""Each makes at most one small object, so that this many stay below 2 GB.
+FREE_INSTRUCTIONS = 1_000_000
+"""What any file may have: a second or two of work, and some 60 MB of small objects."""
 
-About 500 go into one annotation, whose arrays take 20 kB and more: a large data set needs more instructions, and has
-the bytes for them."""
+BYTES_PER_INSTRUCTION = 8
+"""What a file must have for each instruction beyond the free ones.
 
-BYTES_PER_INSTRUCTION = 16
-"""What a file must have for each instruction beyond the free ones."""
+Annotations of eight frames have 11 bytes for each instruction, those of ordinary clips 50 and more; a list of floats
+has nine. A file of nothing but small instructions would take minutes."""
 
 FREE_CONTAINERS = 20_000
 """Dicts and lists that any file may have; one annotation has about 20."""
@@ -45,12 +44,6 @@ BYTES_PER_CONTAINER = 64
 """What a file must have for each dict or list beyond the free ones; the smallest annotation has 250.
 
 An empty dict is one byte in a pickle, 64 in memory, and some microseconds of work."""
-
-MAX_DEPTH = 32
-"""Levels of nesting; an annotation file has about six."""
-
-MAX_TEXT = 1 << 20
-"""Characters in one string."""
 
 
 class AnnotationError(FightposeError):
@@ -112,9 +105,7 @@ def _load(stream: BinaryIO, size: int) -> Any:
         raise RefusedError(f"{size} bytes are more than an annotation file can have")
     machine = _Machine(size)
     try:
-        # The stub wants a full IO object; pickletools itself uses read, readline and tell.
-        for opcode, argument, _ in pickletools.genops(_Bounded(stream, size)):  # type: ignore[arg-type]
-            machine.step(opcode.name, argument)
+        _run(machine, stream, size)
         rest = size - stream.tell()
     except RefusedError:
         raise
@@ -128,7 +119,41 @@ def _load(stream: BinaryIO, size: int) -> Any:
         raise RefusedError(f"{rest} bytes follow the end of the pickle")
     if len(machine.stack) != 1:
         raise RefusedError("not a complete pickle (more than one value is left)")
-    return _Finisher(machine.limit).finish(machine.stack[0], 0)[0]
+    return finished(machine.stack[0], machine.limit)
+
+
+def _run(machine: _Machine, stream: BinaryIO, size: int) -> None:
+    """Carry out the instructions of a stream up to its STOP.
+
+    A loop of our own over the tables of `pickletools`: its `genops` asks for the position before every instruction,
+    which took most of the time of files with millions of them.
+    """
+    bounded, read, push = _Bounded(stream, size), stream.read, machine.stack.append
+    for _ in range(machine.limit):
+        code = read(1)
+        step = _STEPS.get(code)
+        if step is None:
+            raise RefusedError(f"holds {_name(code)}, which plain data and arrays do not need")
+        name, small, reader, action = step
+        # What carries at most 255 bytes cannot claim more than there is room for.
+        argument = None if reader is None else reader(stream if small else bounded)
+        if action is not None:
+            action(machine, argument)
+        elif type(argument) is int and not -(2**63) <= argument < 2**64:
+            raise RefusedError("holds a number of more than 64 bits")
+        else:
+            push(argument)
+        if name == "STOP":
+            return
+    raise RefusedError(f"more than {machine.limit} instructions, which take too long to read")
+
+
+def _name(code: bytes) -> str:
+    """Return how a message calls an instruction that is not carried out."""
+    if not code:
+        raise ValueError("pickle exhausted before seeing STOP")
+    known = _OPCODES.get(code)
+    return f"the instruction {known.name}" if known else f"an unknown instruction {code!r}"
 
 
 class _Machine:
@@ -138,28 +163,20 @@ class _Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
-        self.limit = self.left = max(FREE_INSTRUCTIONS, size // BYTES_PER_INSTRUCTION)
+        self.limit = FREE_INSTRUCTIONS + size // BYTES_PER_INSTRUCTION
         self.containers_left = FREE_CONTAINERS + size // BYTES_PER_CONTAINER
         self.size = size
         self.budget = ByteBudget(size)
 
-    def step(self, name: str, argument: Any) -> None:
-        """Carry out one instruction."""
-        self.left -= 1
-        if self.left < 0:
-            raise RefusedError(f"more than {self.limit} instructions")
-        # Counted as they are made and not at the end: by then the memory would be spent.
-        if name in _CONTAINERS:
-            self.containers_left -= 1
-            if self.containers_left < 0:
-                raise RefusedError("more dicts and lists than an annotation file of its size has")
-        if name in _LITERALS:
-            self.stack.append(_checked_literal(argument))
-            return
-        action = _ACTIONS.get(name)
-        if action is None:
-            raise RefusedError(f"holds the instruction {name}, which plain data and arrays do not need")
-        action(self, argument)
+    def push_container(self, container: dict[Any, Any] | list[Any]) -> None:
+        """Push a fresh dict or list.
+
+        Counted as they are made and not at the end: by then the memory would be spent.
+        """
+        self.containers_left -= 1
+        if self.containers_left < 0:
+            raise RefusedError("more dicts and lists than an annotation file of its size has")
+        self.stack.append(container)
 
     def claim(self, possible: bool) -> None:
         """Refuse a header that cannot be true."""
@@ -222,23 +239,12 @@ class _Machine:
         fill(self.budget, box, state)
 
 
-def _checked_literal(value: Any) -> Any:
-    """Return a value that an instruction carries, unless it is a number out of all proportion."""
-    if type(value) is int and not -(2**63) <= value < 2**64:
-        raise RefusedError("holds a number of more than 64 bits")
-    return value
-
-
 _LITERALS = frozenset({
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
     "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
     "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
 })  # fmt: skip
 """Instructions whose argument is the value that they push."""
-
-
-_CONTAINERS = frozenset({"EMPTY_DICT", "EMPTY_LIST", "DICT", "LIST"})
-"""Instructions that make a dict or a list."""
 
 
 def _push(make: Callable[[], Any]) -> Callable[[_Machine, Any], None]:
@@ -262,7 +268,7 @@ def _tuple_of(count: int) -> Callable[[_Machine, Any], None]:
 def _dict_from_mark(machine: _Machine, _: Any) -> None:
     """Make a dict of all above the mark (protocol 0)."""
     items = machine.popped_to_mark()
-    machine.stack.append({})
+    machine.push_container({})
     machine.set_items(items)
 
 
@@ -287,8 +293,8 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
     "NONE": _push(lambda: None),
     "NEWTRUE": _push(lambda: True),
     "NEWFALSE": _push(lambda: False),
-    "EMPTY_DICT": _push(dict),
-    "EMPTY_LIST": _push(list),
+    "EMPTY_DICT": lambda machine, _: machine.push_container({}),
+    "EMPTY_LIST": lambda machine, _: machine.push_container([]),
     "EMPTY_TUPLE": _push(tuple),
     "MARK": lambda machine, _: machine.marks.append(len(machine.stack)),
     "POP": lambda machine, _: machine.stack.pop(),
@@ -297,7 +303,7 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
     "TUPLE1": _tuple_of(1),
     "TUPLE2": _tuple_of(2),
     "TUPLE3": _tuple_of(3),
-    "LIST": lambda machine, _: machine.stack.append(machine.popped_to_mark()),
+    "LIST": lambda machine, _: machine.push_container(machine.popped_to_mark()),
     "DICT": _dict_from_mark,
     "APPEND": lambda machine, _: machine.append([machine.stack.pop()]),
     "APPENDS": lambda machine, _: machine.append(machine.popped_to_mark()),
@@ -316,59 +322,18 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
     "BUILD": lambda machine, _: machine.build(),
 }
 
+_OPCODES = {op.code.encode("latin-1"): op for op in pickletools.opcodes}
+"""What the standard module knows of each instruction, by its byte."""
 
-class _Finisher:
-    """Replaces boxes by their arrays and refuses what is nested too deep, refers to itself or unfolds without end."""
-
-    def __init__(self, max_nodes: int) -> None:
-        self.max_nodes = max_nodes
-        # Of each finished container, by identity: what it became, its number of nodes and its height.
-        self.done: dict[int, tuple[Any, int, int]] = {}
-        self.open: set[int] = set()
-
-    def finish(self, value: Any, depth: int) -> tuple[Any, int, int]:
-        """Return a value without boxes, the number of its nodes, and its levels.
-
-        A part that is referred to several times stays one object, and counts as often as it appears: `a = [b, b]`,
-        `b = [c, c]` and so on is a few bytes, but a walk through all of it would never come to an end.
-        """
-        if not isinstance(value, dict | list | tuple):
-            return _finished_leaf(value), 1, 0
-        key = id(value)
-        result = self.done.get(key)
-        # The height counts as well: a part finished near the top may be used again far down.
-        if key in self.open or depth + (result[2] if result else 0) > MAX_DEPTH:
-            raise RefusedError(f"refers to itself or is nested more than {MAX_DEPTH} levels deep")
-        if result is None:
-            # To come upon a part that is still open means that it holds itself.
-            self.open.add(key)
-            self.done[key] = result = self._container(value, depth)
-            self.open.remove(key)
-        return result
-
-    def _container(self, value: Any, depth: int) -> tuple[Any, int, int]:
-        """Finish the parts of a container, in place where it can be changed."""
-        parts = [self.finish(part, depth + 1) for part in (value.values() if isinstance(value, dict) else value)]
-        nodes = 1 + sum(part[1] for part in parts)
-        if nodes > self.max_nodes:
-            raise RefusedError("unfolds to more parts than any annotation has")
-        height = 1 + max((part[2] for part in parts), default=0)
-        if isinstance(value, tuple):
-            return tuple(part[0] for part in parts), nodes, height
-        # In place, so that other references to the same container see the arrays, too.
-        for place, part in zip(value if isinstance(value, dict) else range(len(value)), parts, strict=True):
-            value[place] = part[0]
-        return value, nodes, height
-
-
-def _finished_leaf(value: Any) -> Any:
-    """Return a value that holds no others, without its box."""
-    if isinstance(value, Box):
-        if not isinstance(value.value, np.ndarray):
-            raise RefusedError("holds an array without its bytes, or a bare dtype")
-        return value.value
-    if isinstance(value, Form):
-        raise RefusedError("holds a class or function instead of data")
-    if isinstance(value, str) and len(value) > MAX_TEXT:
-        raise RefusedError(f"holds a text of {len(value)} characters")
-    return value
+_STEPS = {
+    code: (
+        op.name,
+        op.arg is None or op.arg.n >= 0 or op.arg.n == pickletools.TAKEN_FROM_ARGUMENT1,
+        op.arg.reader if op.arg else None,
+        None if op.name in _LITERALS else _ACTIONS[op.name],
+    )
+    for code, op in _OPCODES.items()
+    if op.name in _LITERALS or op.name in _ACTIONS
+}
+"""By the instruction's byte: its name, whether it carries at most 255 bytes, what reads its argument, and what it does
+(nothing: it pushes its argument)."""

@@ -30,6 +30,9 @@ MAX_BYTES = 1 << 20
 MOST_DOTS = 100
 """Parts of a dotted TOML key; tomllib takes minutes for a key of 50,000, and no setting has more than four."""
 
+_QUOTED = re.compile(r"""\"(?:[^"\\\n]|\\.)*\"|'[^'\n]*'""")
+_KEY_ENDS = re.compile(r"[\n=,\[\]{}]")
+
 NO_EFFECT: Mapping[tuple[str, Any], tuple[str, ...]] = {
     ("poses.second_look", "off"): ("poses.look_budget",),
     ("scoring.adaptive", False): (
@@ -70,8 +73,10 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 def _toml(text: str) -> dict[str, Any]:
     """Parse TOML, unless a key of it would take minutes."""
-    # What is before the first equals sign of a line, or all of it: the places in which keys are.
-    if any(line.partition("=")[0].count(".") > MOST_DOTS for line in text.splitlines()):
+    # Between any two signs that end a key, as inline tables have keys in the middle of a line. Quoted parts of a key
+    # become one letter: they may hold such signs themselves. No number or word of a setting has so many dots.
+    bare = _QUOTED.sub("q", text)
+    if any(part.count(".") > MOST_DOTS for part in _KEY_ENDS.split(bare)):
         raise ValueError(f"a key of more than {MOST_DOTS} parts")
     return tomllib.loads(text)
 

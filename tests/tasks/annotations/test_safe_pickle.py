@@ -263,8 +263,8 @@ def test_the_payloads_are_live(tmp_path):
 def test_too_many_instructions_are_refused(monkeypatch):
     """Each byte of a file may make an object of 64."""
     monkeypatch.setattr("tasks.annotations.safe_pickle.FREE_INSTRUCTIONS", 1000)
-    with pytest.raises(AnnotationError, match="1000 instructions"):
-        loaded(program(b"](" + b"}" * 1000 + b"e"))
+    with pytest.raises(AnnotationError, match=r"more than 1\d{3} instructions"):
+        loaded(program(b"](" + b"}" * 2000 + b"e"))
     # A large file with as many instructions has the bytes for them.
     assert len(loaded(program(b"](" + binary(bytes(20)) * 1500 + b"e"))) == 1500
 
@@ -360,3 +360,32 @@ def test_a_file_of_nothing_but_empty_dicts_is_refused_early(tmp_path):
     path.write_bytes(b"\x80\x04](" + b"}" * 1_000_000 + b"e.")
     with pytest.raises(AnnotationError, match="more dicts and lists"):
         safe_load(path)
+
+
+SMALL = {
+    "none": b"N",
+    "empty tuples": b")",
+    "marks": b"(",
+    "memo": b"\x94",
+    "pushed and popped": b"N0",
+    "small numbers": b"K\x01",
+    "small texts": b"\x8c\x01a",
+}
+"""The smallest instructions, each of which takes as long as one that makes an array of a megabyte."""
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_file_of_nothing_but_small_instructions_is_refused_early(monkeypatch, name):
+    """10 MB of them took a minute: each byte of a file pays for an eighth of an instruction."""
+    monkeypatch.setattr("tasks.annotations.safe_pickle.FREE_INSTRUCTIONS", 1000)
+    repeated = SMALL[name] * 10_000
+    with pytest.raises(AnnotationError, match=rf"more than {1000 + (len(repeated) + 6) // 8} instructions"):
+        loaded(b"\x80\x04N(" + repeated + b"e.")
+
+
+def test_lists_of_numbers_are_read(monkeypatch):
+    """Keypoints as lists and not as arrays: nine bytes each, enough for their instructions."""
+    monkeypatch.setattr("tasks.annotations.safe_pickle.FREE_INSTRUCTIONS", 1000)
+    value = {"keypoint": [[index / 3, index / 7] * 50 for index in range(200)], "label": None}
+    for protocol in range(1, pickle.HIGHEST_PROTOCOL + 1):
+        assert loaded(pickle.dumps(value, protocol)) == value
