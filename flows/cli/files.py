@@ -30,7 +30,7 @@ def explain(annotations: Annotations, as_json: AsJson = False, quiet: Quiet = Fa
     for one in read:
         require_valid(one, annotations)
     value = [{"clip": one.get("frame_dir"), "label": one.get("label"), "people": explain(one)} for one in read]
-    lines = [explain_text(one) for one in read[:MOST_EXPLAINED]]
+    lines = [line for one in read[:MOST_EXPLAINED] for line in explain_text(one).split("\n")]
     if len(read) > MOST_EXPLAINED:
         lines.append(f"{len(read) - MOST_EXPLAINED} more clips: give the PKL of a clip, or --json for all")
     Output(as_json, quiet).tell(value, lines)

@@ -8,7 +8,10 @@ itself cannot be carried out; 130 ended by Ctrl-C. Every command takes `--json` 
 from __future__ import annotations
 
 import json
+import locale
+import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +21,7 @@ from flows.cli import annotate, files, models, outputs, review
 from flows.cli.options import SettingsCommand
 from flows.cli.output import AsJson, Output, Quiet
 from tasks.core.errors import FightposeError
+from tasks.core.text import printable
 
 LAST = ("models", "up")
 """Commands that go to the end of the list, `models` although typer lists groups after all commands."""
@@ -118,6 +122,7 @@ app.add_typer(models.models_app, name="models")
 
 def main() -> None:
     """Run the command line; an error that the user can act on is one line, and one JSON value with `--json`."""
+    _start_again_in_utf8()
     # From the raw arguments: an error in parsing them comes before any option is known.
     as_json = "--json" in sys.argv[1:]
     try:
@@ -142,19 +147,47 @@ def main() -> None:
     sys.exit(code or 0)
 
 
+def _start_again_in_utf8() -> None:
+    """Replace this process by one that reads file names as UTF-8, unless it does so already.
+
+    Under a locale like ko_KR.eucKR Python decodes the names of files by the locale's encoding, and the same file would
+    have another name in the data set than under a UTF-8 locale. Python's UTF-8 mode can only be chosen at its start,
+    and child processes inherit it by this variable.
+    """
+    # What is written into a file or a pipe is UTF-8 everywhere; a terminal wants the encoding that it was set to.
+    encoding = locale.getencoding()
+    if sys.flags.utf8_mode and encoding.lower() not in ("utf-8", "ascii", "ansi_x3.4-1968"):
+        for stream in (sys.stdout, sys.stderr):
+            if stream.isatty():
+                stream.reconfigure(encoding=encoding, errors="backslashreplace")  # type: ignore[union-attr]
+    # Where the variable has no effect (-I, -X utf8=0), a new process would start another one without end.
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        environment = os.environb | {b"PYTHONUTF8": b"1"}
+        os.execve(sys.executable, [os.fsencode(sys.executable), *_typed()], environment)  # noqa: S606
+
+
+def _typed() -> list[bytes]:
+    """Return the arguments of the interpreter as they were typed."""
+    try:
+        # Not `sys.orig_argv`: what the locale's encoding made of UTF-8 bytes cannot always be turned back.
+        return Path("/proc/self/cmdline").read_bytes().split(b"\0")[1:-1]
+    except OSError:
+        return [os.fsencode(argument) for argument in sys.orig_argv[1:]]
+
+
 def _refused(message: str, as_json: bool) -> int:
     """Say why a request cannot be carried out, and return the exit code."""
     if as_json:
         typer.echo(json.dumps({"ok": False, "error": message}, indent=1))
     # To standard error also with --json: standard output then holds one value and nothing else.
-    typer.echo(f"error: {message}", err=True)
+    typer.echo(f"error: {printable(message)}", err=True)
     return 2
 
 
 def _mistyped(error: typer.TyperException, as_json: bool) -> int:
     """Say what was typed wrongly, in typer's own words and with its hint, and return the exit code."""
-    # typer passes on what pydantic says, with its prefix.
-    error.message = error.message.replace("Value error, ", "")
+    # typer passes on what pydantic says, with its prefix; its hints have lines of their own.
+    error.message = "\n".join(map(printable, error.message.replace("Value error, ", "").split("\n")))
     if as_json:
         typer.echo(json.dumps({"ok": False, "error": error.format_message()}, indent=1))
     # `show` belongs to the class below, which typer does not export.

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tasks.core.text import printable
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -48,22 +50,23 @@ class Output:
         value
             The result as plain values, for JSON.
         lines
-            The result as text.
+            The result as text, each without a line break.
         wrong
-            What in it is wrong, as text; printed before the rest, and if quiet alone.
+            What in it is wrong, likewise; printed before the rest, and if quiet alone.
         """
         if self.as_json:
             # ASCII, as a file name may hold bytes that are no UTF-8; `str` for paths.
             typer.echo(json.dumps(value, indent=1, default=str))
             return
+        # Here, for all commands: a file's name may hold what a terminal takes for a command.
         for line in [*wrong, *([] if self.quiet else lines)]:
-            typer.echo(line)
+            typer.echo(printable(line))
 
     def progress(self, line: str) -> None:
         """Say what is going on."""
         if not self.quiet:
             # With --json, standard output holds the one value alone.
-            typer.echo(line, err=self.as_json)
+            typer.echo(printable(line), err=self.as_json)
 
 
 def clips_words(count: int) -> str:
@@ -129,10 +132,10 @@ def print_demo_table(summary: DatasetSummary) -> None:
         found = result.summary
         if found is None:
             reason = str(result.error.reason) if result.error else ""
-            table.add_row(Text(result.clip), "", "", reason, f"{result.seconds:.1f}")
+            table.add_row(Text(printable(result.clip)), "", "", reason, f"{result.seconds:.1f}")
             continue
         top = ", ".join(f"{track_id} ({score:.2f})" for track_id, score in found.top)
-        table.add_row(Text(result.clip), str(found.frames), str(found.people), top, f"{result.seconds:.1f}")
+        table.add_row(Text(printable(result.clip)), str(found.frames), str(found.people), top, f"{result.seconds:.1f}")
     Console().print(table)
 
 
@@ -173,7 +176,7 @@ def print_checks(checks: Sequence[Check]) -> None:
     table = _table("check", "result", "what was found")
     # Messages as `Text`: rich would take brackets in them for markup.
     for check in checks:
-        table.add_row(check.name, "ok" if check.ok else "FAILED", Text(check.found))
+        table.add_row(check.name, "ok" if check.ok else "FAILED", Text(printable(check.found)))
     Console().print(table)
 
 

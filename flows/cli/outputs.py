@@ -112,7 +112,6 @@ def purge(
 
     Annotations stay. The clips themselves are never touched.
     """
-    from tasks.core.text import printable
     from tasks.mapping import purge as purging
 
     files = purging.pictures_of(output_root)
@@ -120,9 +119,8 @@ def purge(
     if files and not yes and (as_json or not typer.confirm(f"Remove {len(files)} files of {output_root}?")):
         raise FightposeError(f"nothing was removed of {len(files)} files; add --yes to remove them without being asked")
     done = purging.purge(output_root)
-    lines = [printable(name) for name in done.files]
     words = f"removed {len(done.files)} files, {done.bytes / 1e6:.1f} MB"
-    Output(as_json, quiet).tell({"removed": done.files, "bytes": done.bytes}, [*lines, words, *purging.LEFT])
+    Output(as_json, quiet).tell({"removed": done.files, "bytes": done.bytes}, [*done.files, words, *purging.LEFT])
 
 
 def analyze(
@@ -135,7 +133,7 @@ def analyze(
     from tasks.report.write import write_report
 
     report = write_report(output_root, against)
-    Output(as_json, quiet).tell(report.value, [report.text])
+    Output(as_json, quiet).tell(report.value, report.text.splitlines())
 
 
 def doctor(

@@ -42,7 +42,6 @@ def apply_review(
     quiet: Quiet = False,
 ) -> None:
     """Rewrite annotations, dataset.pkl and overlays from the corrections; exit code 1 if some do not fit."""
-    from tasks.core.text import printable
     from tasks.review.apply import apply_review
     from tasks.review.overlays import redraw_overlays
 
@@ -52,8 +51,8 @@ def apply_review(
     redraw_overlays(
         output_root, report, lambda done, total: output.progress(f"Drawing overlay {done + 1} of {total} again")
     )
-    wrong = [printable(f"{clip}: {problem}") for clip, problem in report.problems]
-    output.tell(asdict(report), map(printable, report.lines()), wrong)
+    wrong = [f"{clip}: {problem}" for clip, problem in report.problems]
+    output.tell(asdict(report), report.lines(), wrong)
     raise typer.Exit(1 if report.problems else 0)
 
 
@@ -79,7 +78,6 @@ def tune(
     quiet: Quiet = False,
 ) -> None:
     """Choose settings from reviewed clips."""
-    from tasks.core.text import printable
     from tasks.tuning.page import write_page
     from tasks.tuning.tune import SETTINGS_NAME, tune, write_settings
 
@@ -92,7 +90,7 @@ def tune(
     if found.settings():
         write_settings(target, found.settings())
         lines.append(f"Written to {target}; use it with: fightpose annotate ... --settings {target}")
-    output.tell(found.value() | {"page": str(page)}, map(printable, lines))
+    output.tell(found.value() | {"page": str(page)}, lines)
 
 
 def serve(output_root: Path, port: int, who: str | None, output: Output) -> None:
@@ -174,7 +172,6 @@ def _login() -> str:
 def print_stats(output_root: Path, weights_file: Path | None, output: Output) -> None:
     """Print what the corrections say, and refit the composite weights to them where a file for them is named."""
     from tasks.core.settings.file import write_weights
-    from tasks.core.text import printable
     from tasks.review.stats import calibrate, read_stats
 
     stats = read_stats(output_root)
@@ -186,7 +183,7 @@ def print_stats(output_root: Path, weights_file: Path | None, output: Output) ->
     if fitted is not None:
         lines += fitted.lines()
         lines.append(f"Written to {weights_file}; use it with: fightpose annotate ... --settings {weights_file}")
-    output.tell(_as_json(stats, fitted), map(printable, lines))
+    output.tell(_as_json(stats, fitted), lines)
 
 
 def _as_json(stats: ReviewStats, fitted: Calibration | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 from tasks.clips.video_files import OVERLAY_ENDINGS, VIDEO_ENDINGS, is_video_name, may_be_video
 from tasks.core.errors import FightposeError
 from tasks.core.storage import PARTIAL_MARK
-from tasks.core.text import name_key
+from tasks.core.text import name_key, require_utf8_names
 
 ANNOTATION_POSTFIX = "_enhanced_stgcn_annotation"
 OVERLAY_POSTFIX = "_enhanced_rtmo_overlay"
@@ -173,8 +173,9 @@ def discover_clips(source: Path, output_root: Path) -> Discovery:
     Raises
     ------
     FightposeError
-        If the input does not exist, cannot be read or holds no clip.
+        If the input does not exist, cannot be read or holds no clip, or if file names are not read as UTF-8.
     """
+    require_utf8_names()
     # Absolute before the walk: the outputs below the input are recognised by their path.
     source, output_root = _absolute(source), output_root.absolute()
     problems: list[UnreadableInput] = []

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import re
 import string
+import sys
 import unicodedata
+
+from tasks.core.errors import FightposeError
 
 SPLITS = ("train", "val", "test")
 """The usual splits of a data set, in the order in which shares are written."""
@@ -46,6 +49,36 @@ def markdown_cell(text: str) -> str:
 
 _MARKUP = re.compile(r"[\[\]<>`*&@~]|^[^\w\s\\]|(?<!\w)_|_(?!\w)|(?<=www)\.")
 """Brackets of links and tags, code, emphasis, references, addresses, and what starts a heading or a list."""
+
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""What makes a spreadsheet take a cell for a formula, which may run programs or send the sheet away."""
+
+
+def csv_cell(text: str) -> str:
+    """Return text for a cell of a CSV file: never a formula, and with what has no UTF-8 form as an escape.
+
+    >>> csv_cell("=HYPERLINK(1)"), csv_cell("Fight/a-1")
+    ("'=HYPERLINK(1)", 'Fight/a-1')
+    """
+    # The apostrophe is how spreadsheets themselves mark text.
+    text = f"'{text}" if text.startswith(FORMULA_STARTS) else text
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def require_utf8_names() -> None:
+    """Refuse to work where Python decodes names of files otherwise than as UTF-8: names would differ between machines.
+
+    Raises
+    ------
+    FightposeError
+        If the locale is another one and Python's UTF-8 mode is off.
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8":
+        raise FightposeError(
+            f"this process reads file names as {encoding}; set PYTHONUTF8=1 in its environment, before it starts"
+        )
 
 
 def shares_of(text: str) -> dict[str, int]:

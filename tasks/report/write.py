@@ -26,7 +26,7 @@ from tasks.core.errors import FightposeError
 from tasks.core.region_layout import REGIONS
 from tasks.core.settings import DatasetSettings
 from tasks.core.storage import atomic_path, require_output_root
-from tasks.core.text import printable
+from tasks.core.text import csv_cell, printable
 from tasks.mapping.receipts import recorded_settings
 from tasks.report.charts import Chart, histogram, png_chart
 from tasks.report.page import Page, report_page
@@ -97,7 +97,8 @@ def write_report(output_root: Path, against: Path | None = None) -> Report:
     try:
         # Pandas keeps whole numbers with gaps as floats; a reader of the CSV wants 3 and not 3.0.
         whole = tables.clips.astype(dict.fromkeys(WHOLE, "Int64"))
-        _write(output_root / CSV_NAME, whole.to_csv(index=False, lineterminator="\n"))
+        cells = whole.map(lambda value: csv_cell(value) if isinstance(value, str) else value)
+        _write(output_root / CSV_NAME, cells.to_csv(index=False, lineterminator="\n"))
         _write(output_root / TEXT_NAME, text + "\n")
         _write(output_root / PAGE_NAME, page)
         for chart in charts:

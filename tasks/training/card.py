@@ -20,7 +20,7 @@ import numpy as np
 
 from tasks.annotations.format import Annotation
 from tasks.core.storage import file_sha256, write_text
-from tasks.core.text import field_text
+from tasks.core.text import csv_cell, field_text
 from tasks.training.configs import class_names
 
 COLUMNS = ("clip", "label", "class", "split", "frames", "fps", "people", "quality", "model", "sha256", "reviewed")
@@ -244,7 +244,7 @@ def _table(rows: list[Row]) -> str:
     # The csv module ends lines with CRLF otherwise.
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(row.values() for row in rows)
+    writer.writerows([csv_cell(v) if isinstance(v, str) else v for v in row.values()] for row in rows)
     return text.getvalue()
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from tasks.annotations.format import Annotation
 from tasks.core.skeleton import KEYPOINTS
 from tasks.core.storage import atomic_path, write_text
+from tasks.core.text import csv_cell
 
 if TYPE_CHECKING:
     # Costs a second to import; only the functions that make tables do.
@@ -76,7 +77,10 @@ def pose_table(annotation: Annotation) -> pd.DataFrame:
 def write_csv(path: Path, annotation: Annotation) -> None:
     """Write the table of poses as CSV, in UTF-8."""
     # Three digits: a thousandth of a pixel.
-    write_text(path, pose_table(annotation).to_csv(index=False, float_format="%.3f"))
+    table = pose_table(annotation)
+    # The identifier may come from a foreign file.
+    table["frame_dir"] = table["frame_dir"].map(csv_cell)
+    write_text(path, table.to_csv(index=False, float_format="%.3f"))
 
 
 def write_parquet(path: Path, annotation: Annotation) -> None:
