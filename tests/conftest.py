@@ -93,6 +93,9 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     The one that local runs start, secret and all; its database is copied, not migrated, from the second session on.
     """
+    # Sets logging up once, here: under `CliRunner`, whose stderr is another, the handler of absl (a library of the data
+    # card's) would take pytest's stderr for a file of its own and close it.
+    import prefect.main  # noqa: F401
     from prefect import context
     from prefect.settings import (
         PREFECT_API_URL,
