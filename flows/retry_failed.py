@@ -18,6 +18,7 @@ from prefect.client.schemas.objects import State
 from flows.annotate_dataset import Count, FailShare, InFlight, conclude, judged, run_jobs
 from flows.engine.jobs import ClipJob
 from flows.runs.merging import merge_if_wanted
+from flows.runs.origin import require_model_poses
 from flows.runs.pool import cancel_children
 from flows.runs.results import DatasetSummary
 from tasks.annotations.format import AnnotationError, read_annotation
@@ -63,6 +64,7 @@ def retry_failed(
         clips: Identifiers of clips to annotate again, whatever the failure log says; empty follows the log.
     """
     require_output_root(output_root)
+    require_model_poses(output_root)
     require_writable(output_root)
     with sole_run(output_root):
         # A clip must not change its class or its split because it is done at another time.

@@ -16,7 +16,9 @@ CODECS = {".avi": "mpeg4", ".mkv": "libx264"}
 """What each ending is encoded with; all others get H.264."""
 
 
-def write_video(path: Path, frames: Iterable[Image], fps: int = 25, rotation: int = 0) -> Path:
+def write_video(
+    path: Path, frames: Iterable[Image], fps: int = 25, rotation: int = 0, aspect: Fraction = Fraction(1)
+) -> Path:
     """Encode BGR images of one size and return the path.
 
     Parameters
@@ -29,6 +31,8 @@ def write_video(path: Path, frames: Iterable[Image], fps: int = 25, rotation: in
         Frames per second.
     rotation
         Counter-clockwise degrees that the container asks players to turn the picture by.
+    aspect
+        Width divided by height of a pixel.
     """
     images = list(frames)
     height, width = images[0].shape[:2]
@@ -38,6 +42,8 @@ def write_video(path: Path, frames: Iterable[Image], fps: int = 25, rotation: in
         stream.width, stream.height = width, height
         # 4:2:0 halves the colour planes: libx264 refuses odd sizes in it.
         stream.pix_fmt = "yuv444p" if (width % 2 or height % 2) and path.suffix != ".avi" else "yuv420p"
+        if aspect != 1:
+            stream.codec_context.sample_aspect_ratio = aspect
         if rotation:
             stream.set_display_rotation(rotation)
         for image in images:

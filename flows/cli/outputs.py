@@ -49,11 +49,14 @@ def retry_failed(
     The settings are those of the last run, except for the options below that are typed.
     """
     from flows.cli.running import exit_code, run_again, tell_outcome
+    from flows.runs.origin import require_model_poses
     from tasks.clips.failures import read_failures
     from tasks.core.settings import Settings
     from tasks.mapping.receipts import recorded_settings
 
     require_output_root(output_root)
+    # Before a server is started.
+    require_model_poses(output_root)
     if not read_failures(output_root):
         # Without a server, which would take longer to start than there is anything to do.
         Output(as_json, quiet).tell({"ok": True, "clips": []}, ["No clip of this folder has failed: nothing to do."])
@@ -92,7 +95,9 @@ def verify(
     def rerun(clips: list[str]) -> DatasetSummary:
         """Annotate clips again; only here, where there is something to mend, a server starts."""
         from flows.cli.running import run_again
+        from flows.runs.origin import require_model_poses
 
+        require_model_poses(output_root)
         return run_again(output_root, None, Mode(mode), num_workers, in_flight, output, clips)
 
     report = verify_and_mend(output_root, deep, quarantine, rerun if fix else None, output.progress)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.runs.origin import mark_extracted
 from flows.runs.plan import Plan
 from flows.runs.results import ClipResult, DatasetSummary
 from tasks.clips.failures import JSON_LOG, resolve_failures
@@ -38,6 +39,8 @@ def begin(plan: Plan, output_root: Path, settings: Settings) -> list[ClipResult]
     # Before any clip ends: a run that is killed leaves a folder that verify can hold against its inputs.
     write_manifest(output_root, plan.root, plan.clips, plan.key)
     record_settings(output_root, settings)
+    # From here on the folder's clips are done by a model, also where another program's poses were imported before.
+    mark_extracted(output_root)
     # A clip may be finished although it failed last: under other settings, or while its file was broken for a while.
     resolve_failures(output_root, [clip.frame_dir for clip, _ in plan.finished])
     return plan.results()

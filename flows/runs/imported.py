@@ -6,11 +6,13 @@ It takes seconds a clip, most of them for the overlay, so a clip that fails is s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
+from flows.runs.origin import mark_imported
 from tasks.annotations.format import build_annotation, write_annotation
 from tasks.clips.choosing import chosen_clips
 from tasks.clips.discovery import Clip, discover_clips
@@ -18,7 +20,8 @@ from tasks.clips.failures import log_failure, resolve_failures
 from tasks.clips.labels import check_sources, label_clips
 from tasks.clips.manifest import write_manifest
 from tasks.core.errors import ClipError, FailureReason, FightposeError
-from tasks.core.records import Tracks
+from tasks.core.pixel_aspect import stored_size, to_display
+from tasks.core.records import Tracks, VideoInfo
 from tasks.core.settings import Settings, Thresholds
 from tasks.core.storage import require_writable
 from tasks.involvement import rank_involvement, select_people
@@ -28,7 +31,8 @@ from tasks.mapping.receipts import begin_outputs, poses_path, record_settings, s
 from tasks.mapping.run_lock import sole_run
 from tasks.mapping.summary import ClipSummary
 from tasks.overlay.painter import write_overlay
-from tasks.poses.imports import find_pose_files, read_poses
+from tasks.poses.fingerprint import Fingerprint
+from tasks.poses.imports import Imported, find_pose_files, read_poses
 from tasks.regions.camera_weights import start_weights
 from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions
@@ -36,6 +40,7 @@ from tasks.review.log import standing_exclusions
 from tasks.tracking import track_people
 from tasks.tracking.occlusion import end_at_nearer
 from tasks.video.decoder import decode_guarded, probe_guarded
+from tasks.video.frame_times import usable_times
 from tasks.video.limits import ClipLimits
 
 MODEL = "imported"
@@ -102,6 +107,7 @@ def import_poses(
     with sole_run(output_root):
         write_manifest(output_root, found.root, clips, key)
         record_settings(output_root, settings)
+        mark_imported(output_root, folder, input)
         for clip in clips:
             try:
                 people = _annotate(clip, files[clip.frame_dir], output_root, resolved, key)
@@ -121,14 +127,45 @@ def import_poses(
     return report
 
 
+def stored_pixels(video: VideoInfo) -> tuple[int, int]:
+    """Return width and height of a clip's frames as other programs decode them: upright, not made square."""
+    return stored_size((video.width, video.height), video.sample_aspect_ratio)
+
+
+def in_clip(
+    imported: Imported, video: VideoInfo, times: npt.NDArray[np.float64] | None, fingerprint: Fingerprint
+) -> Imported:
+    """Return imported poses in display geometry, as tracking and ranking need them, with what is known of the clip."""
+    poses, stored, ratio = imported.poses, stored_pixels(video), video.sample_aspect_ratio
+    return replace(
+        imported,
+        poses=replace(
+            poses,
+            bbox=to_display(poses.bbox, stored, ratio),
+            keypoints=to_display(poses.keypoints, stored, ratio),
+            width=video.width,
+            height=video.height,
+            sample_aspect_ratio=ratio,
+            times=times,
+            fingerprint=fingerprint.cells(),
+        ),
+    )
+
+
 def _annotate(clip: Clip, files: list[Path], output_root: Path, settings: Settings, key: str) -> int:
     """Annotate one clip and return the number of its people."""
     limits = ClipLimits(clip.path, settings.limits)
     seen = stamp_of(clip.path)
     video = probe_guarded(limits)
+    times: list[float | None] = []
+    fingerprint = Fingerprint(video.fps)
     # Headers lie about the number of frames; the poses have to fit those that a run would see.
-    frames = sum(1 for _ in limits.within(decode_guarded(video, limits)))
-    imported = read_poses(files, frames, video.width, video.height, video.fps)
+    for frame in limits.within(decode_guarded(video, limits)):
+        times.append(frame.time)
+        fingerprint.add(frame)
+    frames = len(times)
+    clock = usable_times(times, video.fps) if video.timed else None
+    imported = in_clip(read_poses(files, frames, *stored_pixels(video), video.fps), video, clock, fingerprint)
     imported.poses.save(poses_path(output_root, video, MODEL, settings.poses))
     # Identities that the other program found are kept as they are, with no frame filled in.
     if imported.track_id is None:

@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.recorders --clips FOLDER --labels FILE [--count 10] [--json FILE]
 
-Each clip is encoded again (H.264, CRF 23) in these forms, and goes through the product with its defaults:
+Each clip is encoded again (H.264, CRF 23) in these forms, and goes through the product with its defaults, but for the
+second look at a frame (--second-look for that, too):
 
 square        as many pixels as 2CIF, in square ones: what such a file would show without its form
 2CIF          704 x 288 pixels of the shape that gives the clip's own aspect
@@ -47,14 +48,17 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, required=True, help="folder of the labelled clips")
     parser.add_argument("--labels", type=Path, required=True, help="who fights in each clip")
     parser.add_argument("--count", type=int, default=10, help="clips, taken across the sources")
+    parser.add_argument("--second-look", action="store_true", help="as by default: about three times as long")
     parser.add_argument("--json", type=Path, help="file for the figures")
     args = parser.parse_args()
     model = load_model(MOVENET.name)
+    look = {} if args.second_look else {"poses": {"second_look": "off"}}
+    settings = Settings.model_validate(look).resolve(MOVENET.thresholds)
     result: dict[str, list[ClipScore]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for label, path in across_sources(load_labels(args.labels), args.clips, args.count):
             for form, make in {"as it is": None, **FORMS}.items():
-                score = score_form(path, label, make, Path(folder) / "form.mp4", model)
+                score = score_form(path, label, make, Path(folder) / "form.mp4", model, settings)
                 result.setdefault(form, []).append(score)
                 print(f"{label.clip} {form}: {score.covered_boxes} of {score.boxes} covered", flush=True)  # noqa: T201
     table = {form: totals(scores) for form, scores in result.items()}
@@ -74,7 +78,9 @@ def across_sources(labels: dict[str, Label], folder: Path, count: int) -> list[t
     return [(labels[name], files[name]) for name in order[:count]]
 
 
-def score_form(path: Path, label: Label, make: Make | None, target: Path, model: PoseModel) -> ClipScore:
+def score_form(
+    path: Path, label: Label, make: Make | None, target: Path, model: PoseModel, settings: Settings
+) -> ClipScore:
     """Return the score of a clip in one form, by labels whose boxes and frames follow the form."""
     video = probe_video(path)
     step = 1
@@ -83,7 +89,6 @@ def score_form(path: Path, label: Label, make: Make | None, target: Path, model:
         step = make(images, video.fps, target)
         video, size = probe_video(target), (video.width, video.height)
         label = moved(label, (video.width / size[0], video.height / size[1]), step)
-    settings = Settings().resolve(MOVENET.thresholds)
     poses = extract_poses(video, model, settings.poses)
     return score_clip(ranked_boxes(track_people(poses, settings.tracking), settings), label)
 

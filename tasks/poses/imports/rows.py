@@ -71,6 +71,11 @@ def poses_of(
     ids = [number for number in known if number is not None]
     if not ids or len(ids) < len(known):
         return poses, None
+    # One person cannot be in a frame twice: such a file numbers detections and not people.
+    twice = np.unique(np.column_stack([frame, ids]), axis=0, return_counts=True)
+    if (twice[1] > 1).any():
+        first_frame, number_twice = twice[0][twice[1] > 1][0].tolist()
+        raise ValueError(f"track ID {number_twice} is twice in frame {first_frame}")
     # IDs of other programs start anywhere; ours start at 1, in the same order.
     return poses, (np.unique(np.array(ids), return_inverse=True)[1] + 1).astype(np.int32)
 

@@ -67,7 +67,9 @@ def rows_of_mot(text: str) -> list[Row]:
         # MOT: frame, ID, left, top, width, height, confidence, and three columns that poses do not use.
         x, y, w, h = values[2:6]
         joints = np.array(values[10:], np.float32).reshape(-1, 3)
-        rows.append(Row(int(values[0]) - 1, joints, [x, y, x + w, y + h], values[6], int(values[1])))
+        # -1 is the ID of detections that nobody followed.
+        number_of = int(values[1]) if values[1] >= 0 else None
+        rows.append(Row(int(values[0]) - 1, joints, [x, y, x + w, y + h], values[6], number_of))
     return rows
 
 
