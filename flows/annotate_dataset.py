@@ -35,7 +35,7 @@ from tasks.clips.still_copying import still_growing
 from tasks.core.choices import FailOn, Mode
 from tasks.core.errors import ClipError, FailureReason
 from tasks.core.settings import DatasetSettings, Settings
-from tasks.core.storage import require_writable, sweep_partials
+from tasks.core.storage import sweep_partials
 from tasks.core.text import field_text
 from tasks.mapping.run_lock import sole_run
 from tasks.poses import model_of
@@ -92,7 +92,6 @@ def annotate_dataset(
         fail_share: The share for fail_on.
         settle_seconds: Look at new clips for this long and leave those that grow for the next run; 0 takes all.
     """
-    require_writable(output_root)
     # Two runs over one folder would annotate the same clips twice and merge each other's half.
     with sole_run(output_root):
         if swept := sweep_partials(output_root):

@@ -30,7 +30,7 @@ from tasks.clips.manifest import read_manifests
 from tasks.core.choices import FailOn, Mode
 from tasks.core.errors import FightposeError
 from tasks.core.settings import DatasetSettings, Settings
-from tasks.core.storage import require_output_root, require_writable
+from tasks.core.storage import require_output_root
 from tasks.core.text import normal
 from tasks.mapping.receipts import distrust, recorded_settings
 from tasks.mapping.run_lock import sole_run
@@ -65,7 +65,6 @@ def retry_failed(
     """
     require_output_root(output_root)
     require_model_poses(output_root)
-    require_writable(output_root)
     with sole_run(output_root):
         # A clip must not change its class or its split because it is done at another time.
         settings = _with_recorded_labels(settings, recorded_settings(output_root))

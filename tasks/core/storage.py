@@ -259,7 +259,7 @@ def _locked(lock: Path, check: Callable[[], None]) -> int:
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            if _taken(descriptor, check) and _is_named(descriptor, lock):
+            if _taken(descriptor, check) and is_named(descriptor, lock):
                 return descriptor
         except BaseException:
             os.close(descriptor)
@@ -281,7 +281,7 @@ def _taken(descriptor: int, check: Callable[[], None]) -> bool:
             return True
 
 
-def _is_named(descriptor: int, lock: Path) -> bool:
+def is_named(descriptor: int, lock: Path) -> bool:
     """Tell whether an open file is the one that its name leads to."""
     try:
         return os.path.samestat(os.fstat(descriptor), lock.stat())

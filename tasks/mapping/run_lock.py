@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tasks.core.errors import FightposeError
+from tasks.core.storage import is_named, require_writable
 from tasks.mapping.receipts import WORK_FOLDER
 
 logger = logging.getLogger(__name__)
@@ -59,20 +60,41 @@ def sole_run(output_root: Path, patience: float = PATIENCE_SECONDS) -> Iterator[
     ------
     FolderHeldError
         If another run holds it: two runs would annotate the same clips twice and merge each other's half.
+    FightposeError
+        If it cannot be made or written.
     """
+    is_new = not output_root.exists()
+    require_writable(output_root)
     path = output_root / WORK_FOLDER / LOCK_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _take(descriptor, output_root, patience)
+        if not is_named(descriptor, path):
+            # A run that was refused meanwhile has removed the file: who comes next would lock another one.
+            raise FolderHeldError(f"another run on {output_root} has just ended; run this again")
         _held.append(descriptor)
         yield
+    except BaseException:
+        if is_new:
+            _remove_if_unused(path)
+        raise
     finally:
         if descriptor in _held:
             _held.remove(descriptor)
             # By name, and not by the close alone: a worker process that is just ending still has the file open.
             _unlock(descriptor)
         os.close(descriptor)
+
+
+def _remove_if_unused(lock: Path) -> None:
+    """Remove an output folder that a refused run made: with nothing in it but the lock."""
+    with suppress(OSError):
+        # Neither folder can be removed if anybody, another run included, has put something there.
+        if [*lock.parent.iterdir()] == [lock] and [*lock.parent.parent.iterdir()] == [lock.parent]:
+            lock.unlink()
+            lock.parent.rmdir()
+            lock.parent.parent.rmdir()
 
 
 def _take(descriptor: int, output_root: Path, patience: float) -> None:

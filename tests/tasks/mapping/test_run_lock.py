@@ -48,6 +48,28 @@ def test_a_killed_run_leaves_no_lock(out):
         pass
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_refused_run_leaves_no_folder_that_it_made(tmp_path, there):
+    """Nor does it remove one that was there, or that somebody has put something into."""
+    root = tmp_path / "out"
+    if there:
+        root.mkdir()
+
+    def refused(*names: str) -> None:
+        """Start a run and refuse it, files of others appearing meanwhile."""
+        with sole_run(root):
+            for name in names:
+                (root / name).touch()
+            raise FightposeError("no such input")
+
+    with pytest.raises(FightposeError, match="no such input"):
+        refused()
+    assert root.exists() is there
+    with pytest.raises(FightposeError, match="no such input"):
+        refused("notes.txt")
+    assert (root / "notes.txt").exists()
+
+
 def test_two_output_folders_do_not_know_each_other(out, tmp_path):
     """The lock is one of the folder."""
     with sole_run(out), sole_run(tmp_path / "other"):
