@@ -72,9 +72,9 @@ def annotate_video(
         clip = _labelled(clip, label, resolved)
         # The whole run and not the extraction alone: the model stays on the GPU until the process ends.
         with device_lease(resolved.poses.device), ends_between_steps() as between:
-            ended: ClipSummary | State[ClipSummary] = _annotate(clip, output_root, resolved, entry, between)
+            ended: ClipSummary | State[ClipSummary] = annotate_clip(clip, output_root, resolved, entry, between)
     except Exception as error:
-        ended = _recorded(error, clip, output_root)
+        ended = recorded(error, clip, output_root)
     # A run over the folder merges at its end; after that a clip that is retried does so itself.
     merge_soon(output_root)
     return ended
@@ -87,7 +87,7 @@ def _labelled(clip: Clip, label: int | None, settings: Settings) -> Clip:
     return label_clips([clip], settings.dataset)[0][0]
 
 
-def _annotate(
+def annotate_clip(
     clip: Clip, output_root: Path, settings: Settings, entry: ModelEntry, between: Callable[[], None]
 ) -> ClipSummary:
     """Walk one clip through the steps, and record that its outputs are complete."""
@@ -145,7 +145,7 @@ def _annotate(
     return summary
 
 
-def _recorded(error: Exception, clip: Clip, output_root: Path) -> State[ClipSummary]:
+def recorded(error: Exception, clip: Clip, output_root: Path) -> State[ClipSummary]:
     """Write an error of one clip to the failure logs and return the state in which its run ends."""
     failure = recorded_failure(error, clip, output_root)
     logger.warning("%s", failure)

@@ -13,7 +13,7 @@ from flows.prefect_server.server import prefect_api, prepare_environment
 from tasks.poses.detections import Detections
 from tasks.poses.models import load_model
 from tasks.video.reading import Image
-from tests.tasks.people import STANDING
+from tests.scenes import STANDING
 
 # Before anything imports Prefect: it reads its settings once.
 prepare_environment(console_level="CRITICAL")

@@ -1,6 +1,7 @@
 """The packages import one way: towards `tasks.core`, as docs/architecture.md draws them."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,23 @@ def test_imports_never_run_back(path):
         if (other := package_of(name)) != own and other in PLACES and name != "tasks" and PLACES[other] >= PLACES[own]
     }
     assert not back
+
+
+FOREIGN = {"_exit", "_get_bin_enc", "_pose_feats_to_heatmaps", "_create_container_args", "_core", "_private"}
+"""Private names of other packages that tests have to use."""
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_use_public_names_only(path):
+    """A test that reaches inside breaks with every change inside, and hides that something should be public."""
+    private = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in {"flows", "tasks"}:
+            private += [alias.name for alias in node.names if alias.name.startswith("_")]
+        elif isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            own = isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}
+            private += [] if own or node.attr in FOREIGN else [node.attr]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            # Targets of monkeypatch.
+            private += re.findall(r"^(?:flows|tasks)\.[\w.]+\._[a-z]\w*$", node.value)
+    assert private == []

@@ -38,7 +38,7 @@ def run_checks(output_root: Path) -> list[Check]:
     checks: list[tuple[str, Callable[[], str]]] = [
         ("python", _python),
         ("codecs", _codecs),
-        ("pose model", _model),
+        ("pose model", pose_model),
         ("runtimes", _runtimes),
         ("annotation round trip", _annotation),
         ("worker processes", _workers),
@@ -90,7 +90,7 @@ def _codecs() -> str:
     return ", ".join(names)
 
 
-def _model() -> str:
+def pose_model() -> str:
     """Load the embedded model and run it once."""
     from tasks.poses import load_model
     from tasks.poses.models import MOVENET

@@ -121,7 +121,7 @@ class Display:
         self._now = now
         # Gone at the end: a line per clip and the outcome stay on the screen. No markup in the texts, as file names are
         # among them.
-        self._bars = Progress(
+        self.bars = Progress(
             SpinnerColumn("line"),
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -167,7 +167,7 @@ class Display:
             self._done += 1
             gone = self._under_way.pop(result.clip, None)
             if gone is not None and gone.bar is not None:
-                self._bars.remove_task(gone.bar)
+                self.bars.remove_task(gone.bar)
             # Clips that need no work end at once: counted in, they would promise a pace that no other clip keeps.
             if result.outcome != Outcome.UNCHANGED:
                 self._pace.begin()
@@ -200,7 +200,7 @@ class Display:
         ticker.start()
         try:
             if self.live:
-                with self._bars:
+                with self.bars:
                     self._draw_total()
                     yield
             else:
@@ -227,16 +227,16 @@ class Display:
         """Show the line of a clip under way."""
         text = f"{printable(name)[-NAME_WIDTH:]}: {clip.step}"
         if clip.bar is None:
-            clip.bar = self._bars.add_task(text, total=None, count="", pace="")
+            clip.bar = self.bars.add_task(text, total=None, count="", pace="")
         # A total of None lets the bar pulse, where the header does not say how many frames there are.
-        self._bars.update(clip.bar, description=text, completed=clip.done, total=clip.total or None, count=_count(clip))
+        self.bars.update(clip.bar, description=text, completed=clip.done, total=clip.total or None, count=_count(clip))
         self._draw_total()
 
     def _draw_total(self) -> None:
         """Show the bar over the clips."""
         if self._clips is None:
-            self._clips = self._bars.add_task("clips", total=None, count="", pace="")
-        self._bars.update(
+            self._clips = self.bars.add_task("clips", total=None, count="", pace="")
+        self.bars.update(
             self._clips,
             completed=self._done,
             total=self._total or None,

@@ -96,7 +96,7 @@ def run_clips(work: Work, output: Output) -> DatasetSummary:
         # With its `fail_on` left at none, the flow returns a summary and never a failed state.
         return cast("DatasetSummary", summary)
 
-    return _with_server(run, output, len(plan.clips), needs_server=work.mode == Mode.POOL)
+    return with_server(run, output, len(plan.clips), needs_server=work.mode == Mode.POOL)
 
 
 def run_again(
@@ -117,7 +117,7 @@ def run_again(
         summary = retry_failed(output_root, mode, settings, num_workers, in_flight, clips=clips)
         return cast("DatasetSummary", summary)
 
-    return _with_server(run, output, len(clips or ()), needs_server=mode == Mode.POOL)
+    return with_server(run, output, len(clips or ()), needs_server=mode == Mode.POOL)
 
 
 def require_input(input: Path) -> None:
@@ -253,7 +253,7 @@ def _say(line: str, output: Output) -> None:
         typer.echo(line, err=True)
 
 
-def _with_server(run: Callable[[], DatasetSummary], output: Output, total: int, needs_server: bool) -> DatasetSummary:
+def with_server(run: Callable[[], DatasetSummary], output: Output, total: int, needs_server: bool) -> DatasetSummary:
     """Run a flow over clips against the user's Prefect server, or a temporary one, and show its progress."""
     from flows.cli.progress import Display, error_console
     from flows.prefect_server.server import prepare_environment, require_named_server

@@ -109,7 +109,7 @@ class OverlappedEngine(_Held):
         self._settings, self._keys = resolved(settings), run_keys(settings)
         self._model = shared(model)
         self._budget = KeptBudget()
-        self._finishers = WorkerPool("flows.engine.stages:finish", finishers, ONE_THREAD)
+        self.finishers = WorkerPool("flows.engine.stages:finish", finishers, ONE_THREAD)
         # Looked at after every batch: a thread cannot be ended from outside as a process can.
         self._stopped = threading.Event()
         self.at_once = finishers + CLIPS_AHEAD
@@ -137,12 +137,12 @@ class OverlappedEngine(_Held):
                 found = replace(found, usage=self._meter.read())
             # A descriptor is only a number of this process: it goes beside the pickle, as a duplicate for the worker.
             descriptors = [descriptor] if descriptor is not None else []
-            return _finished(self._finishers, found, job, lambda: found.limits.seconds_left, descriptors)
+            return _finished(self.finishers, found, job, lambda: found.limits.seconds_left, descriptors)
 
     def stop(self) -> None:
         """End everything under way at once."""
         self._stopped.set()
-        self._finishers.close()
+        self.finishers.close()
 
     def _check(self) -> None:
         """Raise if the engine was stopped."""

@@ -79,7 +79,7 @@ def device_lease(device: str) -> Iterator[None]:
     if not runtime.deployment.id:
         yield
     elif device.startswith("cuda"):
-        with _gpu() as uuid:
+        with held_gpu() as uuid:
             logger.info("leased GPU %s", uuid)
             # Read when the runtime starts CUDA, which no step has done yet.
             os.environ["CUDA_VISIBLE_DEVICES"] = uuid
@@ -131,7 +131,7 @@ def core_limit() -> tuple[str, int]:
 
 
 @contextmanager
-def _gpu() -> Iterator[str]:
+def held_gpu() -> Iterator[str]:
     """Hold the first GPU that is free, waiting as long as it takes."""
     gpus = visible_gpus()
     if not gpus:

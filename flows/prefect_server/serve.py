@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         port = listener.getsockname()[1]
         sys.stdout.write(f"{port}\n")
         sys.stdout.flush()
-        os.environ.update(_settings(options.host, port))
+        os.environ.update(server_settings(options.host, port))
         template = None
         if options.temporary:
             # A database in a folder of its own: whatever a run leaves there is gone afterwards.
@@ -97,7 +97,7 @@ def _listening(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _settings(host: str, port: int) -> dict[str, str]:
+def server_settings(host: str, port: int) -> dict[str, str]:
     """Return Prefect's settings for a server at an address; what the user has set wins.
 
     Retention is Prefect's own: its vacuum service deletes runs, with all that belongs to them, and events by age.

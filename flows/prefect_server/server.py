@@ -52,7 +52,7 @@ def prefect_api(meanwhile: Callable[[], object] | None = None) -> Iterator[str]:
     """
     with ExitStack() as stack:
         access = None
-        if not _may_name_server():
+        if not may_name_server():
             # Before Prefect is imported here: the two processes load it side by side.
             access = stack.enter_context(temporary_server(meanwhile))
         from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -73,7 +73,7 @@ def prefect_api(meanwhile: Callable[[], object] | None = None) -> Iterator[str]:
             _drain()
 
 
-def _may_name_server() -> bool:
+def may_name_server() -> bool:
     """Tell whether the environment or one of Prefect's files may name a server; Prefect itself has the last word.
 
     Importing Prefect to ask it takes seconds, in which the temporary server could start.

@@ -77,7 +77,7 @@ def ends_between_steps() -> Iterator[Between]:
         return
     request = _Request(run_id)
     try:
-        with _handled(request.receive):
+        with handled(request.receive):
             yield request
     finally:
         request.close()
@@ -168,17 +168,17 @@ class _Request:
 
 # Prefect tells a run of its cancellation, or of a container's end, only while its own handler is in place, and knows
 # it by this name. Where a later version has none, such runs are ended without being told, which works as well.
-_NAME = "_prefect_sigterm_handler"
-_PREFECTS_HANDLER: Handler = getattr(engine, _NAME, signal.default_int_handler)
+HANDLER_NAME = "_prefect_sigterm_handler"
+_PREFECTS_HANDLER: Handler = getattr(engine, HANDLER_NAME, signal.default_int_handler)
 
 
 @contextmanager
-def _handled(handler: Handler) -> Iterator[None]:
+def handled(handler: Handler) -> Iterator[None]:
     """Put a handler of SIGTERM in Prefect's place for the length of the block."""
     earlier = signal.signal(signal.SIGTERM, handler)
-    setattr(engine, _NAME, handler)
+    setattr(engine, HANDLER_NAME, handler)
     try:
         yield
     finally:
-        setattr(engine, _NAME, _PREFECTS_HANDLER)
+        setattr(engine, HANDLER_NAME, _PREFECTS_HANDLER)
         signal.signal(signal.SIGTERM, earlier)

@@ -182,7 +182,7 @@ class RegionGrid:
             else (int(start * width), int(at * height), int(end * width), int(at * height) + thick)
             for upright, at, start, end in visible_borders()
         ]
-        self._labels: list[tuple[Image, int, int]] = []
+        self.labels: list[tuple[Image, int, int]] = []
         middles = [_label_middle(region, size, sizes, bottom) for region in LAYOUT]
         for weight, (x, y) in zip(weights, middles, strict=True):
             picture = text_box(f"{float(weight):.2f}", sizes.small_text, sizes.pad, (200, 200, 200))
@@ -195,7 +195,7 @@ class RegionGrid:
                 top = board_top + board_height if board_top == 0 else board_top - picture.shape[0]
             # Frames too small for the text go without it.
             if 0 <= left <= width - picture.shape[1] and 0 <= top <= height - picture.shape[0]:
-                self._labels.append((picture, left, top))
+                self.labels.append((picture, left, top))
 
     def draw(self, image: Image) -> None:
         """Draw the grid."""
@@ -204,7 +204,7 @@ class RegionGrid:
             if line.size:
                 # 35 % white, added as the constant: no white picture is needed.
                 cv2.addWeighted(line, 0.65, line, 0.0, 0.35 * 255, dst=line)
-        for picture, left, top in self._labels:
+        for picture, left, top in self.labels:
             blend(image, picture, left, top, 0.5)
 
 

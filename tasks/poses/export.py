@@ -176,7 +176,7 @@ def compare(reference: Any, exported: Rtmo, frames: Sequence[Image]) -> Agreemen
         # mmpose's answer has gone through NMS, that of the exported file has not.
         got = suppress_duplicates(found, **limits)
         people += len(expected)
-        pairs = _pairs(expected, got)
+        pairs = matching_rows(expected, got)
         for one, side in ((expected, 0), (got, 1)):
             alone = np.setdiff1d(np.arange(len(one)), pairs[:, side])
             # Near the threshold rounding decides who is seen: only those clearly above it count.
@@ -188,7 +188,7 @@ def compare(reference: Any, exported: Rtmo, frames: Sequence[Image]) -> Agreemen
     return Agreement(len(frames), people, unmatched, float(joint), float(box), float(score))
 
 
-def _pairs(first: Detections, second: Detections) -> np.ndarray:
+def matching_rows(first: Detections, second: Detections) -> np.ndarray:
     """Return (P, 2) rows that are the same person in both: each other's nearest by the joints.
 
     Not by the boxes, which mmpose clips to its input: clipped ones of two people at an edge can be the same.

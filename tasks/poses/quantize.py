@@ -96,7 +96,7 @@ def quantize_model(entry: ModelEntry, frames: Sequence[Image], force: bool = Fal
     require_writable_model_folder()
     path, target = model_file(entry), quantized_path(entry.sha256)
     reference = _model(entry, path, None)
-    quantized = _quantized(path, reference, frames[::2])
+    quantized = quantized_by_nncf(path, reference, frames[::2])
     target.parent.mkdir(parents=True, exist_ok=True)
     # Beside the target, so that the files can be renamed into place.
     with tempfile.TemporaryDirectory(prefix=PARTIAL_MARK, dir=target.parent) as folder:
@@ -130,7 +130,7 @@ def _model(entry: ModelEntry, path: Path, int8: Path | None) -> QuantizableModel
     return cast("QuantizableModel", entry.backend.load(wanted))
 
 
-def _quantized(path: Path, model: QuantizableModel, frames: Sequence[Image]) -> Any:
+def quantized_by_nncf(path: Path, model: QuantizableModel, frames: Sequence[Image]) -> Any:
     """Return OpenVINO's model in int8."""
     with redirect_stdout(io.StringIO()), warnings.catch_warnings():
         # It reports the frameworks that it found, and what it imports warns about itself.

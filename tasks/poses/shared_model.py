@@ -77,7 +77,7 @@ class SharedBatches:
         self.batch_size = model.batch_size
         self._model = model
         self._waiting: deque[tuple[Image, Future[Detections]]] = deque()
-        self._changed = threading.Condition()
+        self.changed = threading.Condition()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
 
@@ -92,11 +92,11 @@ class SharedBatches:
             If the model was closed.
         """
         answers: list[Future[Detections]] = [Future() for _ in images]
-        with self._changed:
+        with self.changed:
             if self._ended:
                 raise RuntimeError("the pose model was closed")
             self._waiting.extend(zip(images, answers, strict=True))
-            self._changed.notify()
+            self.changed.notify()
         # Outside the lock, which the model's thread needs to take the images.
         return [answer.result() for answer in answers]
 
@@ -115,10 +115,10 @@ class SharedBatches:
 
     def _next(self) -> list[tuple[Image, Future[Detections]]]:
         """Wait for a full batch, or for what has come in the meantime; empty at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._ended)
+        with self.changed:
+            self.changed.wait_for(lambda: self._waiting or self._ended)
             # A full batch is worth a short wait: other clips are being decoded.
-            self._changed.wait_for(lambda: len(self._waiting) >= self.batch_size or self._ended, LINGER_SECONDS)
+            self.changed.wait_for(lambda: len(self._waiting) >= self.batch_size or self._ended, LINGER_SECONDS)
             return [self._waiting.popleft() for _ in range(min(self.batch_size, len(self._waiting)))]
 
     def __enter__(self) -> Self:
@@ -129,11 +129,11 @@ class SharedBatches:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the thread; who still waits gets an error."""
-        with self._changed:
+        with self.changed:
             self._ended = True
             left = list(self._waiting)
             self._waiting.clear()
-            self._changed.notify()
+            self.changed.notify()
         # Images that the thread has taken are answered by it; the others would wait for ever.
         for _, answer in left:
             answer.set_exception(RuntimeError("the pose model was closed"))

@@ -70,7 +70,7 @@ def learn_region_weights(
         scores = regions.scores.astype(np.float64)
         for _ in range(settings.region_rounds):
             top = _most_involved(scores, weights, moved, settings.region_tracks)
-            observed = _weighted_share(scores[top], weights) if seed else _usage(scores[top])
+            observed = _weighted_share(scores[top], weights) if seed else region_usage(scores[top])
             updated = (1 - settings.region_rate) * weights + settings.region_rate * observed
             # The largest weight stays 1, so that no round lowers all of them; the earlier formula does.
             if not seed:
@@ -95,7 +95,7 @@ def _most_involved(scores: npt.NDArray, weights: npt.NDArray, moved: npt.NDArray
     return np.argsort(-combined, kind="stable")[:count]
 
 
-def _usage(scores: npt.NDArray) -> npt.NDArray[np.float64]:
+def region_usage(scores: npt.NDArray) -> npt.NDArray[np.float64]:
     """How much tracks use each region, unweighted and relative to the one used most; equal where none is used."""
     usage = scores.mean(axis=0)
     return usage / usage.max() if usage.max() > 0 else np.ones_like(usage)

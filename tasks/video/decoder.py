@@ -55,7 +55,7 @@ MAX_MESSAGE_BYTES = 1 << 20
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 """Signals that no defect of the decoder raises; a helper ignores all but the first once it has started."""
 
-_idle: list[Decoder] = []
+idle: list[Decoder] = []
 """Helpers that wait for work. Several threads may take from here: list operations are atomic."""
 
 _processes: set[int] = set()
@@ -128,7 +128,7 @@ class Decoder:
         command = [sys.executable, "-c", "from tasks.video.decoder_process import main; main()"]
         try:
             with theirs:
-                self._process = subprocess.Popen(  # noqa: S603 - our own module
+                self.process = subprocess.Popen(  # noqa: S603 - our own module
                     [*command, str(theirs.fileno()), str(self._memory)],
                     pass_fds=(theirs.fileno(), self._memory),
                     env=environment,
@@ -141,18 +141,18 @@ class Decoder:
             self._connection.close()
             os.close(self._memory)
             raise
-        _processes.add(self._process.pid)
+        _processes.add(self.process.pid)
 
     @classmethod
     def take(cls) -> Decoder:
         """Return an idle helper, or a new one."""
         while True:
             try:
-                decoder = _idle.pop()
+                decoder = idle.pop()
             except IndexError:
                 return cls()
             # One that died while it was idle (killed by a person, or with the terminal) is no clip's fault.
-            if decoder._process.poll() is None:
+            if decoder.process.poll() is None:
                 return decoder
             decoder.close()
 
@@ -177,7 +177,7 @@ class Decoder:
         finally:
             # It is in the middle of a clip if a limit was passed, or if the caller wants no more frames.
             if self._answered:
-                _idle.append(self)
+                idle.append(self)
             else:
                 self.close()
 
@@ -270,19 +270,19 @@ class Decoder:
     def close(self) -> int:
         """End the helper, and return its exit code (negative: the signal that it died of); again does nothing."""
         # A helper that died by itself keeps its own code; poll() before kill() reads it.
-        if self._process.poll() is None:
-            self._process.kill()
+        if self.process.poll() is None:
+            self.process.kill()
         if not self._connection.closed:
             self._connection.close()
             os.close(self._memory)
-        code = self._process.wait()
-        _processes.discard(self._process.pid)
+        code = self.process.wait()
+        _processes.discard(self.process.pid)
         return code
 
     def exit_code(self) -> int:
         """Wait for a helper that closed its connection, end it, and return its exit code."""
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=5)
+            self.process.wait(timeout=5)
         return self.close()
 
 
@@ -319,5 +319,5 @@ def _shared_file() -> int:
 @atexit.register
 def _close_idle() -> None:
     """End the helpers that are left when this process ends."""
-    while _idle:
-        _idle.pop().close()
+    while idle:
+        idle.pop().close()

@@ -110,7 +110,7 @@ def model_rates(model: Any, device: Any, batches: tuple[int, ...], times: int) -
     """Return frames/s of the network alone, in the precision and layout of the backend, by batch size."""
     import torch
 
-    height, width = model._network.input_size
+    height, width = model.network.input_size
     half = device.type == "cuda"
     rates = {}
     for batch in batches:
@@ -119,7 +119,7 @@ def model_rates(model: Any, device: Any, batches: tuple[int, ...], times: int) -
         def once(images: Any = images) -> None:
             """Run the network on images that lie on the device."""
             with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=half):
-                model._network(images.permute(0, 3, 1, 2).float())
+                model.network(images.permute(0, 3, 1, 2).float())
 
         try:
             rates[batch] = batch / _seconds(once, device, times)
@@ -231,8 +231,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             options.json.write_text(json.dumps(result, indent=1) + "\n")
 
     model = MmposeRtmo(config, checkpoint, options.device, half=cuda)
-    height, width = model._network.input_size
-    done("cost", counted(model._network, torch.zeros(1, 3, height, width, device=device)))
+    height, width = model.network.input_size
+    done("cost", counted(model.network, torch.zeros(1, 3, height, width, device=device)))
     batches = BATCHES if cuda else BATCHES[:1]
     rates = model_rates(model, device, batches, 30 if cuda else 1)
     done("model", rates)

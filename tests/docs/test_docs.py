@@ -210,7 +210,7 @@ class TestRegionsPage:
         """Two people; observed use and the weights after the first and the last round."""
         scores = np.array([(0, 0, 0.6, 0, 0.82), (0, 0, 0.5, 0, 0.80)])
         scoring = Settings().scoring
-        observed = clip_weights._usage(scores)
+        observed = clip_weights.region_usage(scores)
         path = [INITIAL_WEIGHTS]
         for _ in range(scoring.region_rounds):
             updated = (1 - scoring.region_rate) * path[-1] + scoring.region_rate * observed

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from flows.annotate_video import _recorded
+from flows.annotate_video import recorded
 from tasks.clips.discovery import find_clip
 from tasks.core.errors import FightposeError
 from tests.video_factory import plain_frames, write_video
@@ -76,4 +76,4 @@ def test_a_failure_that_cannot_be_logged_stops_the_run_with_what_to_do(clip, tmp
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(FightposeError, match=r"cannot write .*No space left.*free disk space"):
-        _recorded(OSError(errno.ENOSPC, "No space left"), find_clip(clip, clip.parent, tmp_path), tmp_path)
+        recorded(OSError(errno.ENOSPC, "No space left"), find_clip(clip, clip.parent, tmp_path), tmp_path)

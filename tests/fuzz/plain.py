@@ -55,10 +55,10 @@ def annotate_plain(job: ClipJob) -> ClipResult:
     entry = entry_of(job.settings.poses)
     settings = job.settings.resolve(entry.thresholds)
     try:
-        summary = flow._annotate(job.clip, job.output_root, settings, entry, lambda: None)
+        summary = flow.annotate_clip(job.clip, job.output_root, settings, entry, lambda: None)
         return ClipResult(job.clip.relative, Outcome.ANNOTATED, time.perf_counter() - start, summary=summary)
     except Exception as error:
-        state = flow._recorded(error, job.clip, job.output_root)
+        state = flow.recorded(error, job.clip, job.output_root)
         recorded = state.result(raise_on_failure=False)
         assert isinstance(recorded, ClipError)
         return ClipResult(job.clip.relative, Outcome.FAILED, time.perf_counter() - start, error=recorded)
@@ -123,7 +123,7 @@ def _note_peak(output_root: Path) -> None:
     """Note the peak memory of this process and of its decoders, MB."""
     peaks = {}
     # Not by `getrusage`: a process that is started begins with the peak of the one that starts it.
-    for pid in (os.getpid(), *(helper._process.pid for helper in decoder._idle)):
+    for pid in (os.getpid(), *(helper.process.pid for helper in decoder.idle)):
         status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
         peaks[pid] = int(status.partition("VmHWM:")[2].split()[0]) // 1024
     folder = output_root / PEAKS

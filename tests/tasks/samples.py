@@ -11,7 +11,7 @@ from tasks.annotations.format import Annotation, build_annotation
 from tasks.clips.discovery import Clip, clip_record
 from tasks.core.records import Involvement, RegionWeights, Tracks
 from tasks.core.settings import Settings, Thresholds
-from tests.tasks.people import person, tracks_of
+from tests.scenes import person, tracks_of
 
 SETTINGS = Settings().resolve(Thresholds())
 WEIGHTS = np.array([0.7, 0.7, 0.8, 0.8, 1.0], np.float32)

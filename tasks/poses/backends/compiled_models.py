@@ -66,13 +66,13 @@ class CompiledModels:
         # Not machine code, but a graph that was rewritten for what this processor can do.
         processor = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
         made_by = [FORM, openvino.__version__, platform.machine(), processor[0], sorted(processor[1])]
-        self._prefix = key_of(_content(file), *made_by, precision)
+        self.prefix = key_of(_content(file), *made_by, precision)
         self._folder = model_folder() / "compiled"
 
     @property
     def known(self) -> bool:
         """Whether some shape of the file was compiled here before: then it is a model of the right kind."""
-        return any(self._folder.glob(f"{self._prefix}-*.blob"))
+        return any(self._folder.glob(f"{self.prefix}-*.blob"))
 
     def get(self, form: str, build: Callable[[], Any]) -> Any:
         """Return the compiled model for one form of its input.
@@ -89,7 +89,7 @@ class CompiledModels:
         RuntimeError
             If OpenVINO cannot compile it.
         """
-        path = self._folder / f"{self._prefix}-{form}.blob"
+        path = self._folder / f"{self.prefix}-{form}.blob"
         data = _read(path)
         if data is not None:
             try:

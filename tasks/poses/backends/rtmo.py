@@ -126,7 +126,7 @@ class Rtmo:
 
         self._path, self._file, self._shape = path, int8 or path, shape
         self._core = openvino.Core()
-        self._requests: dict[Cut, Requests] = {}
+        self.requests: dict[Cut, Requests] = {}
         self._compiled = CompiledModels(self._core, self._file, precision)
         sidecar = read_sidecar(path)
         # Read once for all shapes: a clone shares its weights. It takes a tenth of what compiling one takes.
@@ -187,16 +187,16 @@ class Rtmo:
 
     def _of_cut(self, cut: Cut) -> Requests:
         """Return the requests for a part of the input, compiling the model for it the first time."""
-        if cut not in self._requests:
-            while len(self._requests) >= MAX_SHAPES:
+        if cut not in self.requests:
+            while len(self.requests) >= MAX_SHAPES:
                 # The shape compiled first goes first: dicts keep the order of insertion.
-                self._requests.pop(next(iter(self._requests)))
+                self.requests.pop(next(iter(self.requests)))
             form = f"{self.height}x{self.width}-cut{cut.rows}x{cut.columns}"
             try:
-                self._requests[cut] = Requests(self._compiled.get(form, lambda: self._of_part(cut)), self._places)
+                self.requests[cut] = Requests(self._compiled.get(form, lambda: self._of_part(cut)), self._places)
             except RuntimeError as error:
                 raise FightposeError(f"{self._path} does not run as an RTMO model: {last_line(error)}") from error
-        return self._requests[cut]
+        return self.requests[cut]
 
     def _of_part(self, cut: Cut) -> Any:
         """Return OpenVINO's model for a part of the input, that takes images as they are decoded."""

@@ -160,7 +160,7 @@ def test_doctor_finds_this_machine_fit(tmp_path, monkeypatch):
 def test_doctor_ends_non_zero_if_a_check_fails(tmp_path, monkeypatch):
     """A folder that cannot be written is named in the table."""
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("flows.cli.doctor._model", lambda: "not checked here")
+    monkeypatch.setattr("flows.cli.doctor.pose_model", lambda: "not checked here")
     result = CliRunner().invoke(cli.app, ["doctor", "--output-root", str(tmp_path / "file" / "out")])
     assert result.exit_code == 1
     assert "FAILED" in result.output

@@ -54,9 +54,9 @@ def test_in_a_terminal_bars_count_clips_and_frames():
     display = Display(Console(file=stream, width=120, force_terminal=True))
     with display.showing():
         report(Progress("Fight/a.mp4", "poses", 8, 58))
-        display._bars.refresh()
+        display.bars.refresh()
         display.on_result(ClipResult("Fight/a.mp4", Outcome.ANNOTATED, 2.0, FOUND), 2)
-        display._bars.refresh()
+        display.bars.refresh()
     shown = stream.getvalue()
     assert "Fight/a.mp4: poses" in shown
     assert "8/58" in shown
@@ -87,7 +87,7 @@ class Clock:
 def frames(display: Display, stream: io.StringIO) -> str:
     """Return what the display shows now."""
     stream.truncate(stream.seek(0))
-    display._bars.refresh()
+    display.bars.refresh()
     return stream.getvalue()
 
 

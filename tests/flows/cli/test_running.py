@@ -54,9 +54,7 @@ def test_a_request_that_cannot_be_carried_out_ends_at_once(folder, options, why,
     """Exit code 2, one JSON value with the reason, no server, no lock, no line in the failure log."""
     from flows.cli import main
 
-    monkeypatch.setattr(
-        "flows.cli.running._with_server", lambda *arguments, **named: pytest.fail("a server is started")
-    )
+    monkeypatch.setattr("flows.cli.running.with_server", lambda *arguments, **named: pytest.fail("a server is started"))
     out = folder.parent / "out"
     arguments = ["annotate", str(folder), "--output-root", str(out), "--json", *options]
     monkeypatch.setattr("sys.argv", ["fightpose", *arguments])

@@ -113,7 +113,7 @@ def test_an_engine_leaves_no_process_behind(jobs):
     """Its workers end with it; idle decoders are kept for the next run of this process."""
     with OverlappedEngine(jobs[0].settings, Seeing(), finishers=2) as engine:
         list(walk(jobs[:3], engine))
-        workers = engine._finishers.processes()
+        workers = engine.finishers.processes()
         assert workers
     assert not any(psutil.pid_exists(pid) for pid in workers)
 

@@ -74,7 +74,7 @@ def test_two_runs_never_share_a_gpu_and_a_third_waits_for_one(two_gpus, in_a_dep
 
     def run() -> None:
         """Hold a GPU until told."""
-        with gpu._gpu() as uuid:
+        with gpu.held_gpu() as uuid:
             taken.append((uuid, time.monotonic()))
             release.wait(60)
 
@@ -104,13 +104,13 @@ def test_the_leased_gpu_is_the_only_one_that_the_model_sees(two_gpus, in_a_deplo
 @pytest.mark.prefect
 def test_a_limit_that_a_person_raised_lets_runs_share_a_gpu(two_gpus, in_a_deployment):
     """Creating the limits again does not set them back."""
-    with gpu._gpu():
+    with gpu.held_gpu():
         pass
     with get_client(sync_client=True) as client:
         from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 
         client.update_global_concurrency_limit(f"fightpose-gpu-{two_gpus[0]}", GlobalConcurrencyLimitUpdate(limit=2))
-    with gpu._gpu() as first, gpu._gpu() as second:
+    with gpu.held_gpu() as first, gpu.held_gpu() as second:
         assert first == second == two_gpus[0]
 
 

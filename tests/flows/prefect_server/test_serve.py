@@ -48,7 +48,7 @@ def test_prefect_understands_the_retention(monkeypatch, days, runs, events):
     monkeypatch.delenv(KEEP_DAYS, raising=False)
     if days is not None:
         monkeypatch.setenv(KEEP_DAYS, days)
-    for name, value in serve._settings("127.0.0.1", 4200).items():
+    for name, value in serve.server_settings("127.0.0.1", 4200).items():
         monkeypatch.setenv(name, value)
     server = Settings().server
     assert server.services.db_vacuum.enabled_vacuum_types >= {"events", "flow_runs"}
@@ -60,7 +60,9 @@ def test_prefect_understands_the_retention(monkeypatch, days, runs, events):
 def test_what_the_user_has_set_wins(monkeypatch):
     """A proxy in front has another address."""
     monkeypatch.setenv("PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS", "https://fights.example")
-    assert serve._settings("127.0.0.1", 4200)["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] == "https://fights.example"
+    assert (
+        serve.server_settings("127.0.0.1", 4200)["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] == "https://fights.example"
+    )
 
 
 @pytest.mark.parametrize(

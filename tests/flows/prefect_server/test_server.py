@@ -125,11 +125,11 @@ def test_a_server_is_started_early_only_where_no_settings_of_prefect_can_name_an
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / file).parent.mkdir(exist_ok=True)
-    assert not module._may_name_server()
+    assert not module.may_name_server()
     (tmp_path / file).write_text(text, encoding="utf-8")
-    assert module._may_name_server() is may
+    assert module.may_name_server() is may
     monkeypatch.setenv("PREFECT_API_URL", "http://server/api")
-    assert module._may_name_server()
+    assert module.may_name_server()
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ def test_whoever_runs_a_flow_by_hand_keeps_the_signals():
 
 def test_prefect_takes_our_handler_for_its_own():
     """Or it would not tell a run that it is cancelled, and would kill the run of a container without a grace."""
-    assert hasattr(engine, drain._NAME)
+    assert hasattr(engine, drain.HANDLER_NAME)
     before = signal.getsignal(signal.SIGTERM)
     received = []
     assert not engine.is_prefect_sigterm_handler_installed()
-    with drain._handled(lambda number, frame: received.append(number)):
+    with drain.handled(lambda number, frame: received.append(number)):
         assert engine.can_ack_control_intent()
         signal.raise_signal(signal.SIGTERM)
     assert received == [signal.SIGTERM]

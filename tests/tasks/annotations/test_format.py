@@ -10,7 +10,7 @@ from tasks.annotations.dataset import merge_dataset, read_split
 from tasks.annotations.format import AnnotationError, build_annotation, read_annotation, write_annotation
 from tasks.annotations.validate import validate_annotation
 from tasks.core.errors import ClipError, FailureReason
-from tests.tasks.people import person, tracks_of
+from tests.scenes import person, tracks_of
 from tests.tasks.samples import SETTINGS, sample_annotation, sample_clip, sample_involvement, sample_tracks
 
 

@@ -19,7 +19,7 @@ from tasks.annotations.convert.files import convert_file
 from tasks.annotations.convert.formats import Layout
 from tasks.annotations.dataset import merge_dataset
 from tasks.annotations.format import build_annotation, write_annotation
-from tests.tasks.people import person, tracks_of
+from tests.scenes import person, tracks_of
 from tests.tasks.samples import SETTINGS, sample_annotation, sample_clip, sample_involvement
 
 LENGTH = 100

@@ -12,7 +12,7 @@ from tasks.core.settings import ScoringSettings, SelectionSettings
 from tasks.involvement import rank_involvement, select_people
 from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions
-from tests.tasks.people import person, tracks_of
+from tests.scenes import person, tracks_of
 
 FRAMES = np.arange(50)
 

@@ -15,7 +15,7 @@ from tasks.core.settings import ScoringSettings
 from tasks.involvement import rank_involvement
 from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions
-from tests.tasks.people import person, tracks_of
+from tests.scenes import person, tracks_of
 
 MIRRORED = [1, 0, 3, 2, 4]
 """Positions in `REGIONS` after left and right are exchanged."""

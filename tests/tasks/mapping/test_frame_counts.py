@@ -97,7 +97,7 @@ def test_an_input_that_hangs_the_decoder_is_a_finding(tmp_path, monkeypatch):
     """Inputs are foreign; a helper stopped by a signal is as silent as one that loops in native code."""
     path = write_video(tmp_path / "a.mp4", plain_frames(5))
     probe_guarded(ClipLimits(path, LimitSettings()))
-    psutil.Process(decoder._idle[-1]._process.pid).suspend()
+    psutil.Process(decoder.idle[-1].process.pid).suspend()
     monkeypatch.setattr(decoder, "SILENCE_SECONDS", 0.3)
     problem = input_problem(path, file_sha256(path), 5, DecodedVideos(tmp_path))
     assert problem is not None

@@ -344,7 +344,7 @@ def test_region_weights_stand_clear_of_the_board(corner: int) -> None:
     size, panel = (320, 240), (90, 48)
     left, top = (0 if corner % 2 == 0 else size[0] - panel[0]), (0 if corner < 2 else size[1] - 20 - panel[1])
     grid = RegionGrid(np.full(5, 0.5, np.float32), size, Sizes.for_frame(*size), 20, (left, top, *panel))
-    assert len(grid._labels) == 5
-    for picture, x, y in grid._labels:
+    assert len(grid.labels) == 5
+    for picture, x, y in grid.labels:
         apart_x = x >= left + panel[0] or x + picture.shape[1] <= left
         assert apart_x or y >= top + panel[1] or y + picture.shape[0] <= top

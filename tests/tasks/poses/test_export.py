@@ -148,9 +148,9 @@ def test_frames_for_the_check_lie_apart(tmp_path: Path) -> None:
 def test_people_are_compared_as_sets() -> None:
     """The order of rows says nothing, and someone seen by one side alone counts."""
     from tasks.poses.detections import Detections
-    from tasks.poses.export import _pairs
+    from tasks.poses.export import matching_rows
 
     points = np.array([0, 50, 100], np.float32)[:, None, None] + np.zeros((3, 17, 2), np.float32)
     people = Detections(np.zeros((3, 4), np.float32), np.ones(3, np.float32), points, np.ones((3, 17), np.float32))
-    pairs = _pairs(people, people.select(np.array([2, 0])))
+    pairs = matching_rows(people, people.select(np.array([2, 0])))
     assert pairs.tolist() == [[0, 1], [2, 0]]

@@ -48,7 +48,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelEntry:
     """Return a model whose int8 form is the model itself, made without NNCF."""
     monkeypatch.setenv("FIGHTPOSE_MODEL_DIR", str(tmp_path / "models"))
     monkeypatch.setattr("tasks.poses.quantize.importlib.util.find_spec", lambda name: object())
-    monkeypatch.setattr("tasks.poses.quantize._quantized", lambda path, *rest: openvino.Core().read_model(path))
+    monkeypatch.setattr("tasks.poses.quantize.quantized_by_nncf", lambda path, *rest: openvino.Core().read_model(path))
     return resolve_model(str(save_fake_rtmo(tmp_path / "x.onnx")))
 
 

@@ -83,7 +83,7 @@ def test_batches_are_filled_across_clips():
 
     with SharedBatches(model) as one, ThreadPoolExecutor(8) as threads:
         # The model is kept busy until all have asked, as a real one would be.
-        with one._changed:
+        with one.changed:
             asked = [threads.submit(ask, number) for number in range(8)]
         for future in asked:
             future.result()

@@ -9,7 +9,7 @@ from tasks.core.settings import ScoringSettings
 from tasks.regions.camera_weights import INITIAL_WEIGHTS
 from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions
-from tests.tasks.people import person, tracks_of
+from tests.scenes import person, tracks_of
 
 
 def fight_at(x, y, swing=0.15):

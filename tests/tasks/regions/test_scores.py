@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.regions.scores import region_scores_of_points, score_regions
-from tests.tasks.people import person, tracks_of
+from tests.scenes import person, tracks_of
 
 
 def test_points_score_by_the_documented_formulas():

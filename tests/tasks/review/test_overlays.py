@@ -246,7 +246,7 @@ def test_a_clip_that_hangs_the_decoder_keeps_its_old_overlay(scene, monkeypatch)
     before = scene.clip.overlay_path.read_bytes()
     scene.say(SetOrder(track_ids=(3, 1)))
     probe_guarded(ClipLimits(scene.clip.path, SETTINGS.limits))
-    psutil.Process(decoder._idle[-1]._process.pid).suspend()
+    psutil.Process(decoder.idle[-1].process.pid).suspend()
     monkeypatch.setattr(decoder, "SILENCE_SECONDS", 0.3)
     assert "not drawn again: the decoder hangs on it" in scene.apply()[0]
     assert scene.clip.overlay_path.read_bytes() == before

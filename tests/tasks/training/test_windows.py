@@ -22,7 +22,7 @@ from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions
 from tasks.tracking import track_people
 from tasks.training.windows import WindowPlan, span_of, windows_of_outputs
-from tests.tasks.people import person, tracks_of
+from tests.scenes import person, tracks_of
 from tests.tasks.samples import sample_clip
 
 SETTINGS = Settings(selection=SelectionSettings(max_persons=4)).resolve(Thresholds())

@@ -53,7 +53,7 @@ class Blind:
 
 def idle_helper() -> psutil.Process:
     """Return the helper that the next clip gets."""
-    return psutil.Process(decoder._idle[-1]._process.pid)
+    return psutil.Process(decoder.idle[-1].process.pid)
 
 
 def test_what_a_helper_decodes_is_what_this_process_decodes(clip):
@@ -207,7 +207,7 @@ def test_slots_that_are_given_back_after_an_error_are_no_requests(clip):
     probe_guarded(limits(clip))
     helper = idle_helper()
     for slot in range(3):
-        decoder._idle[-1].send({"free": slot})
+        decoder.idle[-1].send({"free": slot})
     video = probe_guarded(limits(clip))
     assert sum(1 for _ in decode_guarded(video, limits(clip))) == 20
     assert idle_helper().pid == helper.pid

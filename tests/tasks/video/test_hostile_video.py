@@ -88,7 +88,7 @@ def test_a_frame_size_beyond_all_measure_is_refused_before_memory_is_taken(tmp_p
     """60,000 x 60,000 pixels would be 10 GB a frame; 12,000 x 12,000 FFmpeg itself would still decode."""
     path = claiming(tmp_path / f"a{ending}", side)
     probe_guarded(ClipLimits(write_video(tmp_path / "sound.mp4", plain_frames(2)), LimitSettings()))
-    helper = psutil.Process(decoder._idle[-1]._process.pid)
+    helper = psutil.Process(decoder.idle[-1].process.pid)
     before = helper.memory_info().rss
     with pytest.raises(ClipError, match="no frame can be decoded") as caught:
         probe_guarded(ClipLimits(path, LimitSettings()))
@@ -211,7 +211,7 @@ def test_memory_does_not_grow_with_the_length_of_a_clip(tmp_path):
     path = ten_hours(tmp_path / "long.mkv", 20)
     limits = ClipLimits(path, LimitSettings())
     video = probe_guarded(limits)
-    helper = psutil.Process(decoder._idle[-1]._process.pid)
+    helper = psutil.Process(decoder.idle[-1].process.pid)
     held: list[int] = []
 
     def counted() -> Iterator[int]:

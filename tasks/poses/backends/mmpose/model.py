@@ -55,18 +55,18 @@ class MmposeRtmo:
 
     def __init__(self, config: Path, checkpoint: Path, device: str, half: bool = False) -> None:
         self._device = usable_device(device)
-        self._network = load_network(config, checkpoint).to(self._device)
+        self.network = load_network(config, checkpoint).to(self._device)
         self._cuda = self._device.type == "cuda"
         self._half = half and self._cuda
         if self._cuda:
             # The layout in which tensor cores read images without a transposition.
-            self._network = self._network.to(memory_format=torch.channels_last)
+            self.network = self.network.to(memory_format=torch.channels_last)
             if not self._half:
                 # Without TF32, torch's default in convolutions, whose ten bits of fraction are no fp32.
                 torch.backends.cudnn.allow_tf32 = False
         self.batch_size = CUDA_BATCH if self._cuda else CPU_BATCH
         self._at_once = self.batch_size
-        height, width = self._network.input_size
+        height, width = self.network.input_size
         self._size = (width, height)
         # One for all batches. Memory that the GPU can read by itself makes copying to it cheaper.
         room = torch.empty((self.batch_size, height, width, 3), dtype=torch.uint8, pin_memory=self._cuda)
@@ -112,7 +112,7 @@ class MmposeRtmo:
                 # In mmpose's own layout the CPU gives mmpose's own numbers, to the last bit of the scores.
                 images = images.contiguous()
             with torch.inference_mode(), torch.autocast("cuda", torch.float16, enabled=self._half):
-                dets, points = self._network(images)
+                dets, points = self.network(images)
             return dets.cpu().numpy(), points.cpu().numpy()
         except torch.OutOfMemoryError:
             # Handled by the caller: until this block is left, the error keeps the tensors alive that fill the memory.

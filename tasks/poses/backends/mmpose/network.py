@@ -21,7 +21,7 @@ MAX_CANDIDATES = 300
 """At most so many anchors per image go on to NMS, the best ones."""
 
 
-class _Nms(torch.autograd.Function):
+class ExportableNms(torch.autograd.Function):
     """Greedy NMS over a batch: in torch without a loop over boxes, in an exported file as ONNX's own operator."""
 
     @staticmethod
@@ -123,7 +123,7 @@ class RtmoNetwork(nn.Module):
         head = self.model.head
         scores, boxes, visible, vectors = self._anchors(self.model.extract_feat(self._prepared(images)))
         best, rows = scores.topk(min(MAX_CANDIDATES, scores.shape[1]), dim=1)
-        stays = _Nms.apply(_taken(boxes, rows), best, self.overlap) & (best > self.score_floor)
+        stays = ExportableNms.apply(_taken(boxes, rows), best, self.overlap) & (best > self.score_floor)
         best, order = torch.where(stays, best, 0.0).sort(dim=1, descending=True)
         # At least one row: an empty tensor would be a special case in every runtime.
         count = stays.sum(dim=1).max().clamp(min=1)

@@ -8,7 +8,7 @@ from tasks.annotations.convert.windows import cut_windows, label_by_involvement
 from tasks.annotations.format import build_annotation
 from tasks.annotations.validate import validate_annotation
 from tasks.core.errors import FightposeError
-from tests.tasks.people import person, tracks_of
+from tests.scenes import person, tracks_of
 from tests.tasks.samples import SETTINGS, sample_annotation, sample_clip, sample_involvement
 
 

@@ -114,7 +114,7 @@ def test_nothing_is_shared_between_models_versions_processors_and_precisions(tmp
     ways += [CompiledModels(core, model, Precision.INT8), CompiledModels(Core(), model, Precision.FP32)]
     monkeypatch.setattr(openvino, "__version__", "another build")
     ways.append(CompiledModels(core, model, Precision.FP32))
-    assert len({way._prefix for way in ways}) == len(ways)
+    assert len({way.prefix for way in ways}) == len(ways)
 
 
 def test_the_weights_of_openvinos_own_form_count(tmp_path, folder):
@@ -125,7 +125,7 @@ def test_the_weights_of_openvinos_own_form_count(tmp_path, folder):
     for weights in (b"1", b"2"):
         form.with_suffix(".bin").write_bytes(weights)
         os.utime(form)
-        prefixes.add(CompiledModels(openvino.Core(), form, Precision.INT8)._prefix)
+        prefixes.add(CompiledModels(openvino.Core(), form, Precision.INT8).prefix)
     assert len(prefixes) == 2
 
 

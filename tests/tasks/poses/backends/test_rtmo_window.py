@@ -61,7 +61,7 @@ def test_compiled_shapes_are_bounded(tmp_path: Path) -> None:
     model = Rtmo(save_cell_rtmo(tmp_path / "cells.onnx", 384), shape=InputShape.FITTED)
     images = [red_at(40, 40, 400, height) for height in (60, 120, 180, 250, 300, 400)]
     assert [len(people) for people in model.detect(images)] == [1] * len(images)
-    assert len(model._requests) == 4
+    assert len(model.requests) == 4
 
 
 @pytest.mark.parametrize("make", ["no tables", "other tables"])

@@ -242,7 +242,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     import torch
 
     expected = backend.detect(CLIP)
-    real, sizes = backend._network, []
+    real, sizes = backend.network, []
 
     def short_of_memory(images: Any) -> Any:
         """Hold one frame, no more."""
@@ -252,7 +252,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
         return real(images)
 
     monkeypatch.setattr(backend, "_network", type("Network", (), {"input_size": real.input_size})())
-    monkeypatch.setattr(type(backend._network), "__call__", lambda self, images: short_of_memory(images), raising=False)
+    monkeypatch.setattr(type(backend.network), "__call__", lambda self, images: short_of_memory(images), raising=False)
     found = backend.detect(CLIP) + backend.detect(CLIP[:1])
     assert sizes == [4, 2, 1, 1, 1, 1, 1, 1, 1]
     assert len(found) == len(CLIP) + 1
@@ -268,6 +268,6 @@ def test_memory_too_small_for_one_frame_is_an_error(backend: Any, monkeypatch: p
         """Hold nothing."""
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(backend._network, "forward", full)
+    monkeypatch.setattr(backend.network, "forward", full)
     with pytest.raises(FightposeError, match="too little free memory"):
         backend.detect(CLIP[:2])

@@ -31,10 +31,10 @@ def crowds(images: int, boxes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def test_the_same_boxes_stay_as_with_the_loop_over_boxes(overlap: float) -> None:
     """In chains of overlaps, too, where a box stays because what would drop it is itself dropped."""
     torch = pytest.importorskip("torch", reason="make install-mmpose")
-    from tasks.poses.backends.mmpose.network import _Nms
+    from tasks.poses.backends.mmpose.network import ExportableNms
 
     boxes, scores = crowds(3, 90, seed=1)
-    stays = _Nms.apply(torch.from_numpy(boxes), torch.from_numpy(scores), overlap).numpy()
+    stays = ExportableNms.apply(torch.from_numpy(boxes), torch.from_numpy(scores), overlap).numpy()
     assert overlap == 1.0 or 0 < stays.sum() < stays.size
     for box, score, kept in zip(boxes, scores, stays, strict=True):
         found = Detections(box, score, np.zeros((90, 17, 2), np.float32), np.zeros((90, 17), np.float32))
