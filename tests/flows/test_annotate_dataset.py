@@ -152,3 +152,42 @@ def test_an_output_folder_that_cannot_be_written_is_refused_before_any_work(fold
     with pytest.raises(FightposeError, match="cannot write to the output folder"):
         annotate_dataset(folder, blocked / "out")
     assert stand_in.frames == 0
+
+
+@pytest.mark.prefect
+@pytest.mark.parametrize("how", ["moved over it, older", "written in place", "removed", "touched only"])
+def test_an_input_that_is_replaced_during_its_extraction_is_never_vouched_for(
+    folder, out, stand_in, monkeypatch, prefect_server, how
+):
+    """The clip fails, and the next run annotates what is there now; a new time alone changes nothing."""
+    clip, other = folder / "NonFight/a.mp4", folder / "other.mp4"
+    write_video(other, plain_frames(24, width=128, height=96))
+    # Older than what it replaces: the time of change alone would not tell.
+    os.utime(other, (1_000_000_000, 1_000_000_000))
+    changes = {
+        "moved over it, older": lambda: other.replace(clip),
+        "written in place": lambda: clip.write_bytes(other.read_bytes()),
+        "removed": clip.unlink,
+        "touched only": lambda: os.utime(clip, (2_000_000_000, 2_000_000_000)),
+    }
+    detect, pending = stand_in.detect, [changes[how]]
+
+    def changed_meanwhile(images):
+        """Change the file while the model has its first frames."""
+        if pending:
+            pending.pop()()
+        return detect(images)
+
+    monkeypatch.setattr(stand_in, "detect", changed_meanwhile)
+    (result,) = annotate_dataset(clip, out).results
+    annotation = out / "NonFight/a_enhanced_stgcn_annotation.pkl"
+    if how == "touched only":
+        assert result.outcome == Outcome.ANNOTATED
+        return
+    assert result.error is not None
+    assert "replaced, changed or removed while it was annotated" in result.error.info
+    if how == "removed":
+        return
+    # Without any further hint: neither a receipt nor stored poses stand for the content of before.
+    assert [one.outcome for one in annotate_dataset(clip, out).results] == [Outcome.ANNOTATED]
+    assert read_annotation(annotation)["annotations"][0]["total_frames"] == 24

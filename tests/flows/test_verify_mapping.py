@@ -11,12 +11,15 @@ from typer.testing import CliRunner
 
 from flows.annotate_dataset import annotate_dataset
 from flows.cli import main as cli
+from flows.runs.mending import verify_and_mend
+from flows.runs.results import DatasetSummary
 from flows.verify_mapping import verify_mapping_flow
 from tasks.clips.discovery import discover_clips
 from tasks.core.settings import SelectionSettings, Settings
 from tasks.mapping.findings import FindingKind
 from tasks.mapping.receipts import finished, recorded_settings, settings_key
 from tasks.mapping.verify import verify_mapping
+from tests.tasks.video.test_frame_times import SQUEEZED, write_timed
 from tests.video_factory import plain_frames, write_video
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect_server")]
@@ -143,3 +146,34 @@ def test_a_finished_clip_stays_as_it_is(damaged, out, stand_in):
     entry = entry_of(Settings().poses)
     key = settings_key(Settings().resolve(entry.thresholds), entry.sha256)
     assert all(finished(clip, out, key) for clip in sound)
+
+
+@pytest.mark.parametrize("name", SQUEEZED)
+def test_clips_of_squeezed_frame_times_are_in_order_and_stay_where_they_are(tmp_path, out, stand_in, name):
+    """Each round of mending moved their overlays away and drew the same again."""
+    (tmp_path / "data").mkdir()
+    write_timed(tmp_path / "data/a.mp4", SQUEEZED[name])
+    assert annotate_dataset(tmp_path / "data", out).ok
+    overlay = next(out.rglob("*_overlay.mp4"))
+    before = overlay.stat()
+    for _ in range(2):
+        report = verify_mapping_flow(out, deep=True, quarantine=True, fix=True)
+        assert (report.lines(), report.matched) == ([], 1)
+    assert overlay.stat().st_mtime_ns == before.st_mtime_ns
+    assert not (out / "quarantine").exists()
+    assert stand_in.frames == 60
+
+
+def test_a_mend_that_changes_nothing_is_tried_once_and_not_ok(damaged, out):
+    """Whatever brings the same finding about: one round, and the command ends with 1."""
+    asked: list[list[str]] = []
+
+    def rerun(clips: list[str]) -> DatasetSummary:
+        """Leave everything as it is."""
+        asked.append(clips)
+        return DatasetSummary([])
+
+    report = verify_and_mend(out, deep=True, quarantine=False, rerun=rerun)
+    assert len(asked) == 1
+    assert not report.ok
+    assert {finding.kind for finding in report.findings} == {finding.kind for finding in verify_mapping(out).findings}
