@@ -80,12 +80,23 @@ class Cost:
         }
 
 
+STAND_IN = "tests.benchmarks.orchestration:annotate_stand_in"
+"""Named in full: this module is `__main__` here, but not in the worker processes."""
+
+
 def annotate_stand_in(work: Any) -> Any:
     """Annotate a clip in a worker process of mode parallel, with the stand-in as its model."""
     from flows.engine import stages
 
     stages.model_of = lambda settings: Slow()  # type: ignore[assignment]
     return stages.annotate_alone(work)
+
+
+def frames_of(summary: Any, clip: str) -> int:
+    """Return the frames of a clip; the figures of a run in which one failed say nothing."""
+    if summary is None:
+        raise RuntimeError(f"{clip} failed")
+    return int(summary.frames)
 
 
 class Bench:
@@ -122,7 +133,7 @@ class Bench:
 
         with overlapped(jobs[0].settings, Slow()) as engine:
             for ended in walk(jobs, engine):
-                yield ended.summary.frames if ended.summary else 0
+                yield frames_of(ended.summary, ended.job.clip.relative)
 
     def single(self, jobs: list[Any]) -> Iterator[int]:
         """Yield them with a Prefect task per clip."""
@@ -130,16 +141,16 @@ class Bench:
 
         with overlapped(jobs[0].settings, Slow()) as engine:
             for result in run_here(jobs, engine):
-                yield result.summary.frames if result.summary else 0
+                yield frames_of(result.summary, result.clip)
 
     def parallel(self, jobs: list[Any]) -> Iterator[int]:
         """Yield them in worker processes."""
         from flows.engine.engines import ParallelEngine
         from flows.runs.local import run_here
 
-        with ParallelEngine(jobs[0].settings, len(os.sched_getaffinity(0)), f"{__name__}:annotate_stand_in") as engine:
+        with ParallelEngine(jobs[0].settings, len(os.sched_getaffinity(0)), STAND_IN) as engine:
             for result in run_here(jobs, engine):
-                yield result.summary.frames if result.summary else 0
+                yield frames_of(result.summary, result.clip)
 
     def pool(self, jobs: list[Any]) -> Iterator[int]:
         """Yield them as a shard on the pool."""
@@ -156,7 +167,7 @@ class Bench:
             for line in [line for line in journal.lines() if "clip" in line][seen:]:
                 seen += 1
                 summary = finished(by_name[line["clip"]].clip, root, key)
-                yield summary.frames if summary else 0
+                yield frames_of(summary, line["clip"])
             time.sleep(0.05)
         self._cluster.wait(run, 120)
 
