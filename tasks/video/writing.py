@@ -21,10 +21,10 @@ from types import TracebackType
 from typing import Self
 
 import av
+import cv2
 import numpy as np
 import numpy.typing as npt
 from av.container import OutputContainer
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from tasks.core.errors import FightposeError
@@ -79,8 +79,9 @@ class Encoding:
     codec_tag: str | None = None
 
 
-# Half the processor time of "veryfast" for nearly the same size, measured on the overlay of a 720p clip.
-_X264 = {"preset": "superfast", "crf": "23"}
+# Half the processor time of "veryfast" for nearly the same size, measured on the overlay of a 720p clip. Without
+# B frames and a look at the frames to come a quarter less again, measured on clips of 640x360: as large, as faithful.
+_X264 = {"preset": "superfast", "crf": "23", "x264-params": "bframes=0:rc-lookahead=0:mbtree=0"}
 # Without faststart a browser has to fetch the whole file before it can play.
 _FASTSTART = {"movflags": "+faststart"}
 
@@ -164,8 +165,6 @@ class VideoWriter:
         self._rate = exact_rate(fps, encoding.max_timescale)
         # A whole number of ticks per frame keeps constant rates exact and still places other times finely.
         self._ticks = math.ceil(TICKS_PER_SECOND / self._rate) if encoding.variable_rate else 1
-        # One for all frames: each new one works out its tables again.
-        self._reformatter = VideoReformatter()
         self._clock_start = 0.0
         self._last_pts = -1
         self._error: BaseException | None = None
@@ -334,9 +333,9 @@ class VideoWriter:
         even = (
             np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") if width % 2 or height % 2 else frame
         )
-        # The frame's own memory, seen as a picture.
-        picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(even), format="bgr24")
-        picture = self._reformatter.reformat(picture, format="yuv420p")
+        # By OpenCV, which takes a fifth of the time of FFmpeg's scaler; both write BT.601 in the range of video.
+        planes = np.asarray(cv2.cvtColor(even, cv2.COLOR_BGR2YUV_I420), np.uint8)
+        picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
         picture.pts = pts
         picture.duration = self._ticks
         picture.time_base = self._stream.codec_context.time_base
