@@ -10,6 +10,7 @@ import typer
 from flows.cli.options import SettingsFile, chosen_settings
 from flows.cli.output import AsJson, Output, Quiet
 from tasks.annotations.convert.formats import OWN_LAYOUT, Layout, help_text
+from tasks.core.choices import MOST_PEOPLE
 from tasks.core.errors import FightposeError
 from tasks.core.region_layout import REGIONS
 
@@ -93,6 +94,10 @@ def windows(
     leave_unsure: Annotated[
         bool, typer.Option("--leave-unsure", help="Leave out windows just below the threshold.")
     ] = False,
+    max_persons: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_PEOPLE, help="Most people per window, in rank order.", show_default="as the run"),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -118,8 +123,10 @@ def windows(
         rule, warnings = label_by_table(table), table.report(identifiers_of(source), "")
     # Only an output folder still has the poses of everybody; the people that a PKL leaves out are gone.
     if source.is_dir():
-        plan = WindowPlan(length, step, in_seconds, rule, label_threshold, leave_unsure)
+        plan = WindowPlan(length, step, in_seconds, rule, label_threshold, leave_unsure, max_persons)
         report = windows_of_outputs(source, destination, plan)
+    elif max_persons is not None:
+        raise FightposeError(f"{source}: --max-persons needs an output folder, whose windows rank their own people")
     elif in_seconds:
         # A PKL may come from a program that notes no frame rate.
         raise FightposeError(f"{source}: windows in seconds need an output folder; write frames")

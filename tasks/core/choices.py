@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+MOST_PEOPLE = 100
+"""Bound of numbers of people or tracks; an annotation takes memory and disk for each in every frame."""
+
 
 class Mode(StrEnum):
     """How the clips of a folder are run: on this machine, or (pool) each as a run of its own on the work pool."""

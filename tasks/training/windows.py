@@ -63,6 +63,8 @@ class WindowPlan:
         For labels by involvement, see `LABEL_THRESHOLD`.
     leave_unsure
         Leave unsure windows out.
+    max_persons
+        At most so many people per window, in rank order; None for as many as a clip of the run keeps.
     """
 
     length: float
@@ -71,6 +73,7 @@ class WindowPlan:
     label_of: WindowLabel | None = None
     threshold: float = LABEL_THRESHOLD
     leave_unsure: bool = False
+    max_persons: int | None = None
 
     def frames(self, fps: float) -> tuple[int, int]:
         """Return length and stride in frames."""
@@ -149,7 +152,13 @@ def _cut(
         rule = plan.label_of or label_by_involvement(plan.threshold)
         starts = starts_of(annotation["total_frames"], length, stride)
         parts = cut_windows(annotation, length, stride, rule)
+        if plan.max_persons is not None:
+            name = annotation["frame_dir"]
+            problems.append(f"{name}: its windows keep all of its annotated people, whatever --max-persons says")
         return parts, len(starts) - len(parts), 0
+    if plan.max_persons is not None:
+        fewer = settings.selection.model_copy(update={"max_persons": plan.max_persons})
+        settings = settings.model_copy(update={"selection": fewer})
     # All of them first: labels compare each with the highest of the video.
     windows = list(ranked_windows(clip, tracks, annotation, settings, length, stride))
     # The first person of each window has the highest score.

@@ -11,9 +11,6 @@ from tasks.core.settings.fields import Setting
 MOST_FRAMES = 1_000_000
 """Bound of numbers of frames: eleven hours at 25 frames per second."""
 
-MOST_PEOPLE = 100
-"""Bound of numbers of people or tracks; an annotation takes memory and disk for each in every frame."""
-
 MOST_SECONDS = 7 * 24 * 3600
 """Bound of time limits: a clip that takes a week is not worth waiting for."""
 

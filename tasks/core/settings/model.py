@@ -13,8 +13,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from tasks.core.choices import InputShape, Precision, Privacy, Runtime, Scorer, SecondLook, Tracker
-from tasks.core.settings.base import MOST_FRAMES, MOST_MEGABYTES, MOST_PEOPLE, MOST_SECONDS, Group
+from tasks.core.choices import MOST_PEOPLE, InputShape, Precision, Privacy, Runtime, Scorer, SecondLook, Tracker
+from tasks.core.settings.base import MOST_FRAMES, MOST_MEGABYTES, MOST_SECONDS, Group
 from tasks.core.settings.camera_weights import CameraWeights
 from tasks.core.settings.dataset import DatasetSettings
 from tasks.core.settings.fields import Setting

@@ -125,6 +125,18 @@ def test_windows_in_seconds_follow_the_frame_rate(out, tmp_path):
     ]
 
 
+def test_windows_keep_as_many_people_as_they_are_asked_to(out, tmp_path):
+    """More than the run kept of the whole video, or fewer; the settings in the windows say how many."""
+    for most, kept in ((None, 2), (1, 1), (9, 2)):
+        report = windows_of_outputs(out, tmp_path / "windows.pkl", replace(PLAN, max_persons=most))
+        assert report.people == {kept: 5}
+        (count,) = {
+            one["settings"]["selection"]["max_persons"]
+            for one in read_annotation(tmp_path / "windows.pkl")["annotations"]
+        }
+        assert count == (most or SETTINGS.selection.max_persons)
+
+
 def test_without_stored_poses_the_annotated_people_are_cut(out, tmp_path):
     """And that is reported: windows of the other people are lost."""
     for path in (out / ".fightpose/poses").rglob("*.npz"):
