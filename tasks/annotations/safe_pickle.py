@@ -103,6 +103,8 @@ def _load(stream: BinaryIO, size: int) -> Any:
     """Run the machine over a stream and return what it made."""
     if size > MAX_FILE_BYTES:
         raise RefusedError(f"{size} bytes are more than an annotation file can have")
+    if not size:
+        raise RefusedError("is empty")
     machine = _Machine(size)
     try:
         _run(machine, stream, size)
@@ -112,6 +114,8 @@ def _load(stream: BinaryIO, size: int) -> Any:
     except (ValueError, LookupError, TypeError, OverflowError, MemoryError, RecursionError, Warning) as error:
         # What a broken file makes pickletools or the machine stumble over: a short stack, no argument, bad UTF-8;
         # a warning only where the interpreter was told to make errors of them.
+        if stream.tell() >= size:
+            raise RefusedError("is cut short") from error
         raise RefusedError(
             f"not a complete pickle ({type(error).__name__}: {' '.join(str(error)[:120].split())})"
         ) from error
@@ -178,10 +182,10 @@ class _Machine:
             raise RefusedError("more dicts and lists than an annotation file of its size has")
         self.stack.append(container)
 
-    def claim(self, possible: bool) -> None:
+    def claim(self, possible: bool, why: str = "claims a protocol that does not exist") -> None:
         """Refuse a header that cannot be true."""
         if not possible:
-            raise RefusedError("claims a protocol or a length that it cannot have")
+            raise RefusedError(why)
 
     def popped_to_mark(self) -> list[Any]:
         """Take everything above the last mark from the stack."""
@@ -288,7 +292,7 @@ def _stack_global(machine: _Machine, _: Any) -> None:
 _ACTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
     # Protocol and frames only help readers that read ahead; what they claim must still be possible.
     "PROTO": lambda machine, protocol: machine.claim(protocol <= pickle.HIGHEST_PROTOCOL),
-    "FRAME": lambda machine, length: machine.claim(length <= machine.size),
+    "FRAME": lambda machine, length: machine.claim(length <= machine.size, "is cut short"),
     "STOP": lambda machine, _: None,
     "NONE": _push(lambda: None),
     "NEWTRUE": _push(lambda: True),

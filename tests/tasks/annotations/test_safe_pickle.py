@@ -389,3 +389,17 @@ def test_lists_of_numbers_are_read(monkeypatch):
     value = {"keypoint": [[index / 3, index / 7] * 50 for index in range(200)], "label": None}
     for protocol in range(1, pickle.HIGHEST_PROTOCOL + 1):
         assert loaded(pickle.dumps(value, protocol)) == value
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_a_file_that_is_cut_short_or_empty_is_called_so(tmp_path, protocol):
+    """At whatever byte the copy or the disk ended: the words say that the file was whole once."""
+    whole = pickle.dumps({"split": {"train": ["a" * 300]}, "annotations": [1.5, 2**40, b"x" * 70_000]}, protocol)
+    path = tmp_path / "a.pkl"
+    for length in {1, 2, 3, 9, 11, 40, 400, 30_000, len(whole) - 1} - {len(whole)}:
+        path.write_bytes(whole[:length])
+        with pytest.raises(AnnotationError, match="is cut short"):
+            safe_load(path)
+    path.write_bytes(b"")
+    with pytest.raises(AnnotationError, match="is empty"):
+        safe_load(path)
