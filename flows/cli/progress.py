@@ -91,9 +91,9 @@ class Pace:
         seconds = self._now() - self._start if self._start is not None else 0.0
         if seconds <= 0 or clips <= 0:
             return ""
-        rates = f"{3600 * clips / seconds:.3g} clips/h"
+        rates = f"{_figure(3600 * clips / seconds)} clips/h"
         if self.frames:
-            rates += f", {self.frames / seconds:.3g} frames/s"
+            rates += f", {_figure(self.frames / seconds)} frames/s"
         # From the first clip on: before it, nobody knows how long one takes.
         return rates + (f", {duration(seconds * left / clips)} left" if clips >= 1 and left > 0 else "")
 
@@ -130,6 +130,7 @@ class Display:
             TextColumn("{task.fields[pace]}", markup=False),
             console=console,
             transient=True,
+            get_time=now,
         )
         self._total = total
         self._clips: TaskID | None = None
@@ -252,6 +253,11 @@ class Display:
             for clip in self._under_way.values()
         )
         return self._pace.words(self._worked + shares, max(self._total - self._done - shares, 0.0))
+
+
+def _figure(value: float) -> str:
+    """Return a number with three digits, or all of a larger one: a thousand is no 1e+03."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _count(clip: _UnderWay) -> str:

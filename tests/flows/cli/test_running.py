@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.cli.running import STOPPED
 from tasks.core.choices import Tracker
 from tests.command_line import COMMAND_LINE, run_alone
+from tests.flows.cli.recorded import recording
 from tests.video_factory import plain_frames, write_video
 
 
@@ -97,11 +97,11 @@ def test_an_interrupted_start_ends_with_one_line_and_leaves_no_server(folder):
     environment["PREFECT_HOME"] = str(folder.parent / "home")
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as run:
         assert run.stderr is not None
-        while "Starting the run" not in run.stderr.readline():
-            assert run.poll() is None
+        assert run.stderr.readline().rstrip() == recording("interrupted_start.txt").splitlines()[0]
+        first = run.stderr.readline().rstrip()
         run.send_signal(signal.SIGINT)
         servers = psutil.Process(run.pid).children()
         errors = run.communicate(timeout=300)[1]
     assert run.returncode == 130, errors
-    assert errors.strip().splitlines()[-1] == STOPPED
+    assert [first, *errors.splitlines()][-2:] == recording("interrupted_start.txt").splitlines()[-2:]
     assert psutil.wait_procs(servers, timeout=300)[1] == []
