@@ -7,9 +7,14 @@ Three signs, all from the boxes of the annotated people. Sizes are square roots 
 - jump: a person's box moves by more than 0.8 sizes per frame of the gap, or its size changes by more than half;
 - broken: a track ends, and within half a second another begins less than one size away from where it ended.
 
-They are hints for the eye: quick motion at low frame rates jumps, too. A fourth kind, alike, comes from the probability
-that a person loses its identity (`tasks.tracking.identity`): the moments at which it is highest and none of the three
-signs is near. All are ordered by that probability, the likeliest first.
+They are hints for the eye: quick motion at low frame rates jumps, too. What decides is the probability that a person
+loses its identity (`tasks.tracking.identity`). Wherever it is high there is one entry for a contact: the person who is
+likeliest to be lost and up to three others whose boxes overlap its own, of whom any may be lost,
+
+    likely = 1 - product over these people of (1 - risk of the person there)
+
+An entry takes kind and frame of a sign that is near and about one of its people, else its kind is "alike". Signs that
+are near no contact come as they are. The likeliest entries come first.
 """
 
 from __future__ import annotations
@@ -30,8 +35,17 @@ SIZE_CHANGE = 1.5
 BROKEN_SECONDS = 0.5
 BROKEN_SIZES = 1.0
 
-LIKELY = 0.35
-"""Probability from which on a moment is listed that shows none of the three signs: four in ten of these are real."""
+LIKELY = 0.2
+"""Probability of a single person from which on there is an entry: about that share of them is real."""
+
+OTHERS = 3
+"""Others in a contact: those whose boxes overlap the person's own most."""
+
+LOOKS_PER_SECOND = 10
+"""How often it is looked who overlaps whom: nobody leaves a contact within a tenth of a second."""
+
+CONTACT_SECONDS = 0.75
+"""Time before and after an entry in which its people have no other one: whoever looks at it sees that much."""
 
 MOST_SUSPECTS = 50
 """More than this in one clip tell nothing new; the likeliest are kept."""
@@ -89,9 +103,30 @@ def find_suspects(annotation: Annotation) -> list[Suspect]:
     risk = _risk(annotation, seen)
     row = {track_id: person for person, track_id in enumerate(ids)}
     # A place concerns each of its people: the one who is likelier to be lost decides.
+    # A sign concerns each of its people: the one who is likelier to be lost decides.
     found = [replace(s, likely=max(float(risk[row[i], s.frame]) for i in s.track_ids)) for s in found]
-    found += _alike(boxes, risk, ids, found, round(BROKEN_SECONDS * fps))
+    contacts = _contacts(boxes, risk, ids, fps)
+    reach = round(BROKEN_SECONDS * fps)
+    found = [_with_sign(one, found, reach) for one in contacts] + [
+        sign for sign in found if not any(_is_about(sign, one, reach) for one in contacts)
+    ]
     return sorted(found, key=lambda suspect: (-suspect.likely, suspect.frame, suspect.track_ids))[:MOST_SUSPECTS]
+
+
+def _is_about(sign: Suspect, contact: Suspect, reach: int) -> bool:
+    """Tell whether a sign is within `reach` frames of a contact and concerns one of its people."""
+    return abs(sign.frame - contact.frame) <= reach and bool(set(sign.track_ids) & set(contact.track_ids))
+
+
+def _with_sign(contact: Suspect, signs: list[Suspect], reach: int) -> Suspect:
+    """Return a contact with kind and frame of the likeliest sign that is about it, its people first; else as it is."""
+    about = [sign for sign in signs if _is_about(sign, contact, reach)]
+    if not about:
+        return contact
+    # A change of places says most; of the other kinds the likeliest.
+    best = max(about, key=lambda sign: (sign.kind == "swap", sign.likely))
+    others = tuple(i for i in contact.track_ids if i not in best.track_ids)
+    return replace(contact, kind=best.kind, frame=best.frame, track_ids=(*best.track_ids, *others))
 
 
 def _risk(annotation: Annotation, seen: npt.NDArray[np.bool_]) -> Floats:
@@ -105,29 +140,44 @@ def _risk(annotation: Annotation, seen: npt.NDArray[np.bool_]) -> Floats:
     return np.where(seen, 1 - np.asarray(known, np.float64), 0.0)
 
 
-def _alike(boxes: Floats, risk: Floats, ids: list[int], found: list[Suspect], reach: int) -> list[Suspect]:
-    """Return the moments of the highest probability of each person, but none within `reach` frames of another sign."""
-    more: list[Suspect] = []
-    # A copy, in which the surroundings of every listed place become 0.
-    left = risk.copy()
-    for suspect in found:
-        for track_id in suspect.track_ids:
-            left[ids.index(track_id), max(suspect.frame - reach, 0) : suspect.frame + reach + 1] = 0
-    while left.size and len(more) < MOST_SUSPECTS:
-        person, frame = np.unravel_index(int(left.argmax()), left.shape)
-        likely = float(left[person, frame])
-        if likely < LIKELY:
+def _contacts(boxes: Floats, risk: Floats, ids: list[int], fps: float) -> list[Suspect]:
+    """Return the contacts in which somebody is likely to be lost, the likeliest first; each moment of a person once."""
+    frames = np.arange(0, risk.shape[1], max(1, round(fps / LOOKS_PER_SECOND)))
+    if not frames.size or not risk.size:
+        return []
+    partners, near = _partners(boxes[:, frames].astype(np.float32))
+    # A copy, in which the surroundings of every entry become 0.
+    left = risk[:, frames].copy()
+    found: list[Suspect] = []
+    reach = CONTACT_SECONDS * fps
+    while len(found) < MOST_SUSPECTS:
+        # (M, F, K): what is left of the risk of each person's partners; those without overlap count nothing.
+        others = np.where(near, left[partners, np.arange(len(frames))[None, :, None]], 0)
+        likely = np.where(left >= LIKELY, 1 - (1 - left) * np.prod(1 - others, axis=2), 0)
+        person, at = np.unravel_index(int(likely.argmax()), likely.shape)
+        if likely[person, at] <= 0:
             break
-        overlap = iou(boxes[person, frame].astype(np.float32), boxes[:, frame].astype(np.float32))
+        people = [int(person), *partners[person, at][near[person, at]].tolist()]
+        found.append(Suspect("alike", int(frames[at]), tuple(ids[i] for i in people), float(likely[person, at])))
+        # One entry for all of them: who looks at one of them sees the others.
+        left[np.ix_(people, np.flatnonzero(np.abs(frames - frames[at]) <= reach))] = 0
+    return found
+
+
+def _partners(boxes: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    """Return who overlaps each person most in each frame, (M, F, K), and whether they overlap at all."""
+    people, frames = boxes.shape[:2]
+    count = min(OTHERS, people - 1)
+    partners = np.zeros((people, frames, count), np.intp)
+    near = np.zeros((people, frames, count), np.bool_)
+    for person in range(people):
+        # One person at a time: all pairs of a long clip at once would take gigabytes.
+        overlap = iou(boxes[person][None], boxes)
         # Everybody overlaps best with themselves.
         overlap[person] = 0
-        other = int(overlap.argmax())
-        people = (int(person), other) if overlap[other] > 0 else (int(person),)
-        more.append(Suspect("alike", int(frame), tuple(ids[i] for i in people), likely))
-        # One entry for both: who looks at one of them sees the other.
-        for i in people:
-            left[i, max(int(frame) - 2 * reach, 0) : int(frame) + 2 * reach + 1] = 0
-    return more
+        partners[person] = np.argsort(-overlap, axis=0, kind="stable")[:count].T
+        near[person] = np.take_along_axis(overlap, partners[person].T, axis=0).T > 0
+    return partners, near
 
 
 def _swaps(centre: Floats, size: Floats, seen: npt.NDArray[np.bool_], ids: list[int]) -> list[Suspect]:

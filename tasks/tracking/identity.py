@@ -11,8 +11,8 @@ A moment is the half second around a frame in which an ID may be lost; signs are
 
 The probability is a logistic regression on these, fitted to labelled clips with three kinds of detections: whether a
 labelled person who is covered by a track is covered by another one half a second later, or the track covers somebody
-else then. Fitted without the source of each clip, of the moments called likelier than not .64 were real, and the share
-that was real followed the probability (.05: .03, .14: .16, .25: .28, .35: .41, .45: .52, .64: .64).
+else then. Fitted without the source of each clip, of the moments called likelier than not .58 were real, and the share
+that was real followed the probability (.05: .03, .14: .16, .24: .25, .34: .50, .45: .48, .62: .58).
 """
 
 from __future__ import annotations

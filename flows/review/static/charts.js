@@ -61,11 +61,15 @@ function area(scores, edges, x, base, scale) {
 /** Return a suspect in words. */
 export function suspectWords({ kind, frame, ids }) {
   const who = ids.map((id) => `ID ${id}`);
+  // Others of the contact follow the people whom the sign itself is about.
+  const about = { swap: 2, jump: 1, broken: 2 }[kind] || ids.length;
+  const others = who.slice(about).length ? `; also close: ${who.slice(about).join(", ")}` : "";
   return {
-    swap: `frame ${frame}: ${who.join(" and ")} may have changed places`,
-    jump: `frame ${frame}: ${who[0]} jumps, it may be another person from here on`,
-    broken: `frame ${frame}: ${who[1]} begins where ${who[0]} ended, they may be one person`,
-    alike: `frame ${frame}: ${who.join(" and ")} look alike here, ${who.length > 1 ? "they" : "the ID"} may be exchanged`,
+    swap: `frame ${frame}: ${who.slice(0, 2).join(" and ")} may have changed places${others}`,
+    jump: `frame ${frame}: ${who[0]} jumps, it may be another person from here on${others}`,
+    broken: `frame ${frame}: ${who[1]} begins where ${who[0]} ended, they may be one person${others}`,
+    alike: who.length > 1 ? `frame ${frame}: ${who.join(", ")} are close, any of them may be exchanged`
+      : `frame ${frame}: ${who[0]} is hard to follow here, it may be exchanged`,
   }[kind] || `frame ${frame}`;
 }
 

@@ -299,9 +299,11 @@ export class ClipView {
     const { clip, selected, person } = this;
     const { frame } = this.player;
     if (!person) return;
-    const named = clip.suspects.find((suspect) => suspect.frame === frame && suspect.ids.includes(selected)
-      && suspect.ids.length > 1);
-    const other = named ? named.ids.find((id) => id !== selected) : nearest(person, [...clip.people, ...clip.rest], frame);
+    // A contact of several people does not say who changed places with whom; a pair does.
+    const pairOf = (suspect) => (suspect.kind === "swap" ? suspect.ids.slice(0, 2) : suspect.ids);
+    const named = clip.suspects.find((suspect) => suspect.frame === frame && pairOf(suspect).includes(selected)
+      && pairOf(suspect).length === 2);
+    const other = named ? pairOf(named).find((id) => id !== selected) : nearest(person, [...clip.people, ...clip.rest], frame);
     if (other === undefined) say("Nobody else is near in this frame. Shift x swaps with any person of the list.", "error");
     else this.swapWith(other);
   }

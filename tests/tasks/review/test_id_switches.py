@@ -78,3 +78,39 @@ def test_the_likeliest_comes_first_and_people_who_look_alike_are_listed() -> Non
     assert all(suspect.track_ids in ((1, 2), (2, 1)) for suspect in found)
     assert [suspect.likely for suspect in found] == sorted((suspect.likely for suspect in found), reverse=True)
     assert find_suspects(far) == []
+
+
+def crowd(*paths: list[tuple[float, float] | None]) -> dict:
+    """Return people whose joints and faint scores make a contact uncertain."""
+    annotation = walking(*paths)
+    shape = annotation["keypoint_score"].shape
+    rng = np.random.default_rng(0)
+    annotation["keypoint"] = annotation["bbox"][:, :, None, :2] + rng.uniform(0, 3, (*shape, 2)).astype(np.float32)
+    annotation["filled"] = np.zeros(shape[:2], np.bool_)
+    annotation["keypoint_score"] *= 0.3
+    return annotation
+
+
+def test_a_contact_of_several_is_one_entry() -> None:
+    """It names all who overlap, for a second and a half; who is elsewhere is not in it."""
+    here, there = [(100.0, 100.0)] * 20, [(500.0, 100.0)] * 20
+    near = [(100.0 + 4 * k, 100.0) for k in range(3)]
+    found = find_suspects(crowd(here, *([spot] * 20 for spot in near[1:]), there))
+    assert len(found) == 1
+    assert set(found[0].track_ids) == {1, 2, 3}
+    assert found[0].likely > 0.5
+    # Four at most; the next ones are an entry of their own.
+    many = find_suspects(crowd(*([(100.0 + 3 * k, 100.0)] * 20 for k in range(6))))
+    assert len(many[0].track_ids) == 4
+    assert set().union(*(suspect.track_ids for suspect in many)) == {1, 2, 3, 4, 5, 6}
+
+
+def test_a_sign_within_a_contact_gives_it_kind_and_frame() -> None:
+    """Two who change places while a third is close are one entry, the two first."""
+    first = [(100.0, 100.0)] * 10 + [(132.0, 100.0)] * 10
+    second = [(132.0, 100.0)] * 10 + [(100.0, 100.0)] * 10
+    found = find_suspects(crowd(first, second, [(116.0, 100.0)] * 20))
+    assert [(suspect.kind, suspect.frame) for suspect in found if suspect.kind == "swap"] == [("swap", 10)]
+    swap = next(suspect for suspect in found if suspect.kind == "swap")
+    assert swap.track_ids[:2] == (1, 2)
+    assert swap.track_ids[2:] == (3,)
