@@ -20,7 +20,7 @@ GPU_NEEDS := 'av<19' mmengine==0.10.7 mmcv-lite==2.1.0 mmpose==1.3.2 addict yapf
 # What the processes of a run load: the command line, the flows with the pose model, and Prefect's server.
 RUN_IMPORTS := flows.cli.annotate, flows.annotate_dataset, openvino, flows.prefect_server.serve, prefect.server.api.server
 
-.PHONY: help install install-mmpose install-int8 lock licences settings docs-pictures audit fuzz demo up test test-browser \
+.PHONY: help install install-mmpose install-int8 lock licences settings catalogue docs-pictures audit fuzz demo up test test-browser \
 	test-client test-mmpose test-integration bench-gpu bench-gpu-kit lint format clean
 .DEFAULT_GOAL := help
 
@@ -62,6 +62,9 @@ lock: $(VENV)/.installed ## Renew requirements.lock and requirements-dev.lock (n
 		--quiet --output-file requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra build --extra dev --constraint requirements.lock --universal --upgrade \
 		--generate-hashes --no-header --no-annotate --quiet --output-file requirements-dev.lock
+
+catalogue: $(VENV)/.installed-dev ## Bring the Korean texts up to date with the code
+	$(BIN)/python -m tests.language.catalogue
 
 settings: $(VENV)/.installed-dev ## Renew docs/settings.md
 	$(BIN)/python -m tasks.core.settings.describe docs/settings.md

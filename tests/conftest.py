@@ -17,6 +17,8 @@ from tests.scenes import STANDING
 
 # Before anything imports Prefect: it reads its settings once.
 prepare_environment(console_level="CRITICAL")
+# Messages are compared in English, whatever the locale of the machine.
+os.environ["FIGHTPOSE_LANG"] = "en"
 
 
 SET_APART = ("integration", "browser", "client")

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up: a package imports itself and packages on lines above its own. Those on one line are independent.
 LAYERS = (
     ("tasks.core",),
+    ("tasks.language",),
     ("tasks.clips", "tasks.video"),
     ("tasks.tracking",),
     ("tasks.regions",),

@@ -18,10 +18,11 @@ import typer
 import typer.core
 
 from flows.cli import annotate, files, models, outputs, review
-from flows.cli.options import SettingsCommand
+from flows.cli.options import SettingsCommand, add_language
 from flows.cli.output import AsJson, Output, Quiet
 from tasks.core.errors import FightposeError
 from tasks.core.text import printable
+from tasks.language import translated
 
 LAST = ("models", "up")
 """Commands that go to the end of the list, `models` although typer lists groups after all commands."""
@@ -34,6 +35,10 @@ class _Commands(typer.core.TyperGroup):
         """Return the names in the order in which they were added, those of `LAST` last."""
         names = super().list_commands(ctx)
         return [name for name in names if name not in LAST] + [name for name in LAST if name in names]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, which takes `--lang` as every other one does."""
+        return add_language(super().get_command(ctx, cmd_name))
 
 
 app = typer.Typer(
@@ -180,7 +185,7 @@ def _refused(message: str, as_json: bool) -> int:
     if as_json:
         typer.echo(json.dumps({"ok": False, "error": message}, indent=1))
     # To standard error also with --json: standard output then holds one value and nothing else.
-    typer.echo(f"error: {printable(message)}", err=True)
+    typer.echo(f"error: {printable(translated(message))}", err=True)
     return 2
 
 

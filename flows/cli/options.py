@@ -17,6 +17,7 @@ import typer.core
 
 from tasks.core.choices import FailOn
 from tasks.core.errors import FightposeError
+from tasks.language import VARIABLE, Language
 
 if TYPE_CHECKING:
     from tasks.core.settings import Settings
@@ -46,6 +47,43 @@ SettingsFile = Annotated[
 
 CHOSEN = "fightpose.settings"
 """Where a command's context holds the settings that were typed, by group."""
+
+
+def add_language(command: Any) -> Any:
+    """Give a command the option `--lang`, those of a group of commands included; returns it.
+
+    Added here, and not in the signature of each function: the language is no business of what a command does.
+    """
+    for sub in getattr(command, "commands", {}).values():
+        add_language(sub)
+    if command is None or any(param.name == "lang" for param in command.params):
+        return command
+
+    def choose(_context: Any, _option: Any, value: Any) -> None:
+        """Set the language of this process and of those that it starts."""
+        if value is not None:
+            os.environ[VARIABLE] = str(value)
+
+    def made(
+        lang: Annotated[
+            Language | None,
+            typer.Option(
+                "--lang",
+                help="Language of messages and of the review page.",
+                show_default="the locale's",
+                is_eager=True,
+            ),
+        ] = None,
+    ) -> None:
+        """Carry the signature from which typer makes the option."""
+
+    app = typer.Typer(add_completion=False)
+    app.command()(made)
+    option = typer.main.get_command(app).params[0]
+    # The function of the command does not take it.
+    option.callback, option.expose_value = choose, False
+    command.params.append(option)
+    return command
 
 
 class SettingsCommand(typer.core.TyperCommand):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tasks.core.text import printable
+from tasks.language import translated
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,13 +61,13 @@ class Output:
             return
         # Here, for all commands: a file's name may hold what a terminal takes for a command.
         for line in [*wrong, *([] if self.quiet else lines)]:
-            typer.echo(printable(line))
+            typer.echo(printable(translated(line)))
 
     def progress(self, line: str) -> None:
         """Say what is going on."""
         if not self.quiet:
             # With --json, standard output holds the one value alone.
-            typer.echo(printable(line), err=self.as_json)
+            typer.echo(printable(translated(line)), err=self.as_json)
 
 
 def clips_words(count: int) -> str:

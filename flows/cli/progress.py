@@ -20,6 +20,7 @@ from flows.runs.plan import duration
 from flows.runs.results import ClipResult, Outcome
 from tasks.core import progress
 from tasks.core.text import printable
+from tasks.language import translated
 
 LOG_SECONDS = 60.0
 """How often a log gets a line, however long a clip takes."""
@@ -37,11 +38,14 @@ def result_line(result: ClipResult) -> str:
         return f"{result.clip}: failed: {result.error.info} [{result.error.reason}]"
     if result.summary is None:
         return f"{result.clip}: {result.outcome}"
-    found = f"{result.summary.frames} frames, {result.summary.people} people"
+    clip, frames, people = result.clip, result.summary.frames, result.summary.people
+    # Whole sentences, which can be translated.
     if result.outcome == Outcome.UNCHANGED:
-        return f"{result.clip}: unchanged, nothing to do ({found})"
-    stored = "" if result.summary.extracted else ", poses taken from the store"
-    return f"{result.clip}: {found}, {result.seconds:.1f} s{stored}"
+        return f"{clip}: unchanged, nothing to do ({frames} frames, {people} people)"
+    seconds = f"{result.seconds:.1f}"
+    if result.summary.extracted:
+        return f"{clip}: {frames} frames, {people} people, {seconds} s"
+    return f"{clip}: {frames} frames, {people} people, {seconds} s, poses taken from the store"
 
 
 @dataclass(slots=True)
@@ -177,7 +181,7 @@ class Display:
                 self._draw_total()
             # Clips that need no work were counted in the plan; a line for each would push everything else away.
             if result.outcome == Outcome.FAILED or not (self._quiet or result.outcome == Outcome.UNCHANGED):
-                self._print(f"[{self._done}/{self._total}] {result_line(result)}")
+                self._print(f"[{self._done}/{self._total}] {translated(result_line(result))}")
 
     def tick(self) -> None:
         """Print the line of the minute, if it is due."""
@@ -217,7 +221,8 @@ class Display:
         if self._quiet or self._now() - self._last_line < LOG_SECONDS:
             return
         clips = [f"{name}: {clip.step} {_count(clip)}" for name, clip in self._under_way.items()]
-        self._print(", ".join(filter(None, [f"{self._done} of {self._total} clips done", self._words(), *clips])))
+        done = translated(f"{self._done} of {self._total} clips done")
+        self._print(", ".join(filter(None, [done, self._words(), *clips])))
 
     def _print(self, line: str) -> None:
         """Print a line as plain text: a file name may hold what rich or the terminal would take for a command."""

@@ -20,6 +20,7 @@ import typer
 from flows.cli.output import Output, clips_words
 from tasks.core.choices import FailOn, Mode, Tracker
 from tasks.core.errors import FightposeError
+from tasks.language import translated
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -150,7 +151,7 @@ def tell_outcome(summary: DatasetSummary, output_root: Path, output: Output, pic
         lines.append(
             f"{clips_words(len(waiting))} with corrections that are not applied: fightpose apply-review {output_root}"
         )
-    lines.append(f"Mapping: {'verified' if summary.mapping_ok else 'NOT in order, see above'}")
+    lines.append("Mapping: verified" if summary.mapping_ok else "Mapping: NOT in order, see above")
     lines.append(f"Outputs: {output_root}")
     lines += _next_steps(summary, output_root)
     value = summary.to_value() | {"waiting_corrections": waiting, "output_root": output_root}
@@ -250,7 +251,7 @@ def _tell_plan(plan: Plan, output: Output) -> None:
 def _say(line: str, output: Output) -> None:
     """Print a line about what is going on, to standard error: results alone go to standard output."""
     if not output.quiet:
-        typer.echo(line, err=True)
+        typer.echo(translated(line), err=True)
 
 
 def with_server(run: Callable[[], DatasetSummary], output: Output, total: int, needs_server: bool) -> DatasetSummary:
@@ -275,7 +276,7 @@ def with_server(run: Callable[[], DatasetSummary], output: Output, total: int, n
             with display.showing():
                 return run()
     except KeyboardInterrupt as error:
-        console.print(STOPPED)
+        console.print(translated(STOPPED))
         if not started:
             # Nothing ran yet, so nothing has to be told to a server; Prefect's threads would hold the process up.
             sys.stderr.flush()

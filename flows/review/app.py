@@ -34,6 +34,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flows.review.service import NoSuchClipError, ReviewService
 from tasks.core.errors import FightposeError
+from tasks.language import language, page_words, translated
 from tasks.review.log import Change
 
 STATIC = Path(__file__).with_name("static")
@@ -108,7 +109,7 @@ class AuthenticationMiddleware:
         """Return the answer to a request that may not come in, or that brings the token; None for all others."""
         # First of all: a cookie alone does not prove that a change comes from the page.
         if request.method not in ("GET", "HEAD") and not self._is_ours(request.headers):
-            return PlainTextResponse("Corrections are taken from the review page only.", 403)
+            return PlainTextResponse(translated("Corrections are taken from the review page only."), 403)
         offered = request.query_params.get("token")
         if offered is not None and request.url.path == "/" and self._fits(offered):
             # The token leaves the address bar, and so the history and every screenshot.
@@ -118,7 +119,7 @@ class AuthenticationMiddleware:
         # All else, pictures and videos included, comes in by the cookie: browsers add no header of ours to those.
         cookie = cookie_parser(request.headers.get("cookie", "")).get(self._cookie, "")
         if not self._fits(cookie):
-            return PlainTextResponse("Open the address that 'fightpose review' printed.", 403)
+            return PlainTextResponse(translated("Open the address that 'fightpose review' printed."), 403)
         return None
 
     def _fits(self, offered: str) -> bool:
@@ -148,6 +149,7 @@ def create_app(service: ReviewService, token: str, host: str) -> Starlette:
     api = _Api(service)
     routes = [
         Route("/", api.page),
+        Route("/api/words", api.words),
         Route("/api/clips", api.clips),
         Route("/api/clips/{key}", api.clip),
         Route("/api/clips/{key}/corrections", api.correct, methods=["POST"]),
@@ -181,12 +183,12 @@ def _answered(handler: Callable[[Any, Request], Awaitable[Response]]) -> Any:
         try:
             return await handler(self, request)
         except NoSuchClipError as error:
-            return JSONResponse({"error": str(error)}, 404)
+            return JSONResponse({"error": translated(str(error))}, 404)
         except ValidationError as error:
             # The first of pydantic's findings only: the page shows one line.
             return JSONResponse({"error": f"not a correction: {error.errors()[0]['msg']}"}, 422)
         except FightposeError as error:
-            return JSONResponse({"error": str(error)}, 409)
+            return JSONResponse({"error": translated(str(error))}, 409)
 
     return answer
 
@@ -200,6 +202,10 @@ class _Api:
     async def page(self, request: Request) -> Response:
         """Send the page."""
         return FileResponse(STATIC / "index.html")
+
+    async def words(self, request: Request) -> Response:
+        """Send the language of the page, and its words by their English texts."""
+        return _json({"lang": language(), "words": page_words()})
 
     @_answered
     async def clips(self, request: Request) -> Response:

@@ -16,6 +16,7 @@ from tasks.clips.labels import class_names
 from tasks.core.errors import FightposeError
 from tasks.core.storage import require_output_root
 from tasks.core.text import printable
+from tasks.language import translated
 from tasks.mapping.receipts import recorded_settings
 from tasks.review.apply import apply_review, automatic_annotation, other_people
 from tasks.review.clip_view import clip_view, empty_view
@@ -106,6 +107,7 @@ class ReviewService:
         found = find_clips(rows.values(), verdicts, query)
         for shown in found["clips"]:
             shown["video"] = _version(self._clips[shown["id"]].overlay_path)
+            shown["info"] = translated(shown.get("info") or "")
         return found | {
             "root": printable(self.output_root.name),
             "who": self._who,
@@ -131,7 +133,7 @@ class ReviewService:
             shown["info"] = shown["info"] or printable(str(error))
         shown["waiting"] = is_waiting((row, verdict))
         shown["classes"] = self._classes()
-        return shown
+        return _in_their_language(shown)
 
     def correct(self, key: str, changes: Sequence[Change]) -> dict[str, Any]:
         """Write corrections to the log and return the clip as it is with them.
@@ -182,8 +184,8 @@ class ReviewService:
         # After the annotations are written: an overlay is outdated by comparison with them.
         self._drawing = outdated_overlays(self.output_root)
         self._draw_now.set()
-        problems = [f"{clip}: {problem}" for clip, problem in report.problems]
-        lines = [printable(line) for line in [*problems, *report.lines()]]
+        problems = [f"{clip}: {translated(problem)}" for clip, problem in report.problems]
+        lines = [printable(line) for line in [*problems, *map(translated, report.lines())]]
         return {"lines": lines, "problems": len(report.problems), "drawing": len(self._drawing)}
 
     def thumbnail(self, key: str) -> Path:
@@ -262,7 +264,7 @@ class ReviewService:
                 try:
                     redraw_overlay(clips[0], self.output_root)
                 except FightposeError as error:
-                    self._draw_errors.append(printable(f"{clips[0].frame_dir}: {error}"))
+                    self._draw_errors.append(printable(f"{clips[0].frame_dir}: {translated(str(error))}"))
                 # Unless `apply` has put a new list there meanwhile, which has to stay whole.
                 if self._drawing is clips:
                     self._drawing = clips[1:]
@@ -281,6 +283,14 @@ class ReviewService:
                 self._rows, self._clips = open_index(self.output_root)
                 self._opened = time.monotonic()
             read_rows(self.output_root, self._rows, self._clips, stopped=self._stopped.is_set)
+
+
+def _in_their_language(shown: dict[str, Any]) -> dict[str, Any]:
+    """Return a clip as the page shows it with its texts in the language of the page; names and notes stay."""
+    shown["info"] = translated(shown["info"] or "")
+    shown["misfits"] = [translated(text) for text in shown["misfits"]]
+    shown["history"] = [entry | {"text": translated(entry["text"])} for entry in shown["history"]]
+    return shown
 
 
 def _version(overlay: Path) -> str:

@@ -57,7 +57,7 @@ def verify_and_mend(
     # Before the manifests are read: a lost one would hide its clips from the mend.
     restore_manifests(output_root)
     clips = [clip.frame_dir for clip in clips_to_repair(report, read_manifests(output_root))]
-    tell(f"{report.headline()}; annotating {len(clips)} clip{'' if len(clips) == 1 else 's'} again")
+    tell(f"{report.headline()}; clips to be annotated again: {len(clips)}")
     # Also without clips: the data set is merged again.
     rerun(clips)
     # Checked again and not assumed: a mend may fail, or bring something else to light.

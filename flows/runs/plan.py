@@ -132,10 +132,14 @@ def work_words(total: int, waiting: int, seconds: float | None) -> str:
     clips = "1 clip" if total == 1 else f"{total} clips"
     if not waiting:
         return f"{clips}: finished, nothing to do"
-    # Nothing in place of a guess where no clip was annotated before.
-    about = f", about {duration(seconds)}" if seconds is not None else ""
-    done = f"{total - waiting} finished, " if waiting < total else ""
-    return f"{clips}: {done}{waiting} to do{about}"
+    done = total - waiting
+    # Whole sentences, which can be translated. Nothing in place of a guess where no clip was annotated before.
+    if seconds is None:
+        return f"{clips}: {done} finished, {waiting} to do" if done else f"{clips}: {waiting} to do"
+    about = duration(seconds)
+    if done:
+        return f"{clips}: {done} finished, {waiting} to do, about {about}"
+    return f"{clips}: {waiting} to do, about {about}"
 
 
 def duration(seconds: float) -> str:

@@ -22,6 +22,7 @@ from tasks.clips.discovery import ANNOTATION_POSTFIX
 from tasks.core.errors import FailureReason, FightposeError
 from tasks.core.storage import append_line, complete_lines
 from tasks.core.text import field_text
+from tasks.language import translated
 
 TEXT_LOG = "enhanced_failed_videos.txt"
 JSON_LOG = "failed_videos.jsonl"
@@ -69,7 +70,8 @@ def log_failure(output_root: Path, path: Path | str, frame_dir: str, reason: Fai
     standing = _annotation_time(output_root, frame_dir)
     failure = Failure(time.time(), str(path), frame_dir, FailureReason(reason), info, standing)
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(failure.time))
-    parts = [field_text(failure.path), str(failure.reason), *([field_text(info)] if info else [])]
+    # The text log is for people, in their language; programs read the other one.
+    parts = [field_text(failure.path), str(failure.reason), *([field_text(translated(info))] if info else [])]
     append_line(output_root / JSON_LOG, _json_line(asdict(failure)))
     append_line(output_root / TEXT_LOG, f"[{stamp}] {' | '.join(parts)}")
     return failure

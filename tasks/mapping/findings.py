@@ -127,7 +127,9 @@ class MappingReport:
     def lines(self) -> list[str]:
         """Return one printable line for each finding."""
         return [
-            f"{finding.kind}: {field_text(finding.clip)}" + (f" ({field_text(finding.info)})" if finding.info else "")
+            f"{finding.kind}: {field_text(finding.clip)} ({field_text(finding.info)})"
+            if finding.info
+            else f"{finding.kind}: {field_text(finding.clip)}"
             for finding in self.findings
         ]
 

@@ -343,8 +343,10 @@ class _Check:
         # Clips that the merge left out on purpose have an annotation but are no difference.
         left_out = {normal(name) for name in self.record.left_out}
         for stem in sorted(merged.keys() ^ (self._digests.keys() - left_out)):
-            side = "is in it, but has no annotation" if stem in merged else "has an annotation, but is not in it"
-            yield f"{stem} {side}; {AGAIN}"
+            if stem in merged:
+                yield f"{stem} is in it, but has no annotation; {AGAIN}"
+            else:
+                yield f"{stem} has an annotation, but is not in it; {AGAIN}"
         for stem in sorted(merged.keys() & self._digests.keys()):
             if merged[stem] != self._digests[stem]:
                 yield f"{stem} is not in it as its own file has it; {AGAIN}"
@@ -360,8 +362,9 @@ def _most_telling(findings: list[Finding]) -> list[Finding]:
 
 def _same_again(finding: Finding) -> str:
     """Return the details of a finding that a mend does not take away."""
-    again = "annotating it again gave the same result, so it is not tried another time"
-    return f"{finding.info}; {again}" if finding.info else again
+    if not finding.info:
+        return "annotating it again gave the same result, so it is not tried another time"
+    return f"{finding.info}; annotating it again gave the same result, so it is not tried another time"
 
 
 def _duplicates(key: OutputKey, annotations: list[Path], overlays: list[Path]) -> Iterator[Finding]:

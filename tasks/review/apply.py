@@ -75,7 +75,8 @@ class ReviewReport:
         ]
         if self.redrawn:
             lines.append(f"{len(self.redrawn)} overlays drawn again")
-        lines.append("Data set: " + ", ".join(f"{count} {name}" for name, count in self.counts.items()))
+        parts = ", ".join(f"{count} {name}" for name, count in self.counts.items())
+        lines.append(f"Data set: {parts}")
         return lines
 
 

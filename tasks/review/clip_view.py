@@ -21,6 +21,7 @@ from tasks.review.log import (
     Entry,
     MergeTracks,
     MoveJoints,
+    Role,
     SetChecked,
     SetExcluded,
     SetLabel,
@@ -131,9 +132,14 @@ def describe(change: Change) -> str:
     """Return a correction in words."""
     match change:
         case SetRole():
-            return f"ID {change.track_id} is {'unsure' if change.role == 'unsure' else f'a {change.role}'}"
+            # Whole sentences, which can be translated.
+            return {
+                Role.FIGHTER: f"ID {change.track_id} is a fighter",
+                Role.BYSTANDER: f"ID {change.track_id} is a bystander",
+                Role.UNSURE: f"ID {change.track_id} is unsure",
+            }[change.role]
         case SetOrder():
-            return "order " + ", ".join(map(str, change.track_ids))
+            return f"order {', '.join(map(str, change.track_ids))}"
         case MergeTracks():
             return f"ID {change.other} is the same person as ID {change.into}"
         case SplitTrack():
@@ -160,7 +166,7 @@ def _describe_clip(change: Change) -> str:
         case SetChecked():
             return "checked" if change.checked else "to be looked at again"
         case WriteNote():
-            return "note: " + change.text
+            return f"note: {change.text}"
         case _:
             return str(change.kind)
 

@@ -142,7 +142,8 @@ class _Review:
         """Apply a correction that names people, if they are there."""
         for track_id in named_in(change):
             if track_id not in self.people:
-                return f"{change.kind}: there is no person {track_id}"
+                what = change.kind
+                return f"{what}: there is no person {track_id}"
         match change:
             case SetRole():
                 person = self.people[change.track_id]

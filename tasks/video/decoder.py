@@ -303,7 +303,7 @@ def _died(path: Path, code: int) -> Exception:
     return ClipError(
         FailureReason.PROCESSING_ERROR,
         path,
-        f"the decoder crashed on it ({name}); convert it to H.264 mp4, or remove it",
+        f"the decoder crashed on it ({name}); convert it to H.264 mp4, or leave it out of the input",
     )
 
 

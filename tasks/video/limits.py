@@ -72,7 +72,7 @@ class ClipLimits:
             FailureReason.PROCESSING_ERROR,
             self.path,
             f"needs more than {self.settings.memory_limit} MB of memory; raise --memory-limit if the clip is what it "
-            "should be, else remove it",
+            "should be, else leave it out of the input",
         )
 
     def within(self, frames: Iterable[Frame]) -> Iterator[Frame]:

@@ -89,8 +89,10 @@ def film_stream(container: InputContainer, path: Path) -> VideoStream:
     streams = container.streams.video
     films = [stream for stream in streams if not stream.disposition & _NO_FILM]
     if not films:
-        what = "only a still picture, no film" if streams else "no video stream"
-        raise ClipError(FailureReason.PROCESSING_ERROR, path, f"holds {what}; leave it out of the input")
+        info = "holds no video stream; leave it out of the input"
+        if streams:
+            info = "holds only a still picture, no film; leave it out of the input"
+        raise ClipError(FailureReason.PROCESSING_ERROR, path, info)
     stream = max(films, key=_worth)
     try:
         stream.thread_type = "AUTO"

@@ -74,7 +74,7 @@ def test_the_command_tells_moves_mends_and_ends_with_zero(damaged, out, stand_in
     mended = runner.invoke(cli.app, ["verify", str(out), "--quarantine", "--fix"])
     assert mended.exit_code == 0, mended.output
     assert mended.output.count("moved ") == 3
-    assert "annotating 4 clips again" in mended.output
+    assert "clips to be annotated again: 4" in mended.output
     assert mended.output.endswith("4 inputs: 4 with annotation and overlay, 0 recorded failures, 0 findings\n")
     assert stand_in.frames == FRAMES
     again = runner.invoke(cli.app, ["verify", str(out), "--fix", "--deep", "--json"])

@@ -1,5 +1,7 @@
 // Requests to the server, and the making of elements.
 
+import { _ } from "./words.js";
+
 /** An error whose text is meant for the person at the page. */
 export class ApiError extends Error {}
 
@@ -9,11 +11,11 @@ async function request(path, options = {}) {
   try {
     answer = await fetch(path, { credentials: "same-origin", ...options });
   } catch {
-    throw new ApiError("The server does not answer; is 'fightpose review' still running?");
+    throw new ApiError(_("The server does not answer; is 'fightpose review' still running?"));
   }
   const isJson = (answer.headers.get("content-type") || "").includes("json");
   const value = isJson ? await answer.json() : { error: await answer.text() };
-  if (!answer.ok) throw new ApiError(value.error || `The server answered ${answer.status}.`);
+  if (!answer.ok) throw new ApiError(value.error || _("The server answered {status}.", { status: answer.status }));
   return value;
 }
 
@@ -77,15 +79,10 @@ export async function attempt(work) {
   try {
     return await work();
   } catch (error) {
-    say(error instanceof ApiError ? error.message : `The page failed: ${error.message}`, "error");
+    say(error instanceof ApiError ? error.message : _("The page failed: {reason}", { reason: error.message }), "error");
     if (!(error instanceof ApiError)) console.error(error);
     return undefined;
   }
-}
-
-/** Return a count with its noun. */
-export function counted(count, one, many = `${one}s`) {
-  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 }
 
 /** Let one of several things be chosen by its number or with the mouse; resolves to its value, null if none was. */

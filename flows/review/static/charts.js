@@ -2,6 +2,7 @@
 
 import { el, svg } from "./api.js";
 import { boxAt } from "./player.js";
+import { _ } from "./words.js";
 
 const LEFT = 74; // Room for the names at the left of the time chart, in its own units.
 const WIDTH = 640;
@@ -20,14 +21,14 @@ export function timeChart(clip, selected, seek, select) {
   const x = (frame) => LEFT + (WIDTH - LEFT) * frame / last;
   const highest = Math.max(0.05, ...clip.people.flatMap((person) => person.windows));
   const chart = svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, class: "time", role: "img",
-    "aria-label": "Involvement of each person over time" });
+    "aria-label": _("Involvement of each person over time") });
   clip.people.forEach((person, rank) => {
     const top = 14 + rank * (ROW + GAP);
     const chosen = person.id === selected;
     chart.append(svg("g", { class: chosen ? "row chosen" : "row", onclick: () => select(person.id) },
       svg("rect", { class: "ground", x: LEFT, y: top, width: WIDTH - LEFT, height: ROW }),
       svg("text", { x: 0, y: top + 17, class: "id" }, `ID ${person.id}`),
-      svg("text", { x: 0, y: top + 32, class: "small" }, person.role || `rank ${rank + 1}`),
+      svg("text", { x: 0, y: top + 32, class: "small" }, person.role ? roleWord(person.role) : _("rank {rank}", { rank: rank + 1 })),
       svg("path", { d: area(person.windows, clip.window_frames, x, top + ROW - 4, (ROW - 6) / highest),
         fill: person.color, "fill-opacity": chosen ? 0.95 : 0.7 }),
       person.spans.map(([from, to]) =>
@@ -58,19 +59,36 @@ function area(scores, edges, x, base, scale) {
   return scores.length ? `M${x(edges[0])} ${base}${tops.join("")}L${x(edges[scores.length])} ${base}Z` : "";
 }
 
+/** Return the word for what a person does; the server's own words stay English. */
+export function roleWord(role) {
+  return { fighter: _("fighter"), bystander: _("bystander"), unsure: _("unsure") }[role] ?? role;
+}
+
+/** Return a component of the score or a region in words. */
+export function partWord(name) {
+  return {
+    movement: _("movement"), size: _("size"), persistence: _("persistence"), interaction: _("interaction"),
+    position: _("position"), reliability: _("reliability"), distinctness: _("distinctness"),
+    temporal_consistency: _("temporal consistency"), top_left: _("top left"), top_right: _("top right"),
+    bottom_left: _("bottom left"), bottom_right: _("bottom right"), center_overlap: _("center overlap"),
+  }[name] ?? name.replaceAll("_", " ");
+}
+
 /** Return a suspect in words. */
 export function suspectWords({ kind, frame, ids }) {
   const who = ids.map((id) => `ID ${id}`);
   // Others of the contact follow the people whom the sign itself is about.
   const about = { swap: 2, jump: 1, broken: 2 }[kind] || ids.length;
-  const others = who.slice(about).length ? `; also close: ${who.slice(about).join(", ")}` : "";
-  return {
-    swap: `frame ${frame}: ${who.slice(0, 2).join(" and ")} may have changed places${others}`,
-    jump: `frame ${frame}: ${who[0]} jumps, it may be another person from here on${others}`,
-    broken: `frame ${frame}: ${who[1]} begins where ${who[0]} ended, they may be one person${others}`,
-    alike: who.length > 1 ? `frame ${frame}: ${who.join(", ")} are close, any of them may be exchanged`
-      : `frame ${frame}: ${who[0]} is hard to follow here, it may be exchanged`,
-  }[kind] || `frame ${frame}`;
+  const others = who.slice(about).length ? _("; also close: {people}", { people: who.slice(about).join(", ") }) : "";
+  const values = { frame, one: ids[0], other: ids[1], people: who.join(", ") };
+  const text = {
+    swap: _("frame {frame}: ID {one} and ID {other} may have changed places", values),
+    jump: _("frame {frame}: ID {one} jumps, it may be another person from here on", values),
+    broken: _("frame {frame}: ID {other} begins where ID {one} ended, they may be one person", values),
+    alike: who.length > 1 ? _("frame {frame}: {people} are close, any of them may be exchanged", values)
+      : _("frame {frame}: ID {one} is hard to follow here, it may be exchanged", values),
+  }[kind] || _("frame {frame}", values);
+  return text + others;
 }
 
 /** Return bars of every component for everyone, the chosen person's in full colour. */
@@ -78,7 +96,7 @@ export function componentBars(clip, selected) {
   const names = Object.keys(clip.people[0]?.components || {});
   const people = [...clip.people, ...clip.rest.filter((person) => person.id === selected)];
   return el("div", { class: "bars" }, names.map((name) => el("div", { class: "component" },
-    el("span", { class: "what" }, name.replaceAll("_", " ")),
+    el("span", { class: "what" }, partWord(name)),
     el("span", { class: "lines" }, people.map((person) => {
       const value = person.components[name];
       return el("span", { class: "line", title: `ID ${person.id}: ${value.toFixed(2)}` },
@@ -95,7 +113,7 @@ export function regionMap(clip, person) {
   const tall = Math.min(150, 160 * (clip.height || 9) / (clip.width || 16));
   const wide = tall * (clip.width || 16) / (clip.height || 9);
   const chart = svg("svg", { viewBox: `-1 -1 ${wide + 2} ${tall + 2}`, class: "regions", role: "img",
-    "aria-label": "Regions of the frame" });
+    "aria-label": _("Regions of the frame") });
   const weighted = Object.fromEntries(clip.region_layout.map(({ name }) =>
     [name, (person?.regions[name] ?? 0) * (clip.region_weights[name] ?? 1)]));
   const highest = Math.max(...Object.values(weighted), 0.01);
@@ -106,7 +124,8 @@ export function regionMap(clip, person) {
     // The ground hides what lies below a region, so that shades do not add up.
     chart.append(svg("rect", { class: "ground", ...area }),
       svg("rect", { class: "heat", ...area, "fill-opacity": (0.06 + 0.74 * weighted[name] / highest).toFixed(2) },
-        svg("title", {}, `${name.replaceAll("_", " ")}: score ${(person?.regions[name] ?? 0).toFixed(2)}, weight ${weight}`)));
+        svg("title", {}, _("{region}: score {score}, weight {weight}",
+          { region: partWord(name), score: (person?.regions[name] ?? 0).toFixed(2), weight }))));
     texts.push(svg("text", { x: textX * wide, y: textY * tall }, weighted[name].toFixed(2)),
       svg("text", { x: textX * wide, y: textY * tall + 8, class: "small" }, `w ${weight}`));
   }

@@ -1,23 +1,25 @@
 // The view of one clip: player, people, charts, corrections.
 
-import { attempt, choose, counted, el, getClip, post, say } from "./api.js";
-import { componentBars, regionMap, suspectWords, timeChart } from "./charts.js";
+import { attempt, choose, el, getClip, post, say } from "./api.js";
+import { componentBars, regionMap, roleWord, suspectWords, timeChart } from "./charts.js";
 import { boxAt, Player } from "./player.js";
+import { _, n_ } from "./words.js";
 
 /** Keys of the clip view, for the foot of the page and the help. */
 export const CLIP_KEYS = [
-  ["Space", "play"], ["Left Right", "one frame"], ["1-9", "choose a person"], ["f b q", "fighter, bystander, unsure"],
-  ["Shift Up Down", "change rank"], ["o", "first two fight, the rest are bystanders"], ["x", "swap from here on"],
-  ["m", "merge"], ["s", "split here"], ["d", "drop"], ["j", "next likely switch"], ["l", "label"], ["e", "exclude"], ["t", "note"],
-  ["c", "checked, next clip"], ["u", "undo"],
-  ["n p", "next, previous clip"], ["Esc", "gallery"], ["?", "all keys"],
+  ["Space", _("play")], ["Left Right", _("one frame")], ["1-9", _("choose a person")],
+  ["f b q", _("fighter, bystander, unsure")], ["Shift Up Down", _("change rank")],
+  ["o", _("first two fight, the rest are bystanders")], ["x", _("swap from here on")], ["m", _("merge")],
+  ["s", _("split here")], ["d", _("drop")], ["j", _("next likely switch")], ["l", _("label")], ["e", _("exclude")],
+  ["t", _("note")], ["c", _("checked, next clip")], ["u", _("undo")], ["n p", _("next, previous clip")],
+  ["Esc", _("gallery")], ["?", _("all keys")],
 ];
 
 /** Further keys that only the help lists. */
 export const MORE_KEYS = [
-  ["Up Down", "choose the person above, below"], ["Shift Left Right", "one second"], [", .", "slower, faster"],
-  ["v", "boxes of everyone as corrected"], ["Shift x", "swap with another person"], ["r", "show the rest"],
-  ["Shift u", "redo"],
+  ["Up Down", _("choose the person above, below")], ["Shift Left Right", _("one second")], [", .", _("slower, faster")],
+  ["v", _("boxes of everyone as corrected")], ["Shift x", _("swap with another person")], ["r", _("show the rest")],
+  ["Shift u", _("redo")],
 ];
 
 export class ClipView {
@@ -43,11 +45,11 @@ export class ClipView {
       else this.player.toggle();
     });
     this.head = el("div", { class: "cliphead" });
-    this.time = el("section", { class: "panel timepanel", "aria-label": "Involvement over time" });
-    this.people = el("section", { class: "panel people", "aria-label": "People" });
-    this.parts = el("section", { class: "panel", "aria-label": "Components" });
-    this.regions = el("section", { class: "panel", "aria-label": "Regions" });
-    this.said = el("section", { class: "panel", "aria-label": "Corrections" });
+    this.time = el("section", { class: "panel timepanel", "aria-label": _("Involvement over time") });
+    this.people = el("section", { class: "panel people", "aria-label": _("People") });
+    this.parts = el("section", { class: "panel", "aria-label": _("Components") });
+    this.regions = el("section", { class: "panel", "aria-label": _("Regions") });
+    this.said = el("section", { class: "panel", "aria-label": _("Corrections") });
     this.node = el("div", { class: "clip" }, this.head, el("div", { class: "stage" },
       el("div", { class: "column" }, this.player.node, el("div", { class: "pair" }, this.parts, this.regions)),
       el("div", { class: "column" }, this.time, this.people, this.said)));
@@ -72,14 +74,14 @@ export class ClipView {
     const [map, moveMap] = regionMap(clip, this.person);
     this.moves = [moveTime, moveMap];
     this.head.replaceChildren(...this.headLine());
-    this.time.replaceChildren(el("h2", {}, "Involvement over time"), clip.people.length ? time : this.nobody());
+    this.time.replaceChildren(el("h2", {}, _("Involvement over time")), clip.people.length ? time : this.nobody());
     // A person chosen in the video is shown in the list.
     if (clip.rest.some((person) => person.id === this.selected)) this.unfolded = true;
-    this.people.replaceChildren(el("h2", {}, "People in rank order"),
+    this.people.replaceChildren(el("h2", {}, _("People in rank order")),
       el("ol", {}, clip.people.map((person, rank) => this.personRow(person, rank))), this.restPanel() ?? "");
-    const who = this.person ? `ID ${this.person.id}` : "nobody";
-    this.parts.replaceChildren(el("h2", {}, "Components ", el("small", {}, who)), componentBars(clip, this.selected));
-    this.regions.replaceChildren(el("h2", {}, "Regions ", el("small", {}, `${who}: score times learned weight`)),
+    const who = this.person ? `ID ${this.person.id}` : _("nobody");
+    this.parts.replaceChildren(el("h2", {}, _("Components"), " ", el("small", {}, who)), componentBars(clip, this.selected));
+    this.regions.replaceChildren(el("h2", {}, _("Regions"), " ", el("small", {}, _("{who}: score times learned weight", { who }))),
       this.person ? map : "");
     // The note may be being written: its text is not lost when something else changes.
     const draft = this.said.querySelector("textarea");
@@ -94,88 +96,92 @@ export class ClipView {
     const { rest, people } = this.clip;
     if (!rest.length) return null;
     return el("details", { class: "rest", open: this.unfolded, ontoggle: (event) => { this.unfolded = event.target.open; } },
-      el("summary", { title: "Show the rest (r)" }, `${counted(rest.length, "person", "people")} not in the annotation`),
+      el("summary", { title: _("Show the rest (r)") },
+        n_("{count} person not in the annotation", "{count} people not in the annotation", rest.length)),
       el("ol", {}, rest.map((person, place) => this.personRow(person, people.length + place))));
   }
 
   /** Return what is shown instead of the charts of a clip without people. */
   nobody() {
-    return el("p", { class: "nothing" }, this.clip.info || "Nobody is left in this clip: it stays out of the data set.");
+    return el("p", { class: "nothing" }, this.clip.info || _("Nobody is left in this clip: it stays out of the data set."));
   }
 
   /** Return the line with name, label and the whole clip's corrections. */
   headLine() {
     const { clip } = this;
     const label = this.labelName(clip.label);
-    const state = [clip.reason, clip.excluded && "excluded", clip.checked && "checked", clip.waiting && "not applied yet"];
+    const state = [clip.reason, clip.excluded && _("excluded"), clip.checked && _("checked"),
+      clip.waiting && _("not applied yet")];
     return [
-      el("button", { type: "button", onclick: this.page.leave }, "Gallery"),
+      el("button", { type: "button", onclick: this.page.leave }, _("Gallery")),
       el("h1", { id: "clip-name" }, clip.name),
       el("span", { class: "tags" }, state.filter(Boolean).map((text) => el("span", { class: "tag" }, text))),
       el("span", { class: "spring" }),
-      el("button", { type: "button", id: "label", class: clip.label === 1 ? "fight" : "", title: "Change the label (l)",
-        onclick: () => this.relabel() }, `Label: ${label}${clip.label !== clip.automatic_label ? " (changed)" : ""}`),
+      el("button", { type: "button", id: "label", class: clip.label === 1 ? "fight" : "", title: _("Change the label (l)"),
+        onclick: () => this.relabel() }, clip.label === clip.automatic_label
+        ? _("Label: {label}", { label }) : _("Label: {label} (changed)", { label })),
       el("button", { type: "button", id: "exclude", "aria-pressed": String(clip.excluded), onclick: () => this.exclude() },
-        clip.excluded ? "Excluded" : "Exclude"),
+        clip.excluded ? _("Excluded") : _("Exclude")),
       el("button", { type: "button", id: "checked", "aria-pressed": String(clip.checked), onclick: () => this.check(false) },
-        clip.checked ? "Checked" : "Mark as checked"),
-      el("button", { type: "button", title: "Previous clip (p)", onclick: () => this.page.neighbour(-1) }, "Previous"),
-      el("button", { type: "button", title: "Next clip (n)", onclick: () => this.page.neighbour(1) }, "Next"),
+        clip.checked ? _("Checked") : _("Mark as checked")),
+      el("button", { type: "button", title: _("Previous clip (p)"), onclick: () => this.page.neighbour(-1) },
+        _("Previous")),
+      el("button", { type: "button", title: _("Next clip (n)"), onclick: () => this.page.neighbour(1) }, _("Next")),
     ];
   }
 
   /** Return the name of a class. */
   labelName(label) {
-    return this.clip.classes[label] ?? `class ${label}`;
+    return this.clip.classes[label] ?? _("class {label}", { label });
   }
 
   /** Return the row of one person; from the number of people in the annotation on, `rank` counts through the rest. */
   personRow(person, rank) {
     const listed = rank < this.clip.people.length;
     const before = this.clip.automatic_order.indexOf(person.id);
-    const moved = listed && before >= 0 && before !== rank ? `was ${before + 1}` : "";
+    const moved = listed && before >= 0 && before !== rank ? _("was {rank}", { rank: before + 1 }) : "";
     const figures = [
-      `score ${person.score.toFixed(2)}`, `quality ${person.quality.toFixed(2)}`,
-      `${counted(person.length, "frame")}`, person.partner ? `with ID ${person.partner}` : "", moved,
+      _("score {score}", { score: person.score.toFixed(2) }), _("quality {quality}", { quality: person.quality.toFixed(2) }),
+      n_("{count} frame", "{count} frames", person.length), person.partner ? _("with ID {id}", { id: person.partner }) : "", moved,
     ].filter(Boolean).join("  |  ");
     const button = (words, hint, action, pressed) => el("button", { type: "button", title: hint,
       "aria-pressed": pressed === undefined ? null : String(pressed),
       onclick: (event) => { event.stopPropagation(); this.selected = person.id; action(); } }, words);
-    const role = (name) => button(name, `${name} (${{ fighter: "f", bystander: "b", unsure: "q" }[name]})`,
+    const role = (name) => button(roleWord(name), `${roleWord(name)} (${{ fighter: "f", bystander: "b", unsure: "q" }[name]})`,
       () => this.role(name), person.role === name);
     return el("li", { class: person.id === this.selected ? "chosen" : "", "data-person": person.id,
       onclick: () => this.choose(person.id) },
     el("span", { class: "rank", style: { background: person.color } }, listed ? String(rank + 1) : "-"),
     el("span", { class: "who" }, el("b", {}, `ID ${person.id}`), el("small", {}, figures)),
     el("span", { class: "roles" }, role("fighter"), role("bystander"), role("unsure")),
-    el("span", { class: "acts" }, button("Up", listed ? "Higher rank (Shift Up)" : "Into the annotation (Shift Up)",
+    el("span", { class: "acts" }, button(_("Up"), listed ? _("Higher rank (Shift Up)") : _("Into the annotation (Shift Up)"),
       () => this.move(-1)),
-      listed && button("Down", "Lower rank (Shift Down)", () => this.move(1)),
-      button("Swap", "Changes places with the nearest person from the frame shown on (x)", () => this.swap()),
-      button("Merge", "Same person as another one (m)", () => this.startMerge()),
-      button("Split", "Another person from the frame shown on (s)", () => this.split()),
-      button("Drop", "Not a person, or not wanted (d)", () => this.drop())));
+      listed && button(_("Down"), _("Lower rank (Shift Down)"), () => this.move(1)),
+      button(_("Swap"), _("Changes places with the nearest person from the frame shown on (x)"), () => this.swap()),
+      button(_("Merge"), _("Same person as another one (m)"), () => this.startMerge()),
+      button(_("Split"), _("Another person from the frame shown on (s)"), () => this.split()),
+      button(_("Drop"), _("Not a person, or not wanted (d)"), () => this.drop())));
   }
 
   /** Return the panel of what was said, and of what may be wrong. */
   saidPanel(kept) {
     const { clip } = this;
-    const note = el("textarea", { id: "note", rows: 3, maxlength: 4000, placeholder: "Note (t)", "aria-label": "Note",
+    const note = el("textarea", { id: "note", rows: 3, maxlength: 4000, placeholder: _("Note (t)"), "aria-label": _("Note"),
       onchange: () => this.note(note.value) });
     note.defaultValue = clip.note;
     if (kept !== null) note.value = kept;
     const suspects = clip.suspects || [];
     return [
-      el("h2", {}, "Corrections ", el("small", {}, counted(clip.history.length, "standing", "standing"))),
+      el("h2", {}, _("Corrections"), " ", el("small", {}, n_("{count} in force", "{count} in force", clip.history.length))),
       el("ul", { class: "history" }, clip.history.map((entry) => el("li", {},
         el("span", {}, entry.text), el("small", {}, `${entry.who}, ${when(entry.time)}`),
-        el("button", { type: "button", onclick: () => this.send("undo", () => ({ entry: entry.id })) }, "Take back"))).reverse()),
-      clip.misfits.length > 0 && el("ul", { class: "misfits" }, clip.misfits.map((text) => el("li", {}, `Does not fit: ${text}`))),
+        el("button", { type: "button", onclick: () => this.send("undo", () => ({ entry: entry.id })) }, _("Take back")))).reverse()),
+      clip.misfits.length > 0 && el("ul", { class: "misfits" }, clip.misfits.map((text) => el("li", {}, _("Does not fit: {text}", { text })))),
       el("div", { class: "undo" },
-        el("button", { type: "button", id: "undo", disabled: !clip.history.length, onclick: () => this.undo() }, "Undo"),
-        el("button", { type: "button", id: "redo", disabled: !clip.redo, onclick: () => this.redo() }, "Redo")),
+        el("button", { type: "button", id: "undo", disabled: !clip.history.length, onclick: () => this.undo() }, _("Undo")),
+        el("button", { type: "button", id: "redo", disabled: !clip.redo, onclick: () => this.redo() }, _("Redo"))),
       note,
-      suspects.length > 0 && el("h2", {}, "Likely ID switches ", el("small", {}, "hints, most likely first")),
+      suspects.length > 0 && el("h2", {}, _("Likely ID switches"), " ", el("small", {}, _("hints, most likely first"))),
       suspects.length > 0 && el("ul", { class: "suspects" }, suspects.map((suspect) => el("li", {},
         el("button", { type: "button", onclick: () => this.lookAt(suspect) }, suspectWords(suspect))))),
     ].filter(Boolean);
@@ -273,16 +279,23 @@ export class ClipView {
   }
 
   /** Wait for the other half of a merge or swap. */
-  startPair(kind, words) {
+  startPair(kind, text) {
     if (this.everyone.length < 2 || !this.person) return;
     this.pairing = kind;
     this.paint();
-    say(`ID ${this.selected} ${words}: press the other one's rank, or choose it in the list. Esc stops.`);
+    say(text);
   }
 
   /** Wait for the other half of a merge. */
   startMerge() {
-    this.startPair("merge", "is the same person as");
+    this.startPair("merge", _("Who is the same person as ID {id}? Press that one's rank, or choose it in the list. Esc stops.",
+      { id: this.selected }));
+  }
+
+  /** Wait for the other half of a swap. */
+  startSwap() {
+    this.startPair("swap", _("Who changes places with ID {id} from this frame on? Press that one's rank, or choose it "
+      + "in the list. Esc stops.", { id: this.selected }));
   }
 
   /** Merge the chosen person with another, who gives up its ID. */
@@ -304,7 +317,7 @@ export class ClipView {
     const named = clip.suspects.find((suspect) => suspect.frame === frame && pairOf(suspect).includes(selected)
       && pairOf(suspect).length === 2);
     const other = named ? pairOf(named).find((id) => id !== selected) : nearest(person, [...clip.people, ...clip.rest], frame);
-    if (other === undefined) say("Nobody else is near in this frame. Shift x swaps with any person of the list.", "error");
+    if (other === undefined) say(_("Nobody else is near in this frame. Shift x swaps with any person of the list."), "error");
     else this.swapWith(other);
   }
 
@@ -313,11 +326,11 @@ export class ClipView {
     const { selected } = this;
     const { frame } = this.player;
     if (frame < 1) {
-      say("Go to the first frame after the switch, then swap.", "error");
+      say(_("Go to the first frame after the switch, then swap."), "error");
       return;
     }
     this.correct(() => [{ kind: "swap", track_id: selected, other, frame }]);
-    say(`From frame ${frame} on, ID ${selected} and ID ${other} change places. u takes it back.`);
+    say(_("From frame {frame} on, ID {one} and ID {other} change places. u takes it back.", { frame, one: selected, other }));
   }
 
   /** Make another person of the chosen one from the shown frame on. */
@@ -325,7 +338,7 @@ export class ClipView {
     if (!this.person) return;
     const id = this.selected;
     const { frame } = this.player;
-    if (frame < 1) say("Go to the first frame of the other person, then split.", "error");
+    if (frame < 1) say(_("Go to the first frame of the other person, then split."), "error");
     else this.correct(() => [{ kind: "split", track_id: id, frame, new_id: this.clip.next_id }]);
   }
 
@@ -342,7 +355,7 @@ export class ClipView {
       this.correct(() => [{ kind: "label", label: labels.find((label) => label !== this.clip.label) ?? 0 }]);
       return;
     }
-    const picked = await choose("Label of this clip", labels.map((label) => [label, this.labelName(label)]), this.clip.label);
+    const picked = await choose(_("Label of this clip"), labels.map((label) => [label, this.labelName(label)]), this.clip.label);
     if (picked !== null) this.correct(() => [{ kind: "label", label: picked }]);
   }
 
@@ -369,7 +382,7 @@ export class ClipView {
     this.send("undo", () => {
       if (this.page.undo(this.clip.id)) return null;
       if (this.clip.history.length) return {};
-      say("There is nothing to take back.");
+      say(_("There is nothing to take back."));
       return null;
     });
   }
@@ -419,7 +432,7 @@ export class ClipView {
       ".": () => this.player.changeSpeed(1),
       f: () => this.role("fighter"), b: () => this.role("bystander"), q: () => this.role("unsure"),
       o: () => this.confirm(), m: () => this.startMerge(), s: () => this.split(), d: () => this.drop(),
-      x: () => this.swap(), X: () => this.startPair("swap", "changes places from this frame on with"), r: () => this.unfold(),
+      x: () => this.swap(), X: () => this.startSwap(), r: () => this.unfold(),
       l: () => this.relabel(), e: () => this.exclude(), c: () => this.check(true),
       t: () => document.getElementById("note").focus(),
       u: () => this.undo(), U: () => this.redo(), j: () => this.nextSuspect(),

@@ -1,8 +1,9 @@
 // The page as a whole: the address decides what is shown, keys go to the view that is open.
 
-import { attempt, counted, el, getClips, post, say } from "./api.js";
+import { attempt, el, getClips, post, say } from "./api.js";
 import { CLIP_KEYS, MORE_KEYS, openClip } from "./clip.js";
 import { GALLERY_KEYS, clearedFilters, galleryView, moveAmongCards, nextOrder } from "./gallery.js";
+import { _, n_ } from "./words.js";
 
 const POLL_MS = 2000; // While the index is being read in the background.
 
@@ -74,7 +75,7 @@ async function neighbour(step) {
   if (here < 0) wanted = ids[0];
   else if (!wanted) {
     page += step;
-    if (page < 0 || page >= state.data.pages) return say(step > 0 ? "This is the last clip." : "This is the first clip.");
+    if (page < 0 || page >= state.data.pages) return say(step > 0 ? _("This is the last clip.") : _("This is the first clip."));
     const other = await attempt(() => getClips({ ...state.query, page: String(page) }));
     if (!other) return undefined;
     const list = other.clips;
@@ -115,7 +116,7 @@ async function nextSuspect() {
     }
     if (page + 1 >= data.pages) break;
   }
-  say("All likely switches were shown.");
+  say(_("All likely switches were shown."));
 }
 
 /** Bring the numbers in the head up to date; the list from which the clip was opened stays as it was. */
@@ -131,20 +132,20 @@ function paintFrame() {
   const { data } = state;
   const waiting = data.counts.state.waiting;
   document.title = state.clip ? `${state.clip.clip.name} | fightpose review` : "fightpose review";
-  const reading = data.unread ? `${counted(data.unread, "clip")} still being read` : "";
-  const drawing = data.drawing ? `${counted(data.drawing, "overlay")} being drawn again` : "";
+  const reading = data.unread ? n_("{count} clip still being read", "{count} clips still being read", data.unread) : "";
+  const drawing = data.drawing ? n_("{count} overlay being drawn again", "{count} overlays being drawn again", data.drawing) : "";
   document.getElementById("top").replaceChildren(
     el("a", { href: "#/", class: "brand" }, "fightpose ", el("span", {}, "review")),
     el("span", { class: "root" }, data.root),
-    el("span", { class: "soft", id: "totals" }, [counted(data.clip_count, "clip"),
-      `${data.counts.state.checked.toLocaleString("en")} checked`,
-      `${data.counts.state.corrected.toLocaleString("en")} corrected`, reading, drawing].filter(Boolean).join("  |  ")),
+    el("span", { class: "soft", id: "totals" }, [n_("{count} clip", "{count} clips", data.clip_count),
+      n_("{count} checked", "{count} checked", data.counts.state.checked),
+      n_("{count} corrected", "{count} corrected", data.counts.state.corrected), reading, drawing].filter(Boolean).join("  |  ")),
     el("span", { class: "spring" }),
-    el("span", { class: "soft" }, `signed ${data.who}`),
-    el("button", { type: "button", onclick: switchTheme }, "Light / dark"),
-    el("button", { type: "button", onclick: showHelp }, "Keys"),
+    el("span", { class: "soft" }, _("signed {who}", { who: data.who })),
+    el("button", { type: "button", onclick: switchTheme }, _("Light / dark")),
+    el("button", { type: "button", onclick: showHelp }, _("Keys")),
     el("button", { type: "button", id: "apply", class: waiting ? "strong" : "", onclick: askToApply },
-      waiting ? `Apply ${counted(waiting, "corrected clip")}` : "Apply"));
+      waiting ? n_("Apply {count} corrected clip", "Apply {count} corrected clips", waiting) : _("Apply")));
   document.getElementById("keys").replaceChildren(...(state.clip ? CLIP_KEYS : GALLERY_KEYS).map(keyItem));
 }
 
@@ -156,7 +157,7 @@ function keyItem([keys, words]) {
 /** Open a dialog with a heading, content and buttons; Escape closes it. */
 function openDialog(heading, content, ...buttons) {
   const dialog = document.getElementById("dialog");
-  const close = el("button", { type: "button", onclick: () => dialog.close() }, "Close");
+  const close = el("button", { type: "button", onclick: () => dialog.close() }, _("Close"));
   dialog.replaceChildren(el("h2", {}, heading), ...content, el("div", { class: "buttons" }, ...buttons, close));
   if (!dialog.open) dialog.showModal();
 }
@@ -164,15 +165,15 @@ function openDialog(heading, content, ...buttons) {
 /** Show every key. */
 function showHelp() {
   const list = (keys) => el("ul", { class: "keylist" }, keys.map((item) => el("li", {}, keyItem(item))));
-  openDialog("Keys", [el("h3", {}, "Gallery"), list(GALLERY_KEYS), el("h3", {}, "Clip"), list([...CLIP_KEYS, ...MORE_KEYS])]);
+  openDialog(_("Keys"), [el("h3", {}, _("Gallery")), list(GALLERY_KEYS), el("h3", {}, _("Clip")), list([...CLIP_KEYS, ...MORE_KEYS])]);
 }
 
 /** Say what applying does and offer to do it. */
 function askToApply() {
-  const text = "Annotations and dataset.pkl are rewritten from the corrections, then the overlays of clips that look "
-    + "different now. The automatic annotations are kept, and every correction can still be taken back.";
-  const start = el("button", { type: "button", id: "apply-now", class: "strong", onclick: applyNow }, "Apply corrections");
-  openDialog("Apply corrections", [el("p", {}, text)], start);
+  const text = _("Annotations and dataset.pkl are rewritten from the corrections, then the overlays of clips that look "
+    + "different now. The automatic annotations are kept, and every correction can still be taken back.");
+  const start = el("button", { type: "button", id: "apply-now", class: "strong", onclick: applyNow }, _("Apply corrections"));
+  openDialog(_("Apply corrections"), [el("p", {}, text)], start);
   start.focus();
 }
 
@@ -180,15 +181,16 @@ function askToApply() {
 async function applyNow() {
   const button = document.getElementById("apply-now");
   button.disabled = true;
-  button.textContent = "Applying";
+  button.textContent = _("Applying");
   const result = await attempt(() => post("/api/apply"));
   if (!result) {
     document.getElementById("dialog").close();
     return;
   }
   const lines = [...result.lines];
-  if (result.drawing) lines.push(`${counted(result.drawing, "overlay")} being drawn again; go on meanwhile`);
-  openDialog(result.problems ? "Applied, with problems" : "Applied",
+  if (result.drawing) lines.push(n_("{count} overlay being drawn again; go on meanwhile",
+    "{count} overlays being drawn again; go on meanwhile", result.drawing));
+  openDialog(result.problems ? _("Applied, with problems") : _("Applied"),
     [el("ul", { id: "applied" }, lines.map((line) => el("li", {}, line)))]);
   const { clip } = state;
   if (clip) {
@@ -244,7 +246,9 @@ async function poll() {
     if (clip === state.clip && state.data.drawing !== before) await clip.refresh();
   } else if ((data?.unread || before) && !clip && document.activeElement?.id !== "search") await attempt(route);
   const errors = state.data?.draw_errors || [];
-  if (before && !state.data.drawing && errors.length) say(`${counted(errors.length, "overlay")} not drawn again: ${errors[0]}`, "error");
+  if (before && !state.data.drawing && errors.length) {
+    say(`${n_("{count} overlay not drawn again", "{count} overlays not drawn again", errors.length)}: ${errors[0]}`, "error");
+  };
   setTimeout(poll, POLL_MS);
 }
 

@@ -1,6 +1,8 @@
 // The overlay video, with the frame number at any moment and the boxes of corrected people above the picture.
 
 import { el } from "./api.js";
+import { roleWord } from "./charts.js";
+import { _ } from "./words.js";
 
 /** Return the address of a clip's overlay video, another one for each time that it was drawn; null without one. */
 function addressOf(clip) {
@@ -26,25 +28,25 @@ export class Player {
     this.selected = null;
     this.onframe = onframe;
     this.video = el("video", { src: addressOf(clip), muted: true, playsinline: true,
-      preload: "auto", "aria-label": "Overlay video" });
+      preload: "auto", "aria-label": _("Overlay video") });
     // Attribute alone is not enough: a browser refuses to play a video that might sound without a press.
     this.video.muted = true;
     this.canvas = el("canvas", { "aria-hidden": "true" });
-    this.words = el("span", { class: "words" }, clip.video ? "Preparing the video" : "No overlay video");
+    this.words = el("span", { class: "words" }, clip.video ? _("Preparing the video") : _("No overlay video"));
     this.counter = el("output", { class: "counter" });
-    this.button = el("button", { type: "button", onclick: () => this.toggle() }, "Play");
-    this.speed = el("select", { "aria-label": "Speed", onchange: () => { this.video.playbackRate = Number(this.speed.value); } },
+    this.button = el("button", { type: "button", onclick: () => this.toggle() }, _("Play"));
+    this.speed = el("select", { "aria-label": _("Speed"), onchange: () => { this.video.playbackRate = Number(this.speed.value); } },
       [0.1, 0.25, 0.5, 1, 2].map((rate) => el("option", { value: rate, selected: rate === 1 }, `${rate} x`)));
     this.slider = el("input", { type: "range", min: 0, max: Math.max(clip.frames - 1, 0), value: 0, step: 1,
-      "aria-label": "Frame", oninput: () => this.seek(Number(this.slider.value)) });
+      "aria-label": _("Frame"), oninput: () => this.seek(Number(this.slider.value)) });
     this.listen();
     this.node = el("div", { class: "player" },
       el("div", { class: "theatre" },
         el("div", { class: "screen", style: { "aspect-ratio": `${clip.width || 16} / ${clip.height || 9}` } },
           this.video, this.canvas, this.words)),
       el("div", { class: "transport" }, this.button,
-        el("button", { type: "button", title: "Previous frame", onclick: () => this.step(-1) }, "- 1"),
-        el("button", { type: "button", title: "Next frame", onclick: () => this.step(1) }, "+ 1"),
+        el("button", { type: "button", title: _("Previous frame"), onclick: () => this.step(-1) }, "- 1"),
+        el("button", { type: "button", title: _("Next frame"), onclick: () => this.step(1) }, "+ 1"),
         this.slider, this.counter, this.speed));
     this.show(0);
   }
@@ -53,9 +55,9 @@ export class Player {
   listen() {
     const video = this.video;
     video.addEventListener("loadeddata", () => { this.words.hidden = true; this.draw(); });
-    video.addEventListener("error", () => { this.words.hidden = false; this.words.textContent = "The video cannot be played"; });
-    video.addEventListener("play", () => { this.button.textContent = "Pause"; this.follow(); });
-    video.addEventListener("pause", () => { this.button.textContent = "Play"; });
+    video.addEventListener("error", () => { this.words.hidden = false; this.words.textContent = _("The video cannot be played"); });
+    video.addEventListener("play", () => { this.button.textContent = _("Pause"); this.follow(); });
+    video.addEventListener("pause", () => { this.button.textContent = _("Play"); });
     video.addEventListener("seeked", () => this.show(this.frameAt(video.currentTime)));
     video.loop = true;
   }
@@ -81,7 +83,7 @@ export class Player {
   /** Take a frame as the one that is shown. */
   show(frame) {
     this.frame = frame;
-    this.counter.textContent = `frame ${frame} of ${this.clip.frames}`;
+    this.counter.textContent = _("frame {frame} of {frames}", { frame, frames: this.clip.frames });
     this.slider.value = frame;
     this.draw();
     this.onframe(frame);
@@ -146,8 +148,8 @@ export class Player {
       pen.strokeRect(left, top, right - left, bottom - top);
       if (!this.showAll) return;
       pen.font = `600 ${Math.round(12 * unit)}px system-ui, sans-serif`;
-      const place = rank < clip.people.length ? rank + 1 : "rest";
-      const text = `${place}  ID ${person.id}${person.role ? `  ${person.role}` : ""}`;
+      const place = rank < clip.people.length ? rank + 1 : _("rest");
+      const text = `${place}  ID ${person.id}${person.role ? `  ${roleWord(person.role)}` : ""}`;
       const wide = pen.measureText(text).width + 10 * unit;
       // Below the box: the video's own labels are above it.
       const y = Math.min(bottom, clip.height - 18 * unit);
