@@ -29,16 +29,17 @@ LAST = ("models", "up")
 
 
 class _Commands(typer.core.TyperGroup):
-    """The commands in the order in which people need them."""
+    """The commands in the order in which people need them; each takes `--lang`."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        for command in self.commands.values():
+            add_language(command)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names in the order in which they were added, those of `LAST` last."""
         names = super().list_commands(ctx)
         return [name for name in names if name not in LAST] + [name for name in LAST if name in names]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command, which takes `--lang` as every other one does."""
-        return add_language(super().get_command(ctx, cmd_name))
 
 
 app = typer.Typer(

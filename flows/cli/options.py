@@ -6,6 +6,7 @@ Options of settings are made from `tasks.core.settings.model`, when a command is
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 from itertools import groupby
@@ -49,41 +50,41 @@ CHOSEN = "fightpose.settings"
 """Where a command's context holds the settings that were typed, by group."""
 
 
-def add_language(command: Any) -> Any:
-    """Give a command the option `--lang`, those of a group of commands included; returns it.
+def add_language(command: Any) -> None:
+    """Give a command, or all commands of a group, the option `--lang`.
 
     Added here, and not in the signature of each function: the language is no business of what a command does.
     """
-    for sub in getattr(command, "commands", {}).values():
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        command.params.append(_language_option())
+    for sub in (inner or {}).values():
         add_language(sub)
-    if command is None or any(param.name == "lang" for param in command.params):
-        return command
+
+
+@functools.cache
+def _language_option() -> Any:
+    """Return the option that all commands share."""
+
+    def command(
+        lang: Annotated[
+            Language | None,
+            typer.Option("--lang", help="Language of messages and the review page.", show_default="locale"),
+        ] = None,
+    ) -> None:
+        """Carry the signature from which typer makes the option."""
 
     def choose(_context: Any, _option: Any, value: Any) -> None:
         """Set the language of this process and of those that it starts."""
         if value is not None:
             os.environ[VARIABLE] = str(value)
 
-    def made(
-        lang: Annotated[
-            Language | None,
-            typer.Option(
-                "--lang",
-                help="Language of messages and of the review page.",
-                show_default="the locale's",
-                is_eager=True,
-            ),
-        ] = None,
-    ) -> None:
-        """Carry the signature from which typer makes the option."""
-
     app = typer.Typer(add_completion=False)
-    app.command()(made)
-    option = typer.main.get_command(app).params[0]
-    # The function of the command does not take it.
-    option.callback, option.expose_value = choose, False
-    command.params.append(option)
-    return command
+    app.command()(command)
+    option: Any = typer.main.get_command(app).params[0]
+    # Before all other options, so that their errors follow it; the command's function does not take it.
+    option.callback, option.expose_value, option.is_eager = choose, False, True
+    return option
 
 
 class SettingsCommand(typer.core.TyperCommand):
