@@ -15,7 +15,8 @@ import numpy as np
 from tasks.core.download import WheelMember, fetch
 from tasks.core.errors import FightposeError
 from tasks.core.storage import atomic_path, file_sha256
-from tasks.video.reading import Image, decode_frames, probe_video
+from tasks.video.reading import Image, probe_video
+from tasks.video.thumbnails import frame_at
 
 DEMO_SHA256 = (
     "543cee6a4c2c2b52dc9eac9137ee63d14f1f84e706a9a7264769edcb11e5ea53",
@@ -60,7 +61,8 @@ def contact_sheet(overlays: Sequence[Path], path: Path) -> Path:
     """
     if not overlays:
         raise FightposeError("no overlay was written, so there is nothing to show; see the failures above")
-    tiles = [_tile(_middle_frame(overlay)) for overlay in overlays]
+    # A header may promise more frames than there are: then the last one is taken.
+    tiles = [_tile(frame_at(overlay, probe_video(overlay).header_frames // 2)) for overlay in overlays]
     # Encoded in memory and then moved into place, so that the picture is there whole or not at all.
     ok, png = cv2.imencode(".png", np.concatenate(tiles, axis=1))
     if not ok:
@@ -68,21 +70,6 @@ def contact_sheet(overlays: Sequence[Path], path: Path) -> Path:
     with atomic_path(path) as partial:
         partial.write_bytes(png.tobytes())
     return path
-
-
-def _middle_frame(overlay: Path) -> Image:
-    """Return the middle frame of a video."""
-    video = probe_video(overlay)
-    # A header may promise more frames than there are: then the last one that can be decoded is taken.
-    middle = video.header_frames // 2
-    image = None
-    for index, frame in enumerate(decode_frames(video)):
-        image = frame.image
-        if index >= middle:
-            break
-    if image is None:
-        raise FightposeError(f"{overlay} holds no frame")
-    return image
 
 
 def _tile(image: Image) -> Image:

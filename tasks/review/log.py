@@ -243,6 +243,7 @@ def read_review(output_root: Path) -> list[Entry]:
     except OSError as error:
         raise FightposeError(f"cannot read {path}: {error.strerror or error}; fix its permissions") from error
     entries = []
+    # With their numbers in the file, so that a person finds the one that is damaged.
     for number, line in complete_lines(raw):
         try:
             entries.append(Entry.model_validate_json(line))

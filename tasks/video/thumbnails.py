@@ -23,12 +23,18 @@ def jpeg_of(video: Path, frame: int, size: tuple[int, int]) -> bytes:
     FightposeError
         If no frame can be decoded.
     """
-    picture = _fitted(_frame_at(video, frame), size)
+    picture = _fitted(frame_at(video, frame), size)
     return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()
 
 
-def _frame_at(path: Path, wanted: int) -> Image:
-    """Return one frame of a video as it is shown, without decoding what precedes its key frame."""
+def frame_at(path: Path, wanted: int) -> Image:
+    """Return one frame of a video as it is shown, without decoding what precedes its key frame.
+
+    Raises
+    ------
+    FightposeError
+        If no frame can be decoded.
+    """
     picture: Image | None = None
     try:
         with open_container(path) as container:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tasks.clips.discovery import ANNOTATION_POSTFIX, OVERLAY_POSTFIX, clip_record, output_stems
 from tasks.clips.splits import make_splits
-from tasks.core.text import field_text, name_key
+from tasks.core.text import name_key
 from tasks.mapping.pairs import OutputKey, OutputKind, output_of, remove_postfix
 
 # What a file name can be: no slash, no NUL; few letters, so that names collide.
@@ -45,15 +45,6 @@ def test_a_postfix_put_on_comes_off_again(stem, postfix):
     """Regression: design.md 2, defect 10."""
     assert remove_postfix(stem + postfix, postfix) == stem
     assert remove_postfix(stem + postfix + "x", postfix) == stem + postfix + "x"
-
-
-@given(st.text(max_size=60), st.text(max_size=60))
-def test_escaped_text_is_one_field_of_one_line(text, other):
-    """And two texts never become the same."""
-    line = field_text(text)
-    assert line.isprintable()
-    assert "|" not in line
-    assert (line == field_text(other)) == (text == other)
 
 
 @settings(max_examples=50)

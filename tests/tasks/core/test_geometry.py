@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.core.geometry import SEGMENT_SHARE, inside, iou, oks
+from tasks.core.geometry import SEGMENT_SHARE, inside, iou, likeness, oks, pairs_within_frames
 from tasks.core.skeleton import SIGMAS
 
 BOX = np.array([[0, 0, 10, 20]], np.float32)
@@ -47,3 +47,27 @@ def test_oks_ignores_joints_that_were_not_seen() -> None:
     seen[0, 3] = 0
     np.testing.assert_allclose(oks(pose, scores, other, seen, area), 1)
     np.testing.assert_allclose(oks(pose, scores * 0, other, seen, area), 0)
+
+
+def test_pairs_within_frames_are_complete_in_any_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every pair of a frame once, also where a block holds fewer pairs than a frame."""
+    frame = np.repeat(np.arange(5, dtype=np.int32), [3, 0, 1, 4, 2])
+    expected = {(i, j) for i in range(10) for j in range(i + 1, 10) if frame[i] == frame[j]}
+    for size in (1, 4, 1000):
+        monkeypatch.setattr("tasks.core.geometry.PAIRS_AT_ONCE", size)
+        found = [(int(a), int(b)) for i, j in pairs_within_frames(frame) for a, b in zip(i, j, strict=True)]
+        assert len(found) == len(expected)
+        assert set(found) == expected
+
+
+def test_likeness_is_of_the_same_person_only() -> None:
+    """1 with oneself; 0 with somebody far away; high where half of a body lies in the whole one."""
+    whole = np.array([0, 0, 40, 100], np.float32)
+    joints = np.stack([np.linspace(5, 35, 17), np.linspace(5, 45, 17)], axis=1).astype(np.float32)
+    scores = np.ones(17, np.float32)
+    assert likeness(whole, joints, scores, whole, joints, scores) == pytest.approx(1.0)
+    assert likeness(whole, joints, scores, whole + 500, joints + 500, scores) == pytest.approx(0.0, abs=1e-9)
+    half = np.array([0, 0, 40, 50], np.float32)
+    assert likeness(whole, joints, scores, half, joints, scores) == pytest.approx(1.0)
+    # The box alone says little: somebody who stands in front.
+    assert likeness(whole, joints, scores, half, joints + 200, scores) == pytest.approx(0.5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tasks.core import region_layout
-from tasks.core.region_layout import LAYOUT, REGIONS, Region, visible_borders
+from tasks.core.region_layout import LAYOUT, REGIONS, Region, best_regions, visible_borders
 from tasks.overlay import panels
 from tasks.overlay.canvas import Sizes
 from tasks.overlay.panels import RegionGrid
@@ -77,3 +77,13 @@ def test_another_layout_needs_another_table_only(monkeypatch):
     middles = np.array([one.text for one in NINTHS]) * (300, 300)
     found = scores.region_scores_of_points(middles + 10, 300, 300)
     np.testing.assert_array_equal(found.argmax(axis=1), np.arange(9))
+
+
+def test_the_best_region_is_that_of_the_highest_weighted_score():
+    """Regions that a foreign file lacks are not looked at; who scores nowhere has none."""
+    breakdown = {name: [0.0, 0.0, 0.0] for name in REGIONS}
+    breakdown |= {"top_left": [0.9, 0.2, 0.0], "center_overlap": [0.8, 0.3, 0.0]}
+    assert best_regions(breakdown, {}) == ["top_left", "center_overlap", ""]
+    assert best_regions(breakdown, {"top_left": 0.5}) == ["center_overlap", "center_overlap", ""]
+    assert best_regions({"top_left": [0.1], "other": [1.0]}, {}) == ["top_left"]
+    assert best_regions({}, {}) == []

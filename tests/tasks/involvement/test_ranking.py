@@ -10,6 +10,7 @@ from tasks.core.choices import Scorer
 from tasks.core.errors import ClipError, FailureReason
 from tasks.core.settings import ScoringSettings, SelectionSettings
 from tasks.involvement import rank_involvement, select_people
+from tasks.involvement.ranking import busiest_frame
 from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions
 from tests.scenes import person, tracks_of
@@ -220,3 +221,11 @@ def test_speeds_and_windows_go_by_the_clock_where_the_rate_varies():
     assert off < 0.5 * np.abs(ranked(kept, None).components["movement"] - whole.components["movement"]).max()
     # Five windows of a second: the frames that are there begin each of them.
     assert kept[varied.window_frames[:-1]] / 30 == pytest.approx([0, 1, 2, 3, 4], abs=0.1)
+
+
+def test_the_frame_that_shows_a_clip_is_the_middle_of_its_busiest_window():
+    """Of the first two people, whatever the others do."""
+    edges = np.array([0, 10, 20, 26])
+    scores = np.array([[0.1, 0.9, 0.2], [0.2, 0.1, 0.9], [9.0, 0.0, 0.0]])
+    assert busiest_frame(edges, scores) == 23
+    assert busiest_frame(edges, scores[:1]) == 15

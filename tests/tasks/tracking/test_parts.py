@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tasks.core.geometry import pairs_within_frames
 from tasks.core.records import Tracks
 from tasks.core.settings import TrackingSettings
 from tasks.tracking.duplicates import find_doubles
@@ -119,17 +118,6 @@ def test_head_and_shoulders_stay_and_boxes_without_joints_too() -> None:
 def test_centres_and_corners_are_inverse() -> None:
     """There and back."""
     np.testing.assert_allclose(to_corners(to_centre(BOX)), BOX)
-
-
-def test_pairs_within_frames_are_complete_in_any_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every pair of a frame once, also where a block holds fewer pairs than a frame."""
-    frame = np.repeat(np.arange(5, dtype=np.int32), [3, 0, 1, 4, 2])
-    expected = {(i, j) for i in range(10) for j in range(i + 1, 10) if frame[i] == frame[j]}
-    for size in (1, 4, 1000):
-        monkeypatch.setattr("tasks.core.geometry.PAIRS_AT_ONCE", size)
-        found = [(int(a), int(b)) for i, j in pairs_within_frames(frame) for a, b in zip(i, j, strict=True)]
-        assert len(found) == len(expected)
-        assert set(found) == expected
 
 
 def test_doubles_are_those_of_greedy_suppression() -> None:
