@@ -132,13 +132,19 @@ def _workers() -> str:
 
 def _output(output_root: Path) -> str:
     """Check that outputs can be written."""
+    is_new = not output_root.exists()
     require_writable(output_root)
+    if is_new:
+        # A check leaves nothing behind. Parents that it made as well stay: others may have begun to use them.
+        output_root.rmdir()
     return f"{output_root.resolve()} can be written"
 
 
 def _disk(output_root: Path) -> str:
     """Check the free space below the output folder."""
-    free = shutil.disk_usage(output_root).free
+    # A folder that is yet to be made will be on the disk of the nearest one that is there.
+    there = next(folder for folder in (output_root.absolute(), *output_root.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(there).free
     if free < LEAST_FREE_BYTES:
         raise FightposeError(
             f"only {free / 2**30:.1f} GiB free; at least {LEAST_FREE_BYTES / 2**30:.0f} GiB are needed"

@@ -159,11 +159,15 @@ def learn_region_weights(
     """Learn from finished annotations where each camera sees its fights."""
     from tasks.annotations.validate import sound_annotation
     from tasks.clips.manifest import read_manifests
+    from tasks.core.storage import require_output_root
     from tasks.regions.camera_weights import learn_camera_weights
 
+    require_output_root(output_root)
     # Generators: there may be thousands of annotations, which are read one by one.
     clips = (clip.annotation_path for clip in read_manifests(output_root) if clip.annotation_path.is_file())
     learned = learn_camera_weights((sound_annotation(path) for path in clips), camera_pattern)
+    if not sum(learned.clips.values()):
+        raise FightposeError(f"no clip of {output_root} has an annotation to learn from; run fightpose annotate first")
     learned.save(out)
     # Five numbers say nothing without the regions that they belong to.
     lines = [f"Written: {out}; use it with: fightpose annotate ... --region-weights {out}", " ".join(REGIONS)]

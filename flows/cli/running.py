@@ -276,7 +276,8 @@ def with_server(run: Callable[[], DatasetSummary], output: Output, total: int, n
             with display.showing():
                 return run()
     except KeyboardInterrupt as error:
-        console.print(translated(STOPPED))
+        # Not by the console: an interrupt in the middle of its own printing can leave it holding back all that follows.
+        typer.echo(translated(STOPPED), err=True)
         if not started:
             # Nothing ran yet, so nothing has to be told to a server; Prefect's threads would hold the process up.
             sys.stderr.flush()

@@ -90,16 +90,16 @@ def import_poses(
     FightposeError
         If no file belongs to any clip, or a table or pattern of the settings does not fit.
     """
-    require_writable(output_root)
     # There is no model whose own thresholds could fill what is left open.
     resolved = settings.resolve(Thresholds())
     found = discover_clips(input, output_root)
     report = ImportReport(warnings=check_sources(found.clips, settings.dataset))
     clips, _ = label_clips(chosen_clips(found.clips, settings.dataset), settings.dataset)
-    # Before the manifest is written: a wrong folder must not change what the output root lists.
+    # Before the output root is touched: a wrong folder must neither make one nor change what it lists.
     files = find_pose_files(folder, [clip.frame_dir for clip in clips])
     if not files:
         raise FightposeError(f"{folder}: no file is named like a clip of {input}, such as {clips[0].stem}")
+    require_writable(output_root)
     report.without = [clip.frame_dir for clip in clips if clip.frame_dir not in files]
     clips = [clip for clip in clips if clip.frame_dir in files]
     # The name in place of a model's hash: a later run with a model does these clips again.

@@ -6,11 +6,13 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
+from flows.cli.main import main
 from tasks.core.choices import Tracker
 from tests.command_line import COMMAND_LINE, run_alone
 from tests.flows.cli.recorded import recording
@@ -68,6 +70,47 @@ def test_a_request_that_cannot_be_carried_out_ends_at_once(folder, options, why,
     assert why in value["error"]
     assert "Value error" not in value["error"]
     assert not list(out.rglob("*")) if out.exists() else True
+
+
+WITHOUT_FOLDER = {
+    "retry": ["retry-failed", "{out}"],
+    "verify": ["verify", "{out}"],
+    "analyze": ["analyze", "{out}"],
+    "review": ["review", "{out}"],
+    "apply": ["apply-review", "{out}"],
+    "no poses": ["import-poses", "{empty}", "{folder}", "--output-root", "{out}"],
+    "purge": ["purge", "{out}", "--yes"],
+    "windows": ["windows", "{out}", "{out}.pkl"],
+    "training": ["training", "{out}"],
+    "statistics": ["review-stats", "{out}"],
+    "tune": ["tune", "{out}"],
+    "learn": ["learn-region-weights", "{out}", "{out}.json"],
+}
+"""Requests that cannot be carried out, for an output folder that is not there."""
+
+
+@pytest.mark.parametrize("words", WITHOUT_FOLDER)
+def test_a_refused_request_is_one_line_and_leaves_nothing(folder, tmp_path, monkeypatch, capsys, words):
+    """Neither an empty output folder nor a lock nor a file, whichever command it is."""
+    (tmp_path / "empty").mkdir()
+    places = {"folder": folder, "empty": tmp_path / "empty", "out": tmp_path / "out"}
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(sys, "argv", ["fightpose", *(part.format(**places) for part in WITHOUT_FOLDER[words])])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "rror: " in capsys.readouterr().err.splitlines()[-1]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_self_check_leaves_nothing(tmp_path):
+    """It writes for trial, into a folder that may not be there yet."""
+    from flows.cli.doctor import run_checks
+
+    found = [check.found for check in run_checks(tmp_path / "out")]
+    assert f"{tmp_path / 'out'} can be written" in found
+    assert any("free" in text for text in found)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_tracker_that_is_not_installed_is_refused_before_extraction(folder, monkeypatch):
