@@ -34,6 +34,15 @@ LEAST_GAIN = 0.005
 MOST_TOGETHER = 4
 """Most changes that are tried together."""
 
+SIZES = (5, 8, 12, 20, 30, 50, 80, 120)
+"""Numbers of clips at which it is tried whether a choice from so many is as good as the one from all."""
+
+DRAWS = 20
+"""Choices from clips drawn at random, for each of these numbers."""
+
+AS_GOOD = 0.75
+"""Share of them that has to be as good for the answer to be called stable from there on."""
+
 RESAMPLES = 2000
 INTERVAL = (0.05, 0.95)
 
@@ -119,6 +128,10 @@ class Measured:
         if wanted:
             self._known |= dict(zip(wanted, self._measure(wanted), strict=True))
 
+    def known(self, points: Iterable[Point]) -> list[Point]:
+        """Return those of some points that are measured."""
+        return [point for point in points if point in self._known]
+
     def figures(self, point: Point, clips: npt.NDArray[np.bool_]) -> Figures:
         """Return the figures of a point over some clips."""
         return figures_of(self._known[point][clips])
@@ -167,6 +180,8 @@ class Choice:
         (clips, counts) of the same two, for each clip.
     folds, agreeing
         Number of choices with one source left out, and how many of them are `point`.
+    stable_from
+        From how many clips on choices are as good as `point`, see `stable_from`; None if not even from most of them.
     """
 
     point: Point
@@ -179,6 +194,7 @@ class Choice:
     counts_after: Counts
     folds: int
     agreeing: int
+    stable_from: int | None
 
     @property
     def pays(self) -> bool:
@@ -216,7 +232,46 @@ def choose_left_out(measured: Measured, by_axis: dict[str, list[Point]], groups:
         agreeing += chosen == point
     low, high, gain = _intervals(before, after, names)
     figures = figures_of(before), figures_of(after)
-    return Choice(point, *figures, low, high, gain, before, after, len(folds), agreeing)
+    stable = stable_from(measured, by_axis, point, len(names))
+    return Choice(point, *figures, low, high, gain, before, after, len(folds), agreeing, stable)
+
+
+def stable_from(measured: Measured, by_axis: dict[str, list[Point]], point: Point, clips: int) -> int | None:
+    """Return the least of `SIZES` from which on choices from so many clips are as good as the one from all.
+
+    A choice is as good if its value over all clips is no more than `LEAST_GAIN` below that of `point`. Only points that
+    are measured already are chosen from, so that this costs no more tracking.
+
+    Parameters
+    ----------
+    measured, by_axis
+        As in `choose_left_out`, which has measured what is needed.
+    point
+        The choice from all clips.
+    clips
+        Number of all clips.
+
+    Returns
+    -------
+    None where choices from most of the clips are still worse, or there are too few clips to tell.
+    """
+    everyone = np.ones(clips, np.bool_)
+    wanted = float(value_of(measured.figures(point, everyone))) - LEAST_GAIN
+    # A fixed seed: the same reviews give the same answer.
+    rng = np.random.default_rng(0)
+    found = None
+    # From the most clips down: it has to hold from the size on, not at one size by chance.
+    for size in sorted((size for size in SIZES if size < clips), reverse=True):
+        as_good = 0
+        for _ in range(DRAWS):
+            some = np.zeros(clips, np.bool_)
+            some[rng.choice(clips, size, replace=False)] = True
+            chosen = choose(measured, measured.known(together(measured, by_axis, some)), some)
+            as_good += float(value_of(measured.figures(chosen, everyone))) >= wanted
+        if as_good < AS_GOOD * DRAWS:
+            break
+        found = size
+    return found
 
 
 def _intervals(before: Counts, after: Counts, names: npt.NDArray[np.str_]) -> tuple[Figures, Figures, Figures]:

@@ -20,9 +20,6 @@ from tasks.tuning.reviewed import Reviewed, read_reviewed
 SETTINGS_NAME = "tuned_settings.json"
 """Where the settings go unless another file is named, below the output root."""
 
-STABLE = 0.75
-"""Share of the choices with one camera left out that must be the final one, for the answer to be called stable."""
-
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
@@ -71,15 +68,14 @@ class Tuning:
         lines = [f"Learned from {len(cases)} reviewed clips of {self.reviewed.clips}, from {_sources(sources)}"]
         if sources == 1:
             lines.append("One camera only: judged clip by clip, which says nothing about other cameras")
-        # A choice that changes with every camera left out depends on which clips were reviewed.
-        same, folds = choice.agreeing, choice.folds
-        if same < STABLE * folds:
+        same = f"{choice.agreeing} of {choice.folds} choices without one camera are the final one"
+        if choice.stable_from is None:
             lines.append(
-                f"Not stable yet: {same} of {folds} choices without one camera are the final one; review about twice "
-                "as many clips, those that the page's order 'Teaches most first' offers"
+                f"Not stable yet: choices from part of these clips are worse ({same}); review about twice as many "
+                "clips, those that the page's order 'Teaches most first' offers"
             )
         else:
-            lines.append(f"Stable: {same} of {folds} choices without one camera are the final one")
+            lines.append(f"Stable from {choice.stable_from} clips on: choices from so many are as good ({same})")
         left_out = "clip" if sources == 1 else "camera"
         lines.append(f"Figures of each {left_out} under settings chosen without it, 90 % interval of the difference:")
         lines.append(f"  {'':14} in use   tuned   difference")
@@ -161,8 +157,7 @@ class Tuning:
                 for number, name in enumerate(FIGURES)
             },
             "gain": choice.gain.tolist(),
-            # By the same rule as in the words of `lines`.
-            "stable": choice.agreeing >= STABLE * choice.folds,
+            "stable_from": choice.stable_from,
             "settings": self.settings(),
             "problems": [{"clip": clip, "problem": problem} for clip, problem in self.reviewed.problems],
         }

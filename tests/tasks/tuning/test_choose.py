@@ -82,6 +82,15 @@ def test_what_gains_on_one_source_only_does_not_pay() -> None:
     assert choice.folds == 1
 
 
+def test_it_says_from_how_many_clips_on_the_answer_is_stable() -> None:
+    """A plain gain is seen in a handful of clips; one that drowns in noise is not."""
+    assert chosen({BETTER: [2.0, 0.0]}).stable_from == 5
+    noisy = chosen({BETTER: [0.6, 0.0]}, noise=3.0)
+    assert noisy.stable_from is None or noisy.stable_from > 5
+    # Fewer clips than the least number tell nothing.
+    assert chosen({BETTER: [2.0, 0.0]}, groups=["a", "b", "c"]).stable_from is None
+
+
 def test_every_single_change_is_a_valid_setting_that_is_not_in_use() -> None:
     """For the thresholds of any model, RTMO's as well as MoveNet's."""
     low = Thresholds(score_thr=0.04, nms_thr=0.65, track_high_thresh=0.06, track_low_thresh=0.04, quality_threshold=0.1)
