@@ -75,6 +75,12 @@ def axes(settings: Settings) -> dict[str, list[Point]]:
         "patience": of_tracking("track_max_disappeared", 10, 60),
         "duplicates": of_tracking("duplicate_oks", 0.55, 0.85),
         "merging": of_tracking("merge_similarity", 0.38, 0.55, 0.65),
+        # Fewer duplicates leave more boxes to tracks, of which more then follow two people: the two go together.
+        "duplicates and merging": [
+            (("tracking", "duplicate_oks", oks), ("tracking", "merge_similarity", similarity))
+            for oks, similarity in ((0.85, 0.55), (0.85, 0.65))
+            if (oks, similarity) != (tracking.duplicate_oks, tracking.merge_similarity)
+        ],
         "joining": of_tracking("link_overlap", 0.1, 0.35),
         "smoothing": of_tracking("smoothing_seconds", 0.04, 0.15),
         "evidence": of_tracking("track_min_hits", 1, 5),
@@ -150,8 +156,16 @@ def together(measured: Measured, by_axis: dict[str, list[Point]], clips: npt.NDA
         best = max(points, key=lambda point: float(value_of(measured.figures(point, clips))), default=())
         gains.append((float(value_of(measured.figures(best, clips)) - start), best))
     best_first = [point for gain, point in sorted(gains, key=lambda one: -one[0]) if gain > LEAST_GAIN]
-    # A point is a tuple of changes, so that a sum of points is all of them together.
-    return [sum(best_first[:count], ()) for count in range(1, min(len(best_first), MOST_TOGETHER) + 1)]
+    found: list[Point] = []
+    whole: Point = ()
+    for point in best_first:
+        # Two axes may change the same setting: that of the greater gain has it.
+        if {name for _, name, _ in point} & {name for _, name, _ in whole}:
+            continue
+        # A point is a tuple of changes, so that a sum of points is all of them together.
+        whole += point
+        found.append(whole)
+    return found[:MOST_TOGETHER]
 
 
 def choose(measured: Measured, candidates: Sequence[Point], clips: npt.NDArray[np.bool_]) -> Point:

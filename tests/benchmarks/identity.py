@@ -27,7 +27,6 @@ from scipy.optimize import minimize
 from tasks.annotations.format import Annotation, build_annotation
 from tasks.core.errors import ClipError
 from tasks.core.geometry import iou
-from tasks.core.records import Poses
 from tasks.core.settings import Settings
 from tasks.core.storage import write_json
 from tasks.involvement import rank_involvement, select_people
@@ -221,7 +220,7 @@ def _annotated(labels: dict[str, Label], folder: Path) -> list[tuple[Label, Anno
         path = folder / f"{Path(name).stem}.npz"
         if not path.is_file():
             continue
-        poses = _poses(path)
+        poses = load_poses(path)
         tracks = track_people(poses.select(poses.score > (settings.poses.score_thr or 0)), settings.tracking)
         regions = score_regions(tracks)
         weights = learn_region_weights(tracks, regions, settings.scoring)
@@ -233,14 +232,6 @@ def _annotated(labels: dict[str, Label], folder: Path) -> list[tuple[Label, Anno
             continue
         clips.append((label, build_annotation(sample_clip(), end_at_nearer(tracks), people, settings, {})))
     return clips
-
-
-def _poses(path: Path) -> Poses:
-    """Read poses in the form of a run, or in that of the labelled clips' cache."""
-    try:
-        return Poses.load(path)
-    except ValueError:
-        return load_poses(path)
 
 
 if __name__ == "__main__":

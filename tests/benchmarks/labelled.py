@@ -45,11 +45,14 @@ def _frame(item: tuple[str, Any]) -> int:
 
 
 def load_poses(path: Path) -> Poses:
-    """Read cached detections: npz with `rows` (N, 57), `frames`, `wh` and `fps`.
+    """Read cached detections: npz with `rows` (N, 57), `frames`, `wh` and `fps`, or a file of `Poses.save`.
 
     A row holds the frame, the box (xyxy, pixels), its score, and x, y, score of 17 joints.
     """
     with np.load(path, allow_pickle=False) as data:
+        # Poses of a run are in their own form.
+        if "rows" not in data:
+            return Poses.load(path)
         rows = data["rows"].astype(np.float32).reshape(-1, 57)
         rows = rows[np.argsort(rows[:, 0], kind="stable")]
         joints = rows[:, 6:].reshape(-1, 17, 3)
