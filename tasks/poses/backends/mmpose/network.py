@@ -122,9 +122,9 @@ class RtmoNetwork(nn.Module):
         """
         head = self.model.head
         scores, boxes, visible, vectors = self._anchors(self.model.extract_feat(self._prepared(images)))
-        best, rows = scores.topk(min(MAX_CANDIDATES, scores.shape[1]), dim=1)
+        best, rows = _best_anchors(scores)
         stays = ExportableNms.apply(_taken(boxes, rows), best, self.overlap) & (best > self.score_floor)
-        best, order = torch.where(stays, best, 0.0).sort(dim=1, descending=True)
+        best, order = by_score(torch.where(stays, best, 0.0))
         # At least one row: an empty tensor would be a special case in every runtime.
         count = stays.sum(dim=1).max().clamp(min=1)
         best, rows = best[:, :count], rows.gather(1, order[:, :count])
@@ -160,6 +160,23 @@ class RtmoNetwork(nn.Module):
 def _flat(levels: Any) -> Tensor:
     """Join the feature levels: each (B, C, H, W) to (B, sum of H x W, C)."""
     return torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in levels], dim=1)
+
+
+def _best_anchors(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the scores and places of the best anchors of each image, best first, both (B, K)."""
+    best, rows = by_score(scores)
+    return best[:, :MAX_CANDIDATES], rows[:, :MAX_CANDIDATES]
+
+
+def by_score(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Return scores (B, A) in falling order with their places; of equal scores the first anchor comes first.
+
+    As mmpose has it. Scores near 1 are equal to the last bit, and which of two such boxes stays decides about others.
+    """
+    if torch.onnx.is_in_onnx_export():
+        # ONNX's TopK keeps equal values in their order, torch's does not, and its stable sort has no ONNX form.
+        return scores.topk(min(MAX_CANDIDATES, scores.shape[1]), dim=1)
+    return scores.sort(dim=1, descending=True, stable=True)
 
 
 def _taken(values: Tensor, rows: Tensor) -> Tensor:

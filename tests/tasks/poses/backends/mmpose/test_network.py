@@ -42,6 +42,18 @@ def test_the_same_boxes_stay_as_with_the_loop_over_boxes(overlap: float) -> None
         np.testing.assert_array_equal(box[kept], expected.bbox)
 
 
+def test_equal_scores_keep_the_order_of_their_anchors() -> None:
+    """Saturated scores are equal to the last bit; which of two such boxes stays must not be left to the sort."""
+    torch = pytest.importorskip("torch", reason="make install-mmpose")
+
+    from tasks.poses.backends.mmpose.network import by_score
+
+    scores = torch.tensor([0.5, 1.0]).repeat(300)[None]
+    best, rows = by_score(scores)
+    assert rows[0].tolist() == [*range(1, 600, 2), *range(0, 600, 2)]
+    assert torch.equal(best, scores.gather(1, rows))
+
+
 def test_a_person_is_one_row_in_torch_and_in_the_file(rtmo_t: MmposeModel, tmp_path: Path) -> None:
     """Fewer rows than anchors fire, and those that NMS afterwards would leave."""
     import torch
