@@ -71,6 +71,7 @@ settings: $(VENV)/.installed-dev ## Renew docs/settings.md
 
 docs-pictures: demo $(VENV)/.installed-dev ## Renew the pictures of the docs, from the demo clips
 	$(BIN)/python -m tests.docs.pictures demo-output
+	$(BIN)/python -m tests.docs.screenshots demo-output
 
 licences: $(VENV)/.installed-dev ## Renew docs/licences.md
 	$(BIN)/python -m tests.supply_chain > docs/licences.md

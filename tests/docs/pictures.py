@@ -2,7 +2,7 @@
 
     python -m tests.docs.pictures [DEMO-OUTPUT]
 
-Writes `docs/pictures/overlay-legend.jpg` and `docs/pictures/regions.png`.
+Writes `docs/pictures/overlay-legend.jpg` and `docs/pictures/regions.jpg`.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ def main(demo: Path) -> None:
     picture = legend(annotated / f"{CLIP}_enhanced_rtmo_overlay.mp4")
     cv2.imwrite(str(PICTURES / "overlay-legend.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 85])
     path = np.array(annotation["region_weights_path"])
-    cv2.imwrite(str(PICTURES / "regions.png"), regions(demo / f"clips/Fight/{CLIP}.mp4", path))
+    cv2.imwrite(
+        str(PICTURES / "regions.jpg"), regions(demo / f"clips/Fight/{CLIP}.mp4", path), [cv2.IMWRITE_JPEG_QUALITY, 88]
+    )
 
 
 if __name__ == "__main__":
