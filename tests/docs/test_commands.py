@@ -1,0 +1,72 @@
+"""The command lines of the docs run: those that take seconds on tiny outputs, of all others the help."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli.main import app
+from tests.docs.test_docs import HISTORY, PAGES, command_lines, commands
+from tests.review_outputs import make_outputs
+
+QUICK = {"analyze", "apply-review", "convert", "explain", "learn-region-weights", "models list", "review-stats"}
+QUICK |= {"settings", "training", "windows"}
+"""Commands that need no model, no server and no second program."""
+
+PLANNED = {"annotate"}
+"""Commands that are run with `--dry-run`: everything but the work itself."""
+
+ELSEWHERE = {"--mode pool", "--config", "--region-weights", "--calibrate", "OLD.pkl"}
+"""What a line needs that tiny outputs do not have: a server, a checkpoint, files of earlier commands or programs."""
+
+
+def typed() -> list[str]:
+    """Return every command line of the pages once, without those that only name a command in a sentence."""
+    lines = {tuple(words) for page in PAGES if page.name not in HISTORY for words in command_lines(page.read_text())}
+    return sorted(" ".join(words) for words in lines if words[0] not in {"...", "COMMAND"})
+
+
+def name_of(words: list[str]) -> str:
+    """Return the command of a line: one word or two."""
+    both = " ".join(words[:2])
+    return both if both in commands() else words[0]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    """Give a folder with `set`, four clips, and `out`, their outputs with overlays."""
+    folder = tmp_path_factory.mktemp("docs")
+    make_outputs(folder, 4, overlays=True)
+    return folder
+
+
+@pytest.mark.parametrize("line", typed())
+def test_a_command_line_of_the_docs_runs(line, tiny, tmp_path, monkeypatch):
+    """With the placeholders of the docs replaced by real folders and files; nothing ends in a traceback."""
+    words = line.split()
+    name = name_of(words)
+    if name not in commands():
+        return
+    shutil.copytree(tiny, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    annotation = next(Path("out").rglob("*_annotation.pkl"))
+    stands_for = {
+        "/data/clips": "set", "IN": "set", "CLIPS": "set", "/data/out": "out", "/data/out2": "out2",
+        "FILE.pkl": str(annotation), "CLIP_enhanced_stgcn_annotation.pkl": str(annotation),
+    }  # fmt: skip
+    # `OUT` is an output folder, but what `convert` writes.
+    stands_for["OUT"] = "converted" if name == "convert" else "out"
+    arguments = [stands_for.get(word, word) for word in words]
+    complete = len(words) > len(name.split()) or name in {"models list"}
+    runs = complete and (name in QUICK or name in PLANNED) and not any(part in line for part in ELSEWHERE)
+    if not runs or ("windows.pkl" in line and name == "training"):
+        arguments = [*name.split(), "--help"]
+    elif name in PLANNED:
+        arguments.append("--dry-run")
+    done = CliRunner().invoke(app, arguments)
+    # 1 says that a check found something, as these outputs without a model have it.
+    assert done.exit_code in (0, 1), done.output
+    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
