@@ -10,9 +10,9 @@ alike. A stand-in takes the place of the pose model: it sleeps for so many milli
     parallel   whole clips in worker processes, one Prefect task per clip
     pool       a shard on the pool `gpu` of a server with a worker, all on this machine
 
-Seconds per clip count from the first clip that ends to the last: the start of servers and processes is paid once and
-told apart. `busy` is the share of that time in which the model works. Requests and processor seconds of the server are
-those of a whole round, its database's growth as well.
+Seconds and processor seconds per clip count from the sixth clip that ends to the last: the start of servers and
+processes is paid once and told apart. `busy` is the share of that time in which the model works. Requests and processor
+seconds of the server are those of a whole round, its database's growth as well.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ from tests.integration.counted import SECONDS_PER_FRAME, Slow
 
 WAYS = ("plain", "single", "parallel", "pool")
 
+WARM_CLIPS = 6
+"""Clips of a round that do not count: by then every process has started and imported what it needs."""
+
 SETTLE_SECONDS = 3.0
 """How long the server may write after the last clip of a round: its recorder works once a second."""
 
@@ -49,9 +52,9 @@ class Cost:
     clips, frames
         Clips that ended, and their frames.
     seconds, intervals
-        Time from the first end to the last of each round, and the ends that it holds.
+        Time from the end of the last warm-up clip to the last end of each round, and the clips that ended in it.
     cpu, server_cpu
-        Processor seconds of all processes but the server's, and of the server.
+        Processor seconds of all processes but the server's in that time, and of the server in the whole round.
     requests, database
         Requests that the server answered, and bytes by which its database grew.
     """
@@ -71,7 +74,7 @@ class Cost:
         pace = self.seconds / self.intervals
         return {
             "seconds_per_clip": pace,
-            "cpu_per_clip": self.cpu / self.clips,
+            "cpu_per_clip": self.cpu / self.intervals,
             "server_cpu_per_clip": self.server_cpu / self.clips,
             "http_per_clip": self.requests / self.clips,
             "db_kb_per_clip": self.database / self.clips / 1000,
@@ -177,23 +180,32 @@ class Bench:
         with self._counted(cost):
             start = time.perf_counter()
             ends: list[float] = []
-            frames = _in_flow(run, jobs, ends) if way in ("single", "parallel") else _noted(run(jobs), ends)
+            cpu: list[float] = []
+            in_flow = way in ("single", "parallel")
+
+            def note() -> None:
+                """Note an end, and what the processes have taken by then."""
+                ends.append(time.perf_counter())
+                cpu.append(self._own_cpu())
+
+            frames = _in_flow(run, jobs, note) if in_flow else _noted(run(jobs), note)
+        warm = min(WARM_CLIPS, len(ends) // 2)
         cost.first.append(ends[0] - start)
-        cost.seconds += ends[-1] - ends[0]
-        cost.intervals += len(ends) - 1
+        cost.seconds += ends[-1] - ends[warm]
+        cost.cpu += cpu[-1] - cpu[warm]
+        cost.intervals += len(ends) - 1 - warm
         cost.clips += len(ends)
         cost.frames += frames
 
     @contextmanager
     def _counted(self, cost: Cost) -> Iterator[None]:
-        """Add the processor time, requests and bytes of the block, and of what the server still writes after it."""
-        before = self._own_cpu(), self._server_cpu(), self._requests(), self._database()
+        """Add the server's work, requests and bytes of the block, and of what it still writes after it."""
+        before = self._server_cpu(), self._requests(), self._database()
         yield
-        cost.cpu += self._own_cpu() - before[0]
         time.sleep(SETTLE_SECONDS)
-        cost.server_cpu += self._server_cpu() - before[1]
-        cost.requests += self._requests() - before[2]
-        cost.database += self._database() - before[3]
+        cost.server_cpu += self._server_cpu() - before[0]
+        cost.requests += self._requests() - before[1]
+        cost.database += self._database() - before[2]
 
     def _own_cpu(self) -> float:
         """Return the processor seconds of this process and all below it but the server, those that ended included."""
@@ -224,23 +236,23 @@ class Bench:
         return sum(path.stat().st_size for path in (self._cluster.folder / "prefect").glob("prefect.db*"))
 
 
-def _noted(frames: Iterator[int], ends: list[float]) -> int:
+def _noted(frames: Iterator[int], note: Callable[[], None]) -> int:
     """Note when each clip ends, and return the frames of all."""
     total = 0
     for count in frames:
-        ends.append(time.perf_counter())
+        note()
         total += count
     return total
 
 
-def _in_flow(run: Callable[[list[Any]], Iterator[int]], jobs: list[Any], ends: list[float]) -> int:
+def _in_flow(run: Callable[[list[Any]], Iterator[int]], jobs: list[Any], note: Callable[[], None]) -> int:
     """Do the same inside a flow run, as the dataset flow does."""
     from prefect import flow
 
     @flow(name="orchestration-benchmark")
     def stand_in() -> int:
         """Stand in for the dataset flow."""
-        return _noted(run(jobs), ends)
+        return _noted(run(jobs), note)
 
     return int(stand_in())
 
@@ -269,7 +281,7 @@ def measure(clips: Path, frame_ms: float, rounds: int, ways: list[str]) -> dict[
     figures: dict[str, Any] = {way: cost.figures(frame_ms / 1000) for way, cost in costs.items()}
     pace = {way: figures[way]["seconds_per_clip"] for way in ways}
     figures["ratios"] = {f"{way}_to_plain": pace[way] / pace["plain"] for way in ("single", "pool") if way in pace}
-    figures["cpu_per_clip"] = {name: cost.cpu / cost.clips for name, cost in bare.items()}
+    figures["cpu_per_clip"] = {name: cost.cpu / cost.intervals for name, cost in bare.items()}
     return figures
 
 

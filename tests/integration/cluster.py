@@ -153,6 +153,17 @@ class Cluster:
                 assert time.monotonic() < deadline, f"still {now.state} after {seconds} s"
                 time.sleep(0.5)
 
+    def wait_for_completion(self, run: FlowRun, seconds: float) -> FlowRun:
+        """Wait until a run is complete, whatever states it has on the way: a crashed one is put back by itself."""
+        deadline = time.monotonic() + seconds
+        with get_client(sync_client=True) as client:
+            while True:
+                now = client.read_flow_run(run.id)
+                if now.state is not None and now.state.is_completed():
+                    return now
+                assert time.monotonic() < deadline, f"still {now.state} after {seconds} s"
+                time.sleep(0.5)
+
     def family(self) -> list[psutil.Process]:
         """Return every process that belongs to this cluster: found by its home, since orphans change parents."""
         found = []
