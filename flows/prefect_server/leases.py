@@ -60,11 +60,16 @@ def visible_gpus() -> list[str]:
     return [uuid for index, uuid in rows if index in allowed or any(uuid.startswith(name) for name in allowed)]
 
 
+_leased: list[str] = []
+"""The devices that this process holds a lease of."""
+
+
 @contextmanager
 def device_lease(device: str) -> Iterator[None]:
     """Hold what a run needs of this machine for the length of the block.
 
-    Runs that no worker started hold nothing: a person who starts one by hand knows the machine.
+    Runs that no worker started hold nothing: a person who starts one by hand knows the machine. Inside of a lease of
+    the same process another one holds nothing more, and does not wait: a clip would wait for the shard that it is in.
 
     Parameters
     ----------
@@ -76,9 +81,22 @@ def device_lease(device: str) -> Iterator[None]:
     FightposeError
         If a GPU is wanted and none is visible.
     """
-    if not runtime.deployment.id:
+    # Of the process and not of the thread: a shard's clips run in threads of their own.
+    if not runtime.deployment.id or _leased:
         yield
-    elif device.startswith("cuda"):
+        return
+    with _machine_lease(device):
+        _leased.append(device)
+        try:
+            yield
+        finally:
+            _leased.remove(device)
+
+
+@contextmanager
+def _machine_lease(device: str) -> Iterator[None]:
+    """Hold a GPU of this machine, or some of its cores."""
+    if device.startswith("cuda"):
         with held_gpu() as uuid:
             logger.info("leased GPU %s", uuid)
             # Read when the runtime starts CUDA, which no step has done yet.

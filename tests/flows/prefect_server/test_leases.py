@@ -102,6 +102,35 @@ def test_the_leased_gpu_is_the_only_one_that_the_model_sees(two_gpus, in_a_deplo
 
 
 @pytest.mark.prefect
+def test_a_lease_inside_of_a_lease_does_not_wait(two_gpus, in_a_deployment, monkeypatch):
+    """A clip in a shard waited for the shard's own lease, for ever; a thread of the clip, too."""
+    reached: list[str] = []
+
+    def inside() -> None:
+        """Lease once more, where no GPU is free."""
+        with gpu.device_lease("cuda:0"):
+            reached.append(os.environ["CUDA_VISIBLE_DEVICES"])
+
+    def run() -> None:
+        """Lease both GPUs and then two times more."""
+        with gpu.held_gpu(), gpu.device_lease("cuda:0"), gpu.device_lease("cuda:0"):
+            clip = threading.Thread(target=inside, daemon=True)
+            clip.start()
+            clip.join(60)
+
+    # A daemon: were it to wait for ever, the test would end all the same.
+    shard = threading.Thread(target=run, daemon=True)
+    shard.start()
+    shard.join(120)
+    assert len(reached) == 1
+    assert reached[0] in two_gpus
+    # Given back at the end: two runs get a GPU each. This process looks for GPUs among those that it may see.
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with gpu.held_gpu() as first, gpu.held_gpu() as second:
+        assert {first, second} == set(two_gpus)
+
+
+@pytest.mark.prefect
 def test_a_limit_that_a_person_raised_lets_runs_share_a_gpu(two_gpus, in_a_deployment):
     """Creating the limits again does not set them back."""
     with gpu.held_gpu():
