@@ -262,7 +262,6 @@ def import_review(
     from tasks.clips.names import ClipTable, Row
     from tasks.core.errors import FightposeError
     from tasks.review.apply import automatic_annotation
-    from tasks.review.clip_view import describe
     from tasks.review.cvat import changes_of, clip_of, read_cvat
     from tasks.review.log import append_change, read_review, standing_changes
 
@@ -282,7 +281,7 @@ def import_review(
     new = [change for change in changes if change not in known]
     for change in new:
         append_change(output_root, name, "CVAT", change)
-    lines = [f"{name}: {len(new)} corrections", *(f"  {describe(change)}" for change in new)]
+    lines = [f"{name}: {len(new)} corrections", *(f"  {change.words()}" for change in new)]
     lines += [f"Put them into effect: fightpose apply-review {output_root}"] if new else []
     value = {"clip": name, "changes": [change.model_dump(mode="json") for change in new], "notes": notes}
     Output(as_json, quiet).tell(value, lines, [f"warning: {note}" for note in notes])

@@ -17,18 +17,11 @@ from tasks.review.corrections import Applied, apply_changes
 from tasks.review.id_switches import find_suspects
 from tasks.review.log import (
     Change,
-    DropPerson,
     Entry,
-    MergeTracks,
-    MoveJoints,
-    Role,
     SetChecked,
     SetExcluded,
     SetLabel,
-    SetOrder,
-    SetRole,
     SplitTrack,
-    SwapTracks,
     WriteNote,
     named_people,
 )
@@ -122,53 +115,10 @@ def _said(entries: Sequence[Entry], undos: Sequence[Entry], applied: Applied | N
         "checked": last[SetChecked].checked if SetChecked in last else False,
         "misfits": applied.misfits if applied else [],
         "history": [
-            {"id": entry.id, "time": entry.time, "who": entry.who, "text": describe(entry.change)} for entry in entries
+            {"id": entry.id, "time": entry.time, "who": entry.who, "text": entry.change.words()} for entry in entries
         ],
         "redo": undos[-1].id if undos else None,
     }
-
-
-def describe(change: Change) -> str:
-    """Return a correction in words."""
-    match change:
-        case SetRole():
-            # Whole sentences, which can be translated.
-            return {
-                Role.FIGHTER: f"ID {change.track_id} is a fighter",
-                Role.BYSTANDER: f"ID {change.track_id} is a bystander",
-                Role.UNSURE: f"ID {change.track_id} is unsure",
-            }[change.role]
-        case SetOrder():
-            return f"order {', '.join(map(str, change.track_ids))}"
-        case MergeTracks():
-            return f"ID {change.other} is the same person as ID {change.into}"
-        case SplitTrack():
-            return f"from frame {change.frame} on, ID {change.track_id} is another person, ID {change.new_id}"
-        case SwapTracks():
-            return f"from frame {change.frame} on, ID {change.track_id} and ID {change.other} change places"
-        case DropPerson():
-            return f"ID {change.track_id} is dropped"
-        case MoveJoints():
-            count = sum(map(len, change.frames.values()))
-            return f"joints of ID {change.track_id} moved: {count} in {len(change.frames)} frames"
-        # The rest names no person; two functions keep each of them short.
-        case _:
-            return _describe_clip(change)
-
-
-def _describe_clip(change: Change) -> str:
-    """Return a correction of the clip as a whole in words."""
-    match change:
-        case SetLabel():
-            return "labelled Fight" if change.label else "labelled no fight"
-        case SetExcluded():
-            return "excluded from the data set" if change.excluded else "back in the data set"
-        case SetChecked():
-            return "checked" if change.checked else "to be looked at again"
-        case WriteNote():
-            return f"note: {change.text}"
-        case _:
-            return str(change.kind)
 
 
 def _people(

@@ -34,7 +34,6 @@ from tasks.review.log import (
     SplitTrack,
     SwapTracks,
     WriteNote,
-    named_in,
     named_people,
 )
 from tasks.review.moved_joints import Moves
@@ -134,13 +133,13 @@ class _Review:
                 for track_id in change.track_ids:
                     if track_id in self.people:
                         self.people[track_id].listed = True
-            case SetRole() | DropPerson() | MergeTracks() | SplitTrack() | SwapTracks() | MoveJoints():
+            case PersonChange():
                 return self._apply_to_person(change)
         return None
 
     def _apply_to_person(self, change: PersonChange) -> str | None:
         """Apply a correction that names people, if they are there."""
-        for track_id in named_in(change):
+        for track_id in change.named():
             if track_id not in self.people:
                 what = change.kind
                 return f"{what}: there is no person {track_id}"

@@ -41,18 +41,54 @@ class Role(StrEnum):
     UNSURE = "unsure"
 
 
-class _Change(BaseModel):
-    """One correction: immutable, and nothing unknown in it."""
+class _Record(BaseModel):
+    """A part of the log: immutable, and nothing unknown in it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class SetRole(_Change):
+class _Change(_Record):
+    """One correction."""
+
+    kind: str
+
+    def words(self) -> str:
+        """Return the correction as a person reads it in the history."""
+        return self.kind
+
+    def named(self) -> tuple[int, ...]:
+        """Return the IDs of the people that it names."""
+        return ()
+
+
+class PersonChange(_Change):
+    """A correction that names people and needs them to be there."""
+
+
+class OnePersonChange(PersonChange):
+    """A correction that is about one person first."""
+
+    track_id: TrackId
+
+    def named(self) -> tuple[int, ...]:
+        """Return the IDs of the people that it names."""
+        return (self.track_id,)
+
+
+class SetRole(OnePersonChange):
     """A person is a fighter, a bystander, or cannot be judged."""
 
     kind: Literal["role"] = "role"
-    track_id: TrackId
     role: Role
+
+    def words(self) -> str:
+        """Return the correction as a person reads it in the history."""
+        # Whole sentences, which can be translated.
+        return {
+            Role.FIGHTER: f"ID {self.track_id} is a fighter",
+            Role.BYSTANDER: f"ID {self.track_id} is a bystander",
+            Role.UNSURE: f"ID {self.track_id} is unsure",
+        }[self.role]
 
 
 class SetOrder(_Change):
@@ -69,29 +105,47 @@ class SetOrder(_Change):
             raise ValueError("a person is named twice")
         return value
 
+    def words(self) -> str:
+        """Return the correction as a person reads it in the history."""
+        return f"order {', '.join(map(str, self.track_ids))}"
 
-class MergeTracks(_Change):
+    def named(self) -> tuple[int, ...]:
+        """Return the IDs of the people that it names."""
+        return self.track_ids
+
+
+class MergeTracks(PersonChange):
     """Two tracks are one person, who keeps the ID `into`."""
 
     kind: Literal["merge"] = "merge"
     into: TrackId
     other: TrackId
 
+    def words(self) -> str:
+        """Return the correction as a person reads it in the history."""
+        return f"ID {self.other} is the same person as ID {self.into}"
 
-class SplitTrack(_Change):
+    def named(self) -> tuple[int, ...]:
+        """Return the IDs of the people that it names."""
+        return self.into, self.other
+
+
+class SplitTrack(OnePersonChange):
     """From a frame on, a track is another person, who gets the ID `new_id`."""
 
     kind: Literal["split"] = "split"
-    track_id: TrackId
     frame: int = Field(ge=1, le=LARGEST)
     new_id: TrackId
 
+    def words(self) -> str:
+        """Return the correction as a person reads it in the history."""
+        return f"from frame {self.frame} on, ID {self.track_id} is another person, ID {self.new_id}"
 
-class SwapTracks(_Change):
+
+class SwapTracks(OnePersonChange):
     """From a frame on, two tracks have each other's person: their IDs change places there."""
 
     kind: Literal["swap"] = "swap"
-    track_id: TrackId
     other: TrackId
     frame: int = Field(ge=1, le=LARGEST)
 
@@ -102,15 +156,26 @@ class SwapTracks(_Change):
             raise ValueError("a person cannot change places with itself")
         return self
 
+    def words(self) -> str:
+        """Return the correction as a person reads it in the history."""
+        return f"from frame {self.frame} on, ID {self.track_id} and ID {self.other} change places"
 
-class DropPerson(_Change):
+    def named(self) -> tuple[int, ...]:
+        """Return the IDs of the people that it names."""
+        return self.track_id, self.other
+
+
+class DropPerson(OnePersonChange):
     """What was tracked is nobody, or does not belong into the annotation."""
 
     kind: Literal["drop"] = "drop"
-    track_id: TrackId
+
+    def words(self) -> str:
+        """Return the correction as a person reads it in the history."""
+        return f"ID {self.track_id} is dropped"
 
 
-class MovedJoint(_Change):
+class MovedJoint(_Record):
     """A joint that a person put somewhere else, in stored pixels; `place` is None where it is not to be seen."""
 
     name: str
@@ -125,12 +190,16 @@ class MovedJoint(_Change):
         return value
 
 
-class MoveJoints(_Change):
+class MoveJoints(OnePersonChange):
     """Joints of a person are elsewhere in some frames."""
 
     kind: Literal["joints"] = "joints"
-    track_id: TrackId
     frames: dict[FrameIndex, tuple[MovedJoint, ...]] = Field(min_length=1)
+
+    def words(self) -> str:
+        """Return the correction as a person reads it in the history."""
+        count = sum(map(len, self.frames.values()))
+        return f"joints of ID {self.track_id} moved: {count} in {len(self.frames)} frames"
 
 
 class SetLabel(_Change):
@@ -139,12 +208,20 @@ class SetLabel(_Change):
     kind: Literal["label"] = "label"
     label: int = Field(ge=0, le=9999)
 
+    def words(self) -> str:
+        """Return the correction as a person reads it in the history."""
+        return "labelled Fight" if self.label else "labelled no fight"
+
 
 class SetExcluded(_Change):
     """The clip stays out of the data set, or comes back into it."""
 
     kind: Literal["exclude"] = "exclude"
     excluded: bool
+
+    def words(self) -> str:
+        """Return the correction as a person reads it in the history."""
+        return "excluded from the data set" if self.excluded else "back in the data set"
 
 
 class WriteNote(_Change):
@@ -153,12 +230,20 @@ class WriteNote(_Change):
     kind: Literal["note"] = "note"
     text: str = Field(max_length=4000)
 
+    def words(self) -> str:
+        """Return the correction as a person reads it in the history."""
+        return f"note: {self.text}"
+
 
 class SetChecked(_Change):
     """Someone has looked at the clip, and what is said of it counts; or it is to be looked at again."""
 
     kind: Literal["checked"] = "checked"
     checked: bool
+
+    def words(self) -> str:
+        """Return the correction as a person reads it in the history."""
+        return "checked" if self.checked else "to be looked at again"
 
 
 class Undo(_Change):
@@ -184,7 +269,7 @@ Change = (
 )
 
 
-class Entry(_Change):
+class Entry(_Record):
     """One line of the log.
 
     Attributes
@@ -300,28 +385,6 @@ def _standing(entries: Iterable[Entry]) -> tuple[dict[str, list[Entry]], dict[st
     return in_order[0], in_order[1]
 
 
-PersonChange = SetRole | DropPerson | MergeTracks | SplitTrack | SwapTracks | MoveJoints
-"""The corrections that name people and need them to be there."""
-
-
-def named_in(change: PersonChange) -> tuple[int, ...]:
-    """Return the IDs of the people that a correction needs to be there."""
-    match change:
-        case MergeTracks():
-            return change.into, change.other
-        case SwapTracks():
-            return change.track_id, change.other
-        case _:
-            return (change.track_id,)
-
-
 def named_people(changes: Iterable[Change]) -> set[int]:
     """Return the IDs of all people that corrections name."""
-    named: set[int] = set()
-    for change in changes:
-        match change:
-            case SetOrder():
-                named.update(change.track_ids)
-            case SetRole() | DropPerson() | MergeTracks() | SplitTrack() | SwapTracks() | MoveJoints():
-                named.update(named_in(change))
-    return named
+    return {track_id for change in changes for track_id in change.named()}

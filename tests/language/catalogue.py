@@ -52,10 +52,10 @@ SPOKEN: dict[str, tuple[str, ...]] = {
     "tasks/mapping/findings.py": ("FindingKind", "headline", "lines"),
     "tasks/mapping/verify.py": ("*",),
     "tasks/review/apply.py": ("lines",),
-    "tasks/review/clip_view.py": ("describe", "_describe_clip"),
+    "tasks/review/clip_view.py": (),
     "tasks/review/corrections.py": ("*",),
     "tasks/review/index.py": (),
-    "tasks/review/log.py": ("_once_each", "_two_people"),
+    "tasks/review/log.py": ("_once_each", "_two_people", "words"),
     "tasks/review/overlays.py": (),
     "tasks/review/stats.py": (),
 }
