@@ -76,6 +76,7 @@ class Tuning:
             )
         else:
             lines.append(f"Stable from {choice.stable_from} clips on: choices from so many are as good ({same})")
+        # With one camera every clip counts as a camera of its own (`Reviewed.groups`).
         left_out = "clip" if sources == 1 else "camera"
         lines.append(f"Figures of each {left_out} under settings chosen without it, 90 % interval of the difference:")
         lines.append(f"  {'':14} in use   tuned   difference")
@@ -157,6 +158,7 @@ class Tuning:
                 for number, name in enumerate(FIGURES)
             },
             "gain": choice.gain.tolist(),
+            # None: not stable yet.
             "stable_from": choice.stable_from,
             "settings": self.settings(),
             "problems": [{"clip": clip, "problem": problem} for clip, problem in self.reviewed.problems],

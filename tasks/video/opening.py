@@ -94,6 +94,7 @@ def film_stream(container: InputContainer, path: Path) -> VideoStream:
             info = "holds only a still picture, no film; leave it out of the input"
         raise ClipError(FailureReason.PROCESSING_ERROR, path, info)
     stream = max(films, key=_worth)
+    # A stream without a decoder raises here, where the clip can still be named.
     try:
         stream.thread_type = "AUTO"
         stream.codec_context.options = _DECODER_OPTIONS
