@@ -10,6 +10,7 @@ own are started, with a stand-in for the model, which takes minutes. Writes `doc
 from __future__ import annotations
 
 import base64
+import contextvars
 import shutil
 import sys
 import tempfile
@@ -39,8 +40,9 @@ WIDTH = 900
 
 def aside(call: Any) -> Any:
     """Call something in a thread: playwright keeps an event loop in this one, and Prefect would start another."""
+    # With the context, in which the address of the server is.
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(call).result()
+        return pool.submit(contextvars.copy_context().run, call).result()
 
 
 @contextmanager
