@@ -120,8 +120,8 @@ def _catalogue(wanted: Language) -> tuple[dict[str, str], tuple[Form, ...]]:
     with (FOLDER / wanted / "LC_MESSAGES/fightpose.po").open("rb") as file:
         for message in read_po(file, locale=wanted):
             # Singular and plural have one text in Korean.
-            names = message.id if isinstance(message.id, tuple) else (message.id,)
-            strings = message.string if isinstance(message.string, tuple) else (message.string,)
+            names = (message.id,) if isinstance(message.id, str) else tuple(message.id)
+            strings = (message.string,) if isinstance(message.string, str) else tuple(message.string or ("",))
             texts |= {name: strings[0] for name in names if name and strings[0]}
     forms = [Form(_pattern(name), text) for name, text in texts.items() if FIELD.search(name)]
     # More fixed text first: what fits two forms is said by the one that says more.

@@ -144,13 +144,13 @@ class Tuning:
 
     def value(self) -> dict[str, Any]:
         """Return the same as plain values, for JSON."""
-        # Plain floats: JSON knows nothing of numpy.
         choice = self.choice
         return {
             "clips": len(self.reviewed.cases),
             "cameras": len({case.label.source for case in self.reviewed.cases}),
             "figures": {
                 name: {
+                    # Plain floats: JSON knows nothing of numpy.
                     "in_use": float(choice.before[number]),
                     "tuned": float(choice.after[number]),
                     "interval": [float(choice.low[number]), float(choice.high[number])],

@@ -87,6 +87,7 @@ def film_stream(container: InputContainer, path: Path) -> VideoStream:
         If there is no film in the file, or no decoder for it.
     """
     streams = container.streams.video
+    # Attached pictures and thumbnails are streams as well, and some come first.
     films = [stream for stream in streams if not stream.disposition & _NO_FILM]
     if not films:
         info = "holds no video stream; leave it out of the input"
