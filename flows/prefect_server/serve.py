@@ -198,9 +198,11 @@ def _serve(listener: socket.socket, host: str, *, ephemeral: bool, template: Pat
     # Ephemeral: only the services that a single run needs; no scheduler, no look-out for late runs.
     app = create_app(ephemeral=ephemeral, final=not ephemeral)
     origins = [origin.strip() for origin in settings.api.cors_allowed_origins.split(",")]
-    app.add_middleware(OwnPagesOnly, origins=origins)
-    # Added last, so asked first.
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts(host), www_redirect=False)
+    # Around the application and not in it: the server's automations ask the application itself, in this process and
+    # under a name that nobody else may use, and were refused with status 400. The host is looked at first.
+    guarded = TrustedHostMiddleware(
+        OwnPagesOnly(app, origins=origins), allowed_hosts=allowed_hosts(host), www_redirect=False
+    )
 
     class Server(uvicorn.Server):
         """Keeps a copy of the database once it is migrated, before anybody has written to it."""
@@ -214,7 +216,7 @@ def _serve(listener: socket.socket, host: str, *, ephemeral: bool, template: Pat
                 _keep(template)
 
     config = uvicorn.Config(
-        app,
+        guarded,
         lifespan="on",
         log_level="error" if ephemeral else str(settings.logging_level).lower(),
         timeout_keep_alive=settings.api.keepalive_timeout,

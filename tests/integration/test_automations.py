@@ -1,0 +1,39 @@
+"""The automations act on a server that guards itself: the server asks itself, and must not be refused."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from prefect import flow
+from prefect.states import Crashed, Running
+
+from flows.prefect_server import provision
+from tests.integration.cluster import Cluster, client
+
+PATIENCE_SECONDS = 120
+
+
+@flow
+def stand_in() -> None:
+    """Stand in for a flow of ours."""
+
+
+@pytest.mark.integration
+def test_a_run_that_crashed_goes_back_into_the_queue(tmp_path):
+    """By the server alone: no run over a folder looks after a clip or a shard that a person started."""
+    with Cluster(tmp_path) as cluster:
+        cluster.provision()
+        assert provision.create_automations()
+        # The service reads new automations every few seconds.
+        time.sleep(5)
+        with client() as api:
+            run = api.create_flow_run(stand_in, tags=["fightpose"])
+            api.set_flow_run_state(run.id, Running(), force=True)
+            api.set_flow_run_state(run.id, Crashed(message="killed"), force=True)
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while (state := api.read_flow_run(run.id).state) is not None and not state.is_scheduled():
+                assert time.monotonic() < deadline, state
+                time.sleep(0.5)
+        assert state is not None
+        assert state.name == "AwaitingRetry"
