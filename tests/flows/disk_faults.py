@@ -13,7 +13,6 @@ import sys
 from itertools import count
 from pathlib import Path
 
-from flows.annotate_dataset import require_writable
 from flows.engine.jobs import ClipJob
 from flows.runs.results import ClipResult, Outcome
 from tasks.annotations.format import read_annotation
@@ -22,6 +21,7 @@ from tasks.clips.discovery import find_clip
 from tasks.clips.failures import current_failures
 from tasks.core.errors import FightposeError
 from tasks.core.settings import Settings
+from tasks.core.storage import require_writable
 from tasks.mapping.receipts import finished, settings_key
 from tasks.poses import entry_of
 from tasks.video.reading import decode_frames, probe_video

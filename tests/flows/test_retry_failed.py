@@ -86,7 +86,7 @@ def test_a_clip_that_was_run_by_itself_is_found_without_a_list_of_inputs(folder,
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     """One line, and nothing is created."""
-    with pytest.raises(FightposeError, match="is no folder"):
+    with pytest.raises(FightposeError, match="there is no output folder"):
         retry_failed(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
 
