@@ -149,11 +149,12 @@ def _fingerprints(output_root: Path, gathered: Gathered) -> dict[str, npt.NDArra
     found = {}
     for name, annotation in gathered.annotations.items():
         try:
-            # Annotations of other programs lack the keys, and poses may be deleted: such clips are not compared.
+            # Annotations of other programs lack the keys or hold anything under them, and poses may be deleted: such
+            # clips are not compared.
             made, settings = annotation["provenance"], Settings.model_validate(annotation["settings"])
             path = kept_poses(output_root, str(made["video_sha256"]), str(made["model_key"]), settings.poses)
             fingerprint = fingerprint_of(path)
-        except (KeyError, TypeError, ValueError, OSError):
+        except (LookupError, TypeError, ValueError, OSError):
             continue
         if fingerprint is not None:
             found[name] = fingerprint

@@ -176,4 +176,6 @@ def test_a_mend_that_changes_nothing_is_tried_once_and_not_ok(damaged, out):
     report = verify_and_mend(out, deep=True, quarantine=False, rerun=rerun)
     assert len(asked) == 1
     assert not report.ok
-    assert {finding.kind for finding in report.findings} == {finding.kind for finding in verify_mapping(out).findings}
+    assert {finding.kind for finding in report.findings} == {
+        finding.kind for finding in verify_mapping(out, deep=True).findings
+    }
