@@ -79,8 +79,9 @@ def test_a_temporary_server_is_closed_ends_with_its_parent_and_keeps_nothing(tmp
         (folder,) = (tmp_path / "tmp").glob("fightpose-server-*")
         assert folder.stat().st_mode & 0o077 == 0
     finally:
-        parent.send_signal(signal.SIGKILL)
-        parent.wait()
+        # Leaving the block closes the pipes and waits for the end.
+        with parent:
+            parent.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + GONE_SECONDS
     while server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the server outlives the run"
