@@ -251,7 +251,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(images)
 
-    monkeypatch.setattr(backend, "_network", type("Network", (), {"input_size": real.input_size})())
+    monkeypatch.setattr(backend, "network", type("Network", (), {"input_size": real.input_size})())
     monkeypatch.setattr(type(backend.network), "__call__", lambda self, images: short_of_memory(images), raising=False)
     found = backend.detect(CLIP) + backend.detect(CLIP[:1])
     assert sizes == [4, 2, 1, 1, 1, 1, 1, 1, 1]
