@@ -38,7 +38,7 @@ from tasks.core.settings import (
 from tasks.core.storage import sole_maker
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.findings import MappingReport
-from tasks.mapping.receipts import poses_path, tracks_path
+from tasks.mapping.receipts import poses_path, stored_poses, tracks_path
 from tasks.mapping.verify import verify_mapping
 from tasks.overlay.painter import write_overlay
 from tasks.poses import extract_poses, model_key, model_of
@@ -139,13 +139,8 @@ def extract(clip: Clip, video: VideoInfo, output_root: Path, settings: Settings,
 
 def _stored(clip: Clip, path: Path) -> PosesReference | None:
     """Return poses that were made before, None if there are none that are whole."""
-    if not path.is_file():
-        return None
-    try:
-        poses = Poses.load(path)
-    # A damaged file is no reason to fail, as the model can make it again.
-    except ValueError as error:
-        logger.warning("%s; the model is run again", error)
+    poses = stored_poses(path, "the model is run again")
+    if poses is None:
         return None
     logger.info("%s: poses are there already, the model is not run", clip.relative)
     return PosesReference(path, poses.frame_count, len(poses), extracted=False)

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from flows.engine.jobs import ClipJob, RunKeys
 from tasks.annotations.format import build_annotation, write_annotation
@@ -25,7 +24,7 @@ from tasks.core.settings import ScoringSettings, Settings
 from tasks.core.storage import sole_maker
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.fingerprints import FileStamp, require_unchanged, stamp_of
-from tasks.mapping.receipts import begin_outputs, overlay_is_current, poses_path, write_receipt
+from tasks.mapping.receipts import begin_outputs, overlay_is_current, poses_path, stored_poses, write_receipt
 from tasks.mapping.summary import ClipSummary
 from tasks.overlay.painter import write_overlay
 from tasks.poses.extract import extract_poses
@@ -131,7 +130,7 @@ def find_poses(
     stored = poses_path(job.output_root, video, keys.model_key, job.settings.poses)
     # A copy of the same clip may be under way in another thread or process: its poses are awaited, not made twice.
     with step(job, POSES, seconds, video.header_frames), sole_maker(stored, check):
-        if _valid_poses(stored):
+        if stored_poses(stored, "the model is run again") is not None:
             logger.debug("%s: poses are there already, the model is not run", job.clip.relative)
             return Found(job, keys, limits, video, seen, extracted=False, seconds=seconds), None
 
@@ -244,19 +243,6 @@ def annotate_alone(work: tuple[ClipJob, RunKeys]) -> ClipSummary:
         # No check between batches: a run that is stopped kills this process. One clip has the whole budget.
         found, descriptor = find_poses(job, keys, model_of(job.settings.poses), KeptBudget(), held, lambda: None)
         return finish(found, descriptor)
-
-
-def _valid_poses(stored: Path) -> bool:
-    """Tell whether poses are stored and whole."""
-    if not stored.is_file():
-        return False
-    try:
-        Poses.load(stored)
-    # Only what is damaged is made again: an OSError may pass, and is left to the retries.
-    except ValueError as error:
-        logger.warning("%s; the model is run again", error)
-        return False
-    return True
 
 
 def _frames(found: Found, descriptor: int | None) -> Iterator[Frame]:

@@ -27,13 +27,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tasks.clips.discovery import Clip
-from tasks.core.records import VideoInfo
+from tasks.core.records import Poses, VideoInfo
 from tasks.core.settings import PoseSettings, Settings
 from tasks.core.storage import WORK_FOLDER, file_sha256, file_system_time, key_of, write_json
 from tasks.mapping.fingerprints import FileStamp, fingerprint, fits, stat_of
@@ -79,6 +79,36 @@ def kept_poses(output_root: Path, sha256: str, model_key: str, settings: PoseSet
     """
     revised = poses_of_content(output_root, sha256, model_key, settings, revised=True)
     return revised if revised.is_file() else poses_of_content(output_root, sha256, model_key, settings)
+
+
+def stored_poses(path: Path, otherwise: str) -> Poses | None:
+    """Return the poses of a file; None where there is none, or where it is damaged, which is logged.
+
+    Parameters
+    ----------
+    path
+        Of `poses_path` or `kept_poses`.
+    otherwise
+        What is done without a damaged file, for the log.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read for now.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return Poses.load(path)
+    # A damaged file is no reason to fail. An OSError may pass, and is left to the retries.
+    except ValueError as error:
+        logger.warning("%s; %s", error, otherwise)
+        return None
+
+
+def model_key_in(provenance: Mapping[str, Any]) -> str:
+    """Return the key of the model that an annotation was made with; in earlier versions it was the model's hash."""
+    return str(provenance.get("model_key", provenance.get("model_sha256", "")))
 
 
 def tracks_path(clip: Clip, output_root: Path) -> Path:

@@ -28,7 +28,14 @@ from tasks.core.records import Involvement, Poses, RegionWeights, Tracks, VideoI
 from tasks.core.region_layout import REGIONS
 from tasks.core.settings import OverlaySettings, Settings
 from tasks.core.storage import one_at_a_time
-from tasks.mapping.receipts import overlay_shows, poses_path, record_overlay, recorded_settings
+from tasks.mapping.receipts import (
+    model_key_in,
+    overlay_shows,
+    poses_path,
+    record_overlay,
+    recorded_settings,
+    stored_poses,
+)
 from tasks.overlay.painter import write_overlay
 from tasks.review.apply import (
     ReviewReport,
@@ -233,16 +240,9 @@ def _tracked_again(
     """Return the other tracks of a clip of an earlier version, which kept poses only; None where they differ by now."""
     if settings is None:
         return None
-    made = automatic["provenance"]
-    # Annotations of earlier versions lack the key; then it was the hash of the model.
-    model = made.get("model_key", made.get("model_sha256", ""))
-    stored = poses_path(output_root, video, model, settings.poses)
-    if not stored.is_file():
-        return None
-    try:
-        poses = Poses.load(stored)
-    except ValueError as error:
-        logger.warning("%s; the overlay shows the annotated people only", error)
+    stored = poses_path(output_root, video, model_key_in(automatic["provenance"]), settings.poses)
+    poses = stored_poses(stored, "the overlay shows the annotated people only")
+    if poses is None:
         return None
     tracks = end_at_nearer(track_people(poses, settings.tracking))
     if not _same_people(tracks, automatic):

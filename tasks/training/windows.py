@@ -33,7 +33,7 @@ from tasks.core.records import Poses, Tracks
 from tasks.core.settings import Settings
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.merged import DATASET_NAME, named_classes
-from tasks.mapping.receipts import kept_poses, recorded_settings
+from tasks.mapping.receipts import kept_poses, model_key_in, recorded_settings
 from tasks.regions.camera_weights import start_weights
 from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions
@@ -254,9 +254,7 @@ def _all_tracks(output_root: Path, annotation: Annotation, settings: Settings | 
     made = annotation.get("provenance", {})
     if settings is None or "video_sha256" not in made:
         return None
-    # Annotations of earlier versions lack the key; then it was the hash of the model.
-    model = str(made.get("model_key", made.get("model_sha256", "")))
-    stored = kept_poses(output_root, str(made["video_sha256"]), model, settings.poses)
+    stored = kept_poses(output_root, str(made["video_sha256"]), model_key_in(made), settings.poses)
     try:
         poses = Poses.load(stored)
     except (OSError, ValueError):

@@ -21,7 +21,7 @@ from tasks.clips.manifest import read_manifests
 from tasks.core.errors import FightposeError
 from tasks.core.settings import Settings
 from tasks.core.storage import require_output_root
-from tasks.mapping.receipts import kept_poses, recorded_settings
+from tasks.mapping.receipts import kept_poses, model_key_in, recorded_settings
 from tasks.regions.camera_weights import camera_of
 from tasks.review.apply import automatic_annotation, other_people
 from tasks.review.corrections import apply_changes
@@ -120,8 +120,7 @@ def _case(clip: Clip, output_root: Path, changes: Sequence[Change], source: str)
         return None
     # The settings that made the annotation, not those of the last run: the corrections speak of its people.
     settings, made = Settings.model_validate(automatic["settings"]), automatic["provenance"]
-    # Annotations of earlier versions lack the key; then it was the hash of the model.
-    model = str(made.get("model_key", made.get("model_sha256", "")))
+    model = model_key_in(made)
     poses = kept_poses(output_root, str(made["video_sha256"]), model, settings.poses)
     if not poses.is_file():
         raise ValueError("its stored poses are gone; run annotate again")
