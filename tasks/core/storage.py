@@ -243,7 +243,7 @@ def sole_maker(path: Path, check: Callable[[], None] = lambda: None) -> Iterator
     check
         Called again and again while waiting; what it raises ends the wait.
     """
-    lock = path.with_name(f"{PARTIAL_MARK}{key_of(path.name)[:32]}.lock")
+    lock = path.with_name(f"{PARTIAL_MARK}{key_of(path.name)}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _locked(lock, check)
     try:
@@ -259,7 +259,8 @@ def _locked(lock: Path, check: Callable[[], None]) -> int:
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            if _taken(descriptor, check) and is_named(descriptor, lock):
+            _wait_for(descriptor, check)
+            if is_named(descriptor, lock):
                 return descriptor
         except BaseException:
             os.close(descriptor)
@@ -268,17 +269,17 @@ def _locked(lock: Path, check: Callable[[], None]) -> int:
         os.close(descriptor)
 
 
-def _taken(descriptor: int, check: Callable[[], None]) -> bool:
+def _wait_for(descriptor: int, check: Callable[[], None]) -> None:
     """Wait for a lock. A file system without locks gives none: the work may then be done twice, not wrongly."""
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
+            return
         except BlockingIOError:
             check()
             time.sleep(POLL_SECONDS)
         except OSError:
-            return True
+            return
 
 
 def is_named(descriptor: int, lock: Path) -> bool:
