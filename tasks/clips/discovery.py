@@ -106,9 +106,17 @@ class Discovery:
         """Return in words what was left out."""
         count = len(self.left_out)
         names = ", ".join(map(str, self.left_out[:3])) + (", ..." if count > 3 else "")
-        files = "1 file that may be a video is" if count == 1 else f"{count} files that may be videos are"
-        advice = "give them the ending of a video, or name one itself as the input"
-        return [f"{files} left out: {names}; {advice}"] if count else []
+        if not count:
+            return []
+        # Whole sentences, which can be translated.
+        if count == 1:
+            return [
+                f"1 file that may be a video is left out: {names}; give it the ending of a video, or name it as input"
+            ]
+        return [
+            f"{count} files that may be videos are left out: {names}; "
+            "give them the ending of a video, or name one itself as the input"
+        ]
 
 
 def is_own_output(name: str) -> bool:

@@ -123,10 +123,11 @@ def check_given(names: Sequence[str], settings: DatasetSettings) -> list[str]:
         )
     if not left:
         return lines
-    verb = "has" if len(left) == 1 else "have"
-    fate = "is" if len(left) == 1 else "are"
-    count = f"{len(left)} of {len(names)} clips {verb} no split by {_source(settings)}"
-    return [*lines, f"{count} and {fate} split at random; the first: {left[0]}"]
+    return [
+        *lines,
+        f"clips that {_source(settings)} gives no split, and that are split at random: {len(left)} of {len(names)}; "
+        f"the first: {left[0]}",
+    ]
 
 
 def divided_groups(given: Mapping[str, str], group_of: Callable[[str], str]) -> list[str]:
@@ -154,5 +155,5 @@ def _source(settings: DatasetSettings) -> str:
     if settings.split_pattern is not None:
         sources.append(f"the pattern {settings.split_pattern!r}")
     if settings.split_by is SplitBy.FOLDER:
-        sources.append("folder")
+        sources.append("the folder")
     return " or ".join(sources)

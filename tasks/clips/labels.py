@@ -109,10 +109,9 @@ def unnamed_warning(unnamed: Sequence[str]) -> list[str]:
     """Return a line about clips that no rule gives a label (see `label_clips`); none where there are none."""
     if not unnamed:
         return []
-    verb = "is" if len(unnamed) == 1 else "are"
     return [
-        f"{_clips(len(unnamed))} {verb} named by no rule for labels and labelled by folder, 1 below {FIGHT_FOLDER} and "
-        f"else 0; the first: {unnamed[0]}"
+        f"no label rule matches {_clips(len(unnamed))}, so the folder decides: 1 below {FIGHT_FOLDER}, else 0; "
+        f"the first: {unnamed[0]}"
     ]
 
 

@@ -176,7 +176,7 @@ class ClipTable(Generic[V]):
         named = [frame_dir for frame_dir in clips if self.find(frame_dir)]
         # No row fits at all: the table is probably for another input, so this is an error and not a warning.
         if clips and not named:
-            first = self.rows[0].name if self.rows else "no row"
+            first = self.rows[0].name if self.rows else ""
             raise FightposeError(
                 f"{self.path}: none of its {len(self.rows)} rows names a clip of the input; its first says {first!r}, "
                 f"the input's first clip is {clips[0]!r}"
@@ -184,9 +184,9 @@ class ClipTable(Generic[V]):
         lines = []
         # Unused rows are mostly typing errors; the first line numbers are enough to find them.
         if unused := self.unused(clips):
-            numbers = ", ".join(str(row.line) for row in unused[:MOST_NAMED])
-            more = f" and {len(unused) - MOST_NAMED} more" if len(unused) > MOST_NAMED else ""
-            lines.append(f"{self.path}: {_count(len(unused), 'row')} without a clip: line {numbers}{more}")
+            more = ["..."] if len(unused) > MOST_NAMED else []
+            numbers = ", ".join([*(str(row.line) for row in unused[:MOST_NAMED]), *more])
+            lines.append(f"{self.path}: {_count(len(unused), 'row')} without a clip: line {numbers}")
         left = len(clips) - len(named)
         if left and what:
             other = next(frame_dir for frame_dir in clips if not self.find(frame_dir))

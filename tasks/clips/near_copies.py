@@ -63,9 +63,11 @@ def near_warnings(pairs: Sequence[tuple[str, str]], labels: Mapping[str, int]) -
     ]
     if len(torn) > MOST_NAMED:
         lines.append(f"{len(torn) - MOST_NAMED} more such pairs have different labels")
-    verb = "pair of clips seems" if len(pairs) == 1 else "pairs of clips seem"
-    said = f"{len(pairs)} {verb} to show the same video, recompressed or cut, and share a split"
-    return [*lines, f"{said}: {pairs[0][0]} and {pairs[0][1]}"]
+    return [
+        *lines,
+        f"pairs of clips that seem to show the same video, recompressed or cut, and so share a split: {len(pairs)}; "
+        f"the first: {pairs[0][0]} and {pairs[0][1]}",
+    ]
 
 
 def likeness(one: Floats, other: Floats) -> float:

@@ -75,8 +75,8 @@ def contradictions(contents: Mapping[str, str], labels: Mapping[str, int]) -> li
         for name in names:
             by_label[labels[name]].append(name)
         if len(by_label) > 1:
-            said = [f"label {label} as {_listed(by_label[label])}" for label in sorted(by_label, reverse=True)]
-            lines.append(f"the same video has {', '.join(said)}")
+            said = [f"{label} ({_listed(by_label[label])})" for label in sorted(by_label, reverse=True)]
+            lines.append(f"the same video has different labels: {', '.join(said)}")
     return lines
 
 
@@ -86,8 +86,10 @@ def copy_warnings(contents: Mapping[str, str], labels: Mapping[str, int]) -> lis
     if not found:
         return []
     extra = sum(len(names) - 1 for names in found)
-    noun = "clip is a copy of another" if extra == 1 else "clips are copies of others"
-    return [*contradictions(contents, labels), f"{extra} {noun}: {_listed(found[0])}"]
+    return [
+        *contradictions(contents, labels),
+        f"clips that are copies of others: {extra}; the first: {_listed(found[0])}",
+    ]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -30,13 +30,18 @@ FOLDER = Path(__file__).with_name("locale")
 FIELD = re.compile(r"\{(\w+)\}")
 """A field of a message."""
 
-NESTED = frozenset(
-    {"clips", "clips_words", "counts", "error", "headline", "info", "inputs", "kind", "line", "reason", "rest", "what"}
-)
+NESTED = frozenset([
+    "advice", "clips", "clips_words", "count", "counts", "error", "has", "headline", "info", "inputs", "kind", "line",
+    "reason", "rest", "source", "title", "what", "why",
+])  # fmt: skip
 """Fields whose content is a message itself. All others are names, numbers and words of other programs."""
 
-KNOWN = frozenset({"kind"})
+KNOWN = frozenset({"kind", "title"})
 """Fields that hold nothing but a message; without this, `{kind}: {clip}` would fit every text with a colon."""
+
+LONGEST = 1000
+"""Characters of the longest text that is compared with forms: the time grows faster than the length, and names are
+untrusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,8 @@ def _translated(text: str, wanted: Language) -> str:
     exact, forms = _catalogue(wanted)
     if text in exact:
         return exact[text]
+    if len(text) > LONGEST:
+        return text
     for form in forms:
         found = form.pattern.fullmatch(text)
         if found is None:
@@ -123,15 +130,14 @@ def _catalogue(wanted: Language) -> tuple[dict[str, str], tuple[Form, ...]]:
             names = (message.id,) if isinstance(message.id, str) else tuple(message.id)
             strings = (message.string,) if isinstance(message.string, str) else tuple(message.string or ("",))
             texts |= {name: strings[0] for name in names if name and strings[0]}
-    forms = [Form(_pattern(name), text) for name, text in texts.items() if FIELD.search(name)]
     # More fixed text first: what fits two forms is said by the one that says more.
-    forms.sort(key=lambda form: len(FIELD.sub("", form.pattern.pattern)), reverse=True)
-    return texts, tuple(forms)
+    with_fields = sorted(filter(FIELD.search, texts), key=lambda name: len(FIELD.sub("", name)), reverse=True)
+    return texts, tuple(Form(_pattern(name), texts[name]) for name in with_fields)
 
 
 def _pattern(message: str) -> re.Pattern[str]:
     """Return what matches the texts that a message with fields gives."""
     parts = FIELD.split(message)
     # Every second part is the name of a field.
-    fixed = [f"(?P<{part}>.+?)" if place % 2 else re.escape(part) for place, part in enumerate(parts)]
+    fixed = [f"(?P<{part}>.*?)" if place % 2 else re.escape(part) for place, part in enumerate(parts)]
     return re.compile("".join(fixed), re.DOTALL)

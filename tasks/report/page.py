@@ -17,6 +17,7 @@ import pandas as pd
 
 from tasks.core.errors import FightposeError
 from tasks.core.region_layout import LAYOUT
+from tasks.language import translated
 from tasks.report.charts import Chart, layout_of
 from tasks.report.rendering import render
 from tasks.report.tables import UNCERTAIN
@@ -35,18 +36,18 @@ MOST_MAPS = 24
 """Most folders with a map of regions, the largest first."""
 
 _Column = tuple[str, str, str]
-"""Heading, column of the table, and how to show it: name, text, warn, number or a format for numbers."""
+"""Heading, column of the table, and how to show it: name, text, said (words of ours), warn or a format for numbers."""
 
-_CLIPS: list[_Column] = [
+CLIPS: list[_Column] = [
     ("Clip", "clip", "name"), ("Class", "class", "text"), ("Split", "split", "text"), ("Frames", "frames", ".0f"),
     ("People", "people", ".0f"), ("First ID", "first_id", ".0f"), ("Score", "first_score", ".2f"),
     ("Second ID", "second_id", ".0f"), ("Score", "second_score", ".2f"), ("Lead on rank 3", "gap", ".2f"),
     ("Quality", "quality", ".2f"), ("Identity", "identity", ".2f"), ("Seen", "seen", ".0%"),
     ("Filled", "filled", ".0%"), ("Best region", "best_region", "text"),
 ]  # fmt: skip
-_UNCERTAIN: list[_Column] = [*_CLIPS[:12], ("Why", "uncertain", "warn")]
-_FAILED: list[_Column] = [("Clip", "clip", "name"), ("Reason", "reason", "warn"), ("What", "info", "text")]
-_CHANGES: list[_Column] = [("Clip", "clip", "name"), ("What changed", "what", "text")]
+UNCERTAIN_CLIPS: list[_Column] = [*CLIPS[:12], ("Why", "uncertain", "warn")]
+FAILED: list[_Column] = [("Clip", "clip", "name"), ("Reason", "reason", "warn"), ("What", "info", "said")]
+CHANGES: list[_Column] = [("Clip", "clip", "name"), ("What changed", "what", "text")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +110,14 @@ def report_page(clips: pd.DataFrame, page: Page, output_root: Path) -> str:
         tiles=_tiles(done, failed, len(page.uncertain), page.classes),
         made=page.made,
         splits={"names": page.splits[0], "rows": page.splits[1]},
-        legend="; ".join(f"{name}: {meaning}" for name, meaning in UNCERTAIN.items()),
-        uncertain=_table(page.uncertain, _UNCERTAIN, page.classes),
-        failed=_table(failed, _FAILED, page.classes),
-        changes=_table(changes.assign(overlay=changes["clip"].map(overlays).fillna("")), _CHANGES, page.classes),
+        legend="; ".join(f"{name}: {translated(meaning)}" for name, meaning in UNCERTAIN.items()),
+        uncertain=_table(page.uncertain, UNCERTAIN_CLIPS, page.classes),
+        failed=_table(failed, FAILED, page.classes),
+        changes=_table(changes.assign(overlay=changes["clip"].map(overlays).fillna("")), CHANGES, page.classes),
         compared=page.changes is not None,
         charts=[layout_of(chart) for chart in page.charts if chart.has_bars],
         maps=_region_maps(done),
-        done=_table(done, _CLIPS, page.classes),
+        done=_table(done, CLIPS, page.classes),
         pictures=_pictures(list(dict.fromkeys(wanted)), overlays, page.posters, output_root),
         most_rows=MOST_ROWS,
     )
@@ -128,12 +129,13 @@ def _tiles(done: pd.DataFrame, failed: pd.DataFrame, uncertain: int, classes: Ma
     # Every class has a tile, also one without clips.
     named = [(name, int(counts.get(number, 0))) for number, name in classes.items()]
     return [
-        ("annotated", len(done)),
-        ("without annotation", len(failed)),
-        ("uncertain", uncertain),
+        # Here and not in the template: a class may be called like one of these.
+        (translated("annotated"), len(done)),
+        (translated("without annotation"), len(failed)),
+        (translated("uncertain"), uncertain),
         *named,
-        ("people", int(done["people"].sum())),
-        ("frames", int(done["frames"].sum())),
+        (translated("people"), int(done["people"].sum())),
+        (translated("frames"), int(done["frames"].sum())),
     ]
 
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tasks.core.text import printable
+from tasks.language import language, translated
 
 
 def render(template: str, **values: Any) -> str:
@@ -38,6 +39,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"visible": printable, "figure": figure, "address": address, "kind": kind, "cell": cell}
+    # Texts of the templates are written `_("text")`, by which the catalogue finds them.
+    environment.filters["translated"] = translated
+    environment.globals |= {"_": translated, "language": language}
     return environment
 
 
@@ -52,12 +56,19 @@ def figure(value: Any, form: str) -> str:
 
 def kind(how: str) -> str:
     """Return the style class of a column: name, text, warn or number."""
+    if how == "said":
+        return "text"
     return how if how in ("name", "text", "warn") else "number"
 
 
 def cell(value: Any, how: str) -> str:
-    """Return what a cell of a table shows: a number in the column's format, text with escapes for what is not shown."""
-    return figure(value, how) if isinstance(value, float) else printable(str(value))
+    """Return what a cell of a table shows: a number in the column's format, text with escapes for what is not shown.
+
+    Words of this program (`said`) are in the reader's language; names and reasons are what they are.
+    """
+    if isinstance(value, float):
+        return figure(value, how)
+    return printable(translated(str(value)) if how == "said" else str(value))
 
 
 def address(path: str) -> str:

@@ -3,8 +3,9 @@
 Written into the output root, each whole or not at all:
 
 - `analysis_clips.csv`: one row per clip (`tasks.report.tables.COLUMNS`), UTF-8;
-- `analysis.txt`: the summary that the command line prints;
-- `analysis.html`: the same with charts, uncertain clips first, links to the overlays; needs no network;
+- `analysis.txt`: the summary that the command line prints, in English;
+- `analysis.html`: the same in the language of the reader, with charts, uncertain clips first and links to the overlays;
+  needs no network;
 - `analysis_<chart>.png`: the charts.
 """
 
@@ -27,6 +28,7 @@ from tasks.core.region_layout import REGIONS
 from tasks.core.settings import DatasetSettings
 from tasks.core.storage import atomic_path, require_output_root
 from tasks.core.text import csv_cell, printable
+from tasks.language import translated
 from tasks.mapping.receipts import recorded_settings
 from tasks.report.charts import Chart, histogram, png_chart
 from tasks.report.page import Page, report_page
@@ -160,7 +162,7 @@ def class_splits(clips: pd.DataFrame, classes: Mapping[int, str]) -> tuple[list[
     names = [name for name in ("train", "val", "test") if (done["split"] == name).any()]
     names += sorted(set(done["split"]) - {*names, ""}) + ([""] if (done["split"] == "").any() else [])
     rows = [(name, [int((part["split"] == split).sum()) for split in names]) for name, part in _by_class(done, classes)]
-    return [name or "in no split" for name in names], rows
+    return [name or translated("in no split") for name in names], rows
 
 
 def _made_lines(tables: OutputTables) -> list[str]:

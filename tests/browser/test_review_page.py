@@ -12,6 +12,7 @@ import pytest
 from tasks.annotations.format import build_annotation, read_annotation, write_annotation
 from tasks.annotations.other_tracks import other_tracks, save_other_tracks
 from tasks.involvement.selection import take
+from tasks.language import VARIABLE, Language
 from tasks.mapping.receipts import tracks_path
 from tasks.review.log import read_review
 from tests.review_outputs import Outputs, make_many, make_outputs
@@ -29,6 +30,8 @@ HOSTILE = [
     "싸움 영상",
     "mov.\u202egnp",
 ]
+
+HANGUL = re.compile(r"[\uac00-\ud7a3]")
 
 
 @pytest.fixture
@@ -329,3 +332,36 @@ def test_the_rest_is_folded_and_comes_into_the_annotation(open_page, outputs):
     annotation = read_annotation(outputs.clips[0].annotation_path)["annotations"][0]
     assert annotation["track_ids"].tolist() == [3, 2, 1]
     assert annotation["review"]["joined"] == [1]
+
+
+def test_the_page_in_korean(open_page, outputs, monkeypatch):
+    """With `--lang ko`: roles, actions, keys and the history are Korean, and a correction reaches the annotation."""
+    monkeypatch.setenv(VARIABLE, Language.KOREAN)
+    page = open_by_keyboard(open_page, outputs)
+    assert page.get_attribute("html", "lang") == "ko"
+    clip = next(c for c in outputs.clips if c.frame_dir == page.inner_text("#clip-name"))
+
+    # What people read, name by name: roles and actions at the chosen person, panels, keys.
+    person = page.inner_text("li[data-person='3']")
+    for words in ("싸우는 사람", "주변인", "판단 보류", "위로", "아래로", "바꾸기", "합치기", "나누기", "제외"):
+        assert words in person, words
+    shown = page.inner_text("body")
+    for words in ("시간에 따른 관여도", "순위별 사람", "구성 점수", "5영역", "수정", "확인 표시", "레이블:"):
+        assert words in shown, words
+    page.keyboard.press("?")
+    page.wait_for_selector(":text('나머지 보기')")
+    page.keyboard.press("Escape")
+    # Names of buttons, options and headings that were left in English would show here; IDs and names of classes may.
+    left = [text for text in page.locator("button, h2, h3, option").all_inner_texts() if not HANGUL.search(text)]
+    assert [text for text in left if re.search("[A-Za-z]{3}", text)] == []
+
+    # The third in rank, whose ID is 1.
+    page.keyboard.press("3")
+    page.keyboard.press("d")
+    wait_for_order(page, 3, 2)
+    page.wait_for_selector(".history :text('ID 1: 제외')")
+    page.click("#apply")
+    page.click("#apply-now")
+    page.wait_for_selector("#applied")
+    assert "어노테이션 수정 1개" in page.inner_text("#applied")
+    assert read_annotation(clip.annotation_path)["annotations"][0]["track_ids"].tolist() == [3, 2]

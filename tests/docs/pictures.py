@@ -2,7 +2,7 @@
 
     python -m tests.docs.pictures [DEMO-OUTPUT]
 
-Writes `docs/pictures/overlay-legend.jpg` and `docs/pictures/regions.jpg`.
+Writes `docs/overlay.jpg`, `docs/pictures/overlay-legend.jpg` and `docs/pictures/regions.jpg`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from tasks.video.reading import Image, decode_frames, probe_video
 PICTURES = Path(__file__).parents[2] / "docs/pictures"
 CLIP, FRAME = "cam01", 50
 """The demo clip and the frame that are shown: both fighters, the bystander and the legend are clear of each other."""
+
+SHEET_WIDTH = 1175
+"""Of the first picture of the README, pixels."""
 
 INK, PAPER = (40, 40, 40), (255, 255, 255)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -113,7 +116,7 @@ def _plot(area: Image, path: np.ndarray) -> None:
 
 
 def main(demo: Path) -> None:
-    """Write both pictures.
+    """Write the three pictures.
 
     Parameters
     ----------
@@ -123,6 +126,11 @@ def main(demo: Path) -> None:
     annotated = demo / "annotated/clips/Fight"
     annotation = read_annotation(annotated / f"{CLIP}_enhanced_stgcn_annotation.pkl")["annotations"][0]
     PICTURES.mkdir(exist_ok=True)
+    sheet = cv2.imread(str(demo / "demo.png"))
+    assert sheet is not None
+    size = (SHEET_WIDTH, round(SHEET_WIDTH * sheet.shape[0] / sheet.shape[1]))
+    sheet = cv2.resize(sheet, size, interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(PICTURES.parent / "overlay.jpg"), sheet, [cv2.IMWRITE_JPEG_QUALITY, 82])
     picture = legend(annotated / f"{CLIP}_enhanced_rtmo_overlay.mp4")
     cv2.imwrite(str(PICTURES / "overlay-legend.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 85])
     path = np.array(annotation["region_weights_path"])

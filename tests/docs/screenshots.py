@@ -1,10 +1,10 @@
-"""The pictures of pages, by Chromium: the review page, Prefect's form and the run of a shard.
+"""The pictures of pages, by Chromium: the review page, and Prefect's form, card, table and run of a shard.
 
     python -m tests.docs.screenshots [DEMO-OUTPUT]
 
 Part of `make docs-pictures`. The review page shows what `make demo` wrote. For Prefect's UI a server and workers of its
 own are started, with a stand-in for the model, which takes minutes. Writes `docs/review-page.jpg`,
-`docs/prefect-form.jpg` and `docs/pictures/prefect-shard.jpg`.
+`docs/prefect-form.jpg`, `docs/prefect-card.jpg`, `docs/prefect-table.jpg` and `docs/pictures/prefect-shard.jpg`.
 """
 
 from __future__ import annotations
@@ -61,12 +61,16 @@ def browser(secret: str = "") -> Iterator[Any]:
         opened.close()
 
 
-def keep(page: Any, path: Path, width: int = WIDTH) -> None:
-    """Write what the page shows as a small JPEG, so many pixels wide."""
-    image = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
+def keep(page: Any, path: Path, width: int = WIDTH, above: str = "") -> None:
+    """Write what the page shows, or what of it is above a text, as a small JPEG, so many pixels wide."""
+    size = page.viewport_size
+    # A card ends with paths of this machine, which do not belong into the docs.
+    height = page.locator(f"text={above}").first.bounding_box()["y"] if above else size["height"]
+    shot = page.screenshot(clip={"x": 0, "y": 0, "width": size["width"], "height": height})
+    image = cv2.imdecode(np.frombuffer(shot, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
-    size = (width, round(width * image.shape[0] / image.shape[1]))
-    cv2.imwrite(str(path), cv2.resize(image, size, interpolation=cv2.INTER_AREA), [cv2.IMWRITE_JPEG_QUALITY, 82])
+    scaled = (width, round(width * image.shape[0] / image.shape[1]))
+    cv2.imwrite(str(path), cv2.resize(image, scaled, interpolation=cv2.INTER_AREA), [cv2.IMWRITE_JPEG_QUALITY, 82])
 
 
 def shard_of(name: str = "annotate-shard") -> Any:
@@ -96,18 +100,20 @@ def review_page(demo: Path) -> None:
 
 
 def prefect_pages() -> None:
-    """Run a folder as a shard and take the pictures."""
+    """Run one folder as a shard and one clip by clip, and take the pictures."""
     with tempfile.TemporaryDirectory(prefix="fightpose-") as name, Cluster(Path(name) / "server") as cluster:
         folder = Path(name)
         make_clips(folder / "clips", CLIPS, width=320, height=180)
         cluster.provision(gpu=2, cpu=2)
         cluster.worker("gpu", "gpu-1")
         cluster.worker("cpu", "cpu-1")
-        run = cluster.run("annotate-dataset", input=str(folder / "clips"), output_root=str(folder / "out"))
-        ended = cluster.wait(run, 1800)
-        assert ended.state is not None
-        assert ended.state.is_completed(), ended.state
+        run_of(cluster, folder / "clips", folder / "out")
+        # So few that each has a run and a card of its own; one of them fails.
+        make_clips(folder / "few", 3, width=320, height=180)
+        (folder / "few/Fight/broken.mp4").write_bytes(b"")
+        few = run_of(cluster, folder / "few", folder / "out-few")
         root, shard = cluster.api.removesuffix("/api"), shard_of()
+        table, card = artifact_of("table", few.id), artifact_of("markdown")
         with browser(cluster.access.secret or "") as page:
             page.goto(f"{root}/runs/flow-run/{shard.id}")
             page.wait_for_selector("text=Completed")
@@ -119,6 +125,29 @@ def prefect_pages() -> None:
             page.wait_for_selector("text=settle_seconds")
             page.wait_for_timeout(3_000)
             keep(page, DOCS / "prefect-form.jpg")
+            page.goto(f"{root}/artifacts/artifact/{card}")
+            page.wait_for_selector("text=annotation:")
+            keep(page, DOCS / "prefect-card.jpg", above="annotation:")
+            page.goto(f"{root}/artifacts/artifact/{table}")
+            page.wait_for_selector("text=broken.mp4")
+            page.wait_for_timeout(2_000)
+            keep(page, DOCS / "prefect-table.jpg")
+
+
+def run_of(cluster: Cluster, clips: Path, out: Path) -> Any:
+    """Run the deployment over a folder and return the run when it has completed."""
+    run = cluster.run("annotate-dataset", input=str(clips), output_root=str(out))
+    ended = cluster.wait(run, 1800)
+    assert ended.state is not None
+    assert ended.state.is_completed(), ended.state
+    return ended
+
+
+def artifact_of(kind: str, run: Any = None) -> Any:
+    """Return the identifier of an artifact of a type, of a run or of any, whose clip has an annotation."""
+    with client() as api:
+        found = [one for one in api.read_artifacts() if one.type == kind and run in (None, one.flow_run_id)]
+        return next(one.id for one in found if kind == "table" or "annotation:" in str(one.data))
 
 
 def _deployment(name: str) -> Any:

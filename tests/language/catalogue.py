@@ -3,9 +3,10 @@
     python -m tests.language.catalogue
 
 Messages are English texts in the code, f-strings included: the name of what a field holds becomes the field's name.
-Taken are the reasons of failed clips, the values of variables called `info`, the errors of the files of `SPOKEN` and
-what their functions build, and in the scripts of the review page the arguments of `_` and `n_`. Errors about set-up,
-models, servers and file formats stay English: what they name is English, too.
+Taken are all errors and the reasons of failed clips, the values of variables called `info`, what is given to
+`translated`, what the functions of `SPOKEN` build, the arguments of `_` and `n_` in the scripts of the review page and
+in the templates of the report, and the headings of its tables and charts. Logs, help texts and what other programs say
+stay English.
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ from pathlib import Path
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract
 from babel.messages.pofile import read_po, write_po
+from jinja2.ext import babel_extract
 
 from tasks.core.errors import FailureReason
 from tasks.language.catalogue import FOLDER, Language
+from tasks.report.page import CHANGES, CLIPS, FAILED, UNCERTAIN_CLIPS
+from tasks.report.tables import read_outputs
+from tasks.report.write import all_charts
 
 ROOT = Path(__file__).parents[2]
 
-CLIP_ERRORS = frozenset({"ClipError", "NoSuchClipError"})
-"""Their last argument says why a clip failed, wherever it did."""
+ERRORS = frozenset({"ClipError", "NoSuchClipError", "FightposeError"})
+"""Their last argument says what is wrong and what to do, wherever they are raised."""
 
 SPOKEN: dict[str, tuple[str, ...]] = {
     "flows/cli/output.py": ("finding_lines", "tell_files", "counted"),
@@ -44,22 +49,30 @@ SPOKEN: dict[str, tuple[str, ...]] = {
     "flows/runs/plan.py": ("work_words",),
     "flows/runs/mending.py": ("verify_and_mend",),
     "flows/review/app.py": ("_refusal",),
-    "flows/review/service.py": (),
-    "tasks/clips/choosing.py": (),
-    "tasks/clips/discovery.py": (),
-    "tasks/clips/names.py": (),
-    "tasks/core/storage.py": (),
+    "tasks/clips/discovery.py": ("warnings",),
+    "tasks/clips/given_splits.py": ("check_given", "divided_groups", "_source"),
+    "tasks/clips/labels.py": ("unnamed_warning", "case_warnings", "class_warnings"),
+    "tasks/clips/names.py": ("report",),
+    "tasks/clips/near_copies.py": ("near_warnings",),
+    "tasks/clips/same_content.py": ("contradictions", "copy_warnings"),
     "tasks/mapping/findings.py": ("FindingKind", "headline", "lines"),
+    "tasks/mapping/merged.py": ("merge_outputs",),
     "tasks/mapping/verify.py": ("*",),
+    "tasks/report/tables.py": ("UNCERTAIN",),
+    "tasks/report/write.py": (
+        "_made_lines",
+        "summary_text",
+        "_text_chart",
+        "_uncertain_lines",
+        "_problem_lines",
+        "_change_lines",
+        "_rest",
+    ),
     "tasks/review/apply.py": ("lines",),
-    "tasks/review/clip_view.py": (),
     "tasks/review/corrections.py": ("*",),
-    "tasks/review/index.py": (),
     "tasks/review/log.py": ("_once_each", "_two_people", "words"),
-    "tasks/review/overlays.py": (),
-    "tasks/review/stats.py": (),
 }
-"""Files whose errors are messages, with the functions, classes and constants whose texts are, too; `*` is all."""
+"""Functions, classes and constants whose texts are messages, by file; `*` is all."""
 
 HEADER = """\
 # What fightpose says to people, by its English text. `make catalogue` adds messages that
@@ -80,6 +93,21 @@ OTHERS = (
     "swap",
     "drop",
     "warning: {line}",
+    # What is left out of {what} and {advice}.
+    "label pattern",
+    "group pattern",
+    "no clips",
+    "clips of one class only",
+    "there is no column {error}",
+    "{count} row",
+    "{count} rows",
+    "use --device cpu",
+    "use --device cpu or --precision fp32",
+    "no NVIDIA GPU",
+    "no CUDA device that torch can use",
+    # Headings of the report.
+    *(heading for columns in (CLIPS, UNCERTAIN_CLIPS, FAILED, CHANGES) for heading, _, _ in columns),
+    *(chart.title for chart in all_charts(read_outputs(Path(__file__).parent))),
 )
 """Messages that the code puts together from parts."""
 
@@ -89,20 +117,24 @@ def messages() -> dict[str, list[tuple[str, int]]]:
     found: dict[str, list[tuple[str, int]]] = {text: [] for text in OTHERS}
     for path in sorted(p for top in ("flows", "tasks") for p in (ROOT / top).rglob("*.py")):
         name = path.relative_to(ROOT).as_posix()
-        for text, line in _of_module(ast.parse(path.read_text()), SPOKEN.get(name)):
+        for text, line in _of_module(ast.parse(path.read_text()), SPOKEN.get(name, ())):
             found.setdefault(text, []).append((name, line))
     return found
 
 
 def page_messages() -> Iterator[tuple[str | tuple[str, str], str, int]]:
-    """Yield the messages of the review page, those with a plural as pairs, with file and line."""
+    """Yield the messages of the review page and the report, those with a plural as pairs, with file and line."""
     for path in sorted((ROOT / "flows/review/static").glob("*.js")):
         source = io.BytesIO(path.read_bytes())
         for line, text, *_ in extract("javascript", source, {"_": None, "n_": (1, 2)}):
             yield text, path.relative_to(ROOT).as_posix(), line
+    # Jinja's own extractor reads the templates.
+    for path in sorted((ROOT / "tasks/report/templates").glob("*.j2")):
+        for line, _, text, *_ in babel_extract(io.BytesIO(path.read_bytes()), ["_"], [], {}):
+            yield str(text), path.relative_to(ROOT).as_posix(), line
 
 
-def _of_module(tree: ast.Module, spoken: tuple[str, ...] | None) -> Iterator[tuple[str, int]]:
+def _of_module(tree: ast.Module, spoken: tuple[str, ...]) -> Iterator[tuple[str, int]]:
     """Yield the messages of one module, with their lines."""
     constants = {
         target.id: node.value.value
@@ -111,11 +143,15 @@ def _of_module(tree: ast.Module, spoken: tuple[str, ...] | None) -> Iterator[tup
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    errors = CLIP_ERRORS if spoken is None else CLIP_ERRORS | {"FightposeError"}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and node.args and getattr(node.func, "id", "") in errors:
-            yield from _texts(node.args[-1], constants)
-        for root in _roots(node, spoken or ()):
+        called = getattr(node.func, "id", "") if isinstance(node, ast.Call) and node.args else ""
+        if called in ERRORS:
+            yield from _texts(node.args[-1], constants)  # type: ignore[attr-defined]
+        elif called == "translated":
+            # A single word as well: here it is meant as a message.
+            text = node.args[0]  # type: ignore[attr-defined]
+            yield from [(text.value, text.lineno)] if isinstance(text, ast.Constant) else _texts(text, constants)
+        for root in _roots(node, spoken):
             yield from _texts(root, constants)
 
 
@@ -188,7 +224,11 @@ def _name(node: ast.expr) -> str:
     if isinstance(node, ast.Call):
         function = getattr(node.func, "id", getattr(node.func, "attr", "value"))
         # Escaping and shortening change the look of a value, not what it is.
-        return _name(node.args[0]) if function in {"field_text", "printable", "str", "len"} and node.args else function
+        return (
+            _name(node.args[0])
+            if function in {"field_text", "printable", "str", "len"} and node.args
+            else function.strip("_")
+        )
     if isinstance(node, ast.Subscript):
         return _name(node.value)
     return getattr(node, "id", getattr(node, "attr", "value")).strip("_").lower()

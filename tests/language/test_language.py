@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tasks.clips.failures import JSON_LOG, TEXT_LOG, log_failure
 from tasks.core.errors import FailureReason
 from tasks.language import VARIABLE, Language, language, page_words, translated
-from tasks.language.catalogue import FIELD, FOLDER, KNOWN, NESTED
+from tasks.language.catalogue import FIELD, FOLDER, KNOWN, LONGEST, NESTED
 from tests.language.catalogue import catalogue, messages
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +80,13 @@ def test_a_text_of_the_code_is_found_again_by_its_form(korean, message):
     wanted = FIELD.sub(lambda field: own[field[1]], page_words()[message])
     # "1 clip" and "{count} clip" say the same.
     assert translated(text) == wanted
+
+
+def test_an_untrusted_text_costs_no_time(korean):
+    """A name of four thousand colons is compared with no form: it is given back at once, and as it is."""
+    name = ": " * 2000
+    assert translated(name) == name
+    assert len(name) > LONGEST
 
 
 @given(st.text(string.printable, max_size=60))

@@ -143,10 +143,11 @@ def providers_for(device: str, available: Sequence[str], half: bool = False) -> 
         return ["CPUExecutionProvider"]
     for provider in ["CUDAExecutionProvider", *(["TensorrtExecutionProvider"] if half else [])]:
         if provider not in available:
+            # TensorRT alone is missing only where half precision was asked for.
+            advice = "use --device cpu or --precision fp32" if half else "use --device cpu"
             raise FightposeError(
                 f"ONNX Runtime here has no {provider.removesuffix('ExecutionProvider')} (it has "
-                f"{', '.join(available)}): pip install onnxruntime-gpu; or use --device cpu"
-                + (" or --precision fp32" if half else "")
+                f"{', '.join(available)}): pip install onnxruntime-gpu; or {advice}"
             )
     number = int(device.partition(":")[2] or "0")
     # Without TF32, whose ten bits of fraction are no fp32: the same people as on the CPU.

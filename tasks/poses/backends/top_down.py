@@ -208,7 +208,9 @@ class _Detector:
         self._normalised = kind is DetectorKind.RTMDET
         shape = self._runner.input_shape
         if len(shape) != 4 or shape[1] != 3 or not shape[2] or not shape[3]:
-            raise FightposeError(f"{path} is not a {kind} detector: it takes {shape}, expected [1, 3, H, W]")
+            raise FightposeError(
+                f"{path} is not a detector of the kind {kind.value}: it takes {shape}, expected [1, 3, H, W]"
+            )
         self._height, self._width = shape[2], shape[3]
         self._cells = _grid_cells(self._height, self._width)
         self._path = path

@@ -52,7 +52,7 @@ def test_other_labels_cost_no_extraction_and_no_overlay(tmp_path, out, stand_in,
     second = annotate_dataset(root, out, settings=by_folder)
     assert labels_in(out) == {"Fight/cam1_a": 1, "Fall/cam1_b": 2, "Walk/cam2_c": 0}
     assert second.count(Outcome.UNCHANGED) == 2
-    assert "1 clip is named by no rule" in second.warnings[0]
+    assert "no label rule matches 1 clip" in second.warnings[0]
     assert "data/Walk/cam2_c" in second.warnings[0]
 
     table = tmp_path / "labels.csv"
@@ -96,7 +96,7 @@ def test_the_command_line_takes_labels_and_groups(tmp_path, out, stand_in, prefe
     options = ["--label-pattern", "/(fi|no)[0-9]", "--classes", "fi=1,no=4", "--groups", "groups.csv"]
     result = CliRunner().invoke(cli.app, ["annotate", "data", "--output-root", str(out), *options])
     assert result.exit_code == 0, result.output
-    assert "warning: 1 clip is named by no rule" in result.output
+    assert "warning: no label rule matches 1 clip" in result.output
     assert labels_in(out) == {"a/fi1": 1, "a/no2": 4, "a/x3": 0}
     split = read_split(out / "dataset.pkl")
     assert any({"data/a/fi1", "data/a/no2"} <= set(members) for members in split.values())

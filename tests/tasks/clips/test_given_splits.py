@@ -56,7 +56,7 @@ def test_a_source_that_gives_nothing_is_refused(tmp_path):
             check_given(flat, settings)
     assert check_given(RWF, DatasetSettings(split_by=SplitBy.FOLDER)) == []
     (line,) = check_given([*RWF, "RWF/more/x"], DatasetSettings(split_by=SplitBy.FOLDER))
-    assert line == "1 of 9 clips has no split by folder and is split at random; the first: RWF/more/x"
+    assert line == "clips that the folder gives no split, and that are split at random: 1 of 9; the first: RWF/more/x"
 
 
 def test_a_table_may_give_splits_alone(tmp_path):
@@ -72,7 +72,8 @@ def test_a_table_may_give_splits_alone(tmp_path):
         assert given_splits(RWF, settings) == {"RWF/val/Fight/val_1": "test"}
         unused, left = check_given(RWF, settings)
         assert unused == f"{path}: 1 row without a clip: line 3"
-        assert left.startswith(f"{len(RWF) - 1} of {len(RWF)} clips have no split by the column split")
+        assert left.startswith("clips that the column split gives no split,")
+        assert f": {len(RWF) - 1} of {len(RWF)};" in left
     path.write_text("clip,split\nval_1,\n")
     with pytest.raises(FightposeError, match="column split is empty"):
         check_given(RWF, DatasetSettings(labels=path))

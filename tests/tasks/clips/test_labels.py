@@ -182,12 +182,12 @@ def test_rows_and_clips_without_a_counterpart_are_reported(tmp_path):
     """Rows by their lines, clips by their number and the first."""
     clips = clips_of("Fight/a.mp4", "Walk/b.mp4", "Walk/c.mp4")
     (tmp_path / "labels.csv").write_text("clip,label\nzz,1\nWalk/b,1\n\n" + "gone,2\n" * 6)
-    rows = f"{tmp_path / 'labels.csv'}: 7 rows without a clip: line 2, 5, 6, 7, 8 and 2 more"
+    rows = f"{tmp_path / 'labels.csv'}: 7 rows without a clip: line 2, 5, 6, 7, 8, ..."
     found = check_sources(clips, DatasetSettings(labels=tmp_path / "labels.csv", classes={"Walk": 3}))
     assert found == [rows, f"{tmp_path / 'labels.csv'}: 2 clips without a label; the first: set/Fight/a"]
     # Alone, the table is the rule, and clips that no rule names are counted elsewhere.
     settings = DatasetSettings(labels=tmp_path / "labels.csv")
     assert check_sources(clips, settings) == [rows]
     (counted,) = unnamed_warning(label_clips(clips, settings)[1])
-    assert counted.startswith("2 clips are named by no rule")
+    assert counted.startswith("no label rule matches 2 clips")
     assert counted.endswith("the first: set/Fight/a")

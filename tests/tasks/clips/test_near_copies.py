@@ -117,7 +117,10 @@ def test_warnings_name_contradicting_labels() -> None:
     labels = {"a": 1, "b": 0, "c": 1, "d": 1}
     first, last = near_warnings(pairs, labels)
     assert first == "a and b seem to be the same video, and have the labels 1 and 0"
-    assert last == "2 pairs of clips seem to show the same video, recompressed or cut, and share a split: a and b"
+    assert last == (
+        "pairs of clips that seem to show the same video, recompressed or cut, and so share a split: 2; "
+        "the first: a and b"
+    )
     many = [(f"{n}a", f"{n}b") for n in range(9)]
     lines = near_warnings(many, {name: n for n, name in enumerate(name for pair in many for name in pair)})
     assert lines[3] == "6 more such pairs have different labels"
@@ -141,7 +144,7 @@ def test_near_copies_are_on_one_side_of_a_split(tmp_path: Path, seed: int) -> No
         clips.append(clip)
     write_manifest(root, tmp_path / "set", clips, "key")
     report = merge_outputs(root, DatasetSettings(split_seed=seed))
-    assert any(line.startswith("8 pairs of clips seem to show the same video") for line in report.warnings)
+    assert any(line.startswith("pairs of clips that seem") and "split: 8;" in line for line in report.warnings)
     side = {name: split for split, names in read_split(root / "dataset.pkl").items() for name in names}
     for first, second in pairs.tolist():
         assert side[f"set/Fight/{first}"] == side[f"set/Fight/{second}"]

@@ -43,6 +43,6 @@ def test_contradicting_labels_are_reported_by_name():
     contents = {"Fight/a": "1", "Walk/a": "1", "Walk/b": "2", "Walk/c": "2"}
     labels = {name: int(name.startswith("Fight")) for name in contents}
     (line,) = contradictions(contents, labels)
-    assert line == "the same video has label 1 as Fight/a, label 0 as Walk/a"
-    assert copy_warnings(contents, labels)[1].startswith("2 clips are copies of others")
+    assert line == "the same video has different labels: 1 (Fight/a), 0 (Walk/a)"
+    assert copy_warnings(contents, labels)[1].startswith("clips that are copies of others: 2;")
     assert copy_warnings({"a": "1"}, {"a": 1}) == []

@@ -74,9 +74,9 @@ def test_copies_are_on_one_side_and_contradicting_labels_are_named(tmp_path):
     report = merge_outputs(tmp_path / "out", DatasetSettings())
     found = sides(tmp_path)
     assert len({found[Path(name).with_suffix("").as_posix()] for name in copies}) == 1
-    assert report.warnings[0].startswith("the same video has label 1 as set/Fight/f0, set/Fight/f1")
-    assert "label 0 as set/NonFight/n0" in report.warnings[0]
-    assert report.warnings[1].startswith("9 clips are copies of others: set/Fight/f0")
+    assert report.warnings[0].startswith("the same video has different labels: 1 (set/Fight/f0, set/Fight/f1")
+    assert "0 (set/NonFight/n0" in report.warnings[0]
+    assert report.warnings[1].startswith("clips that are copies of others: 9; the first: set/Fight/f0")
 
 
 def test_a_copy_that_comes_later_joins_its_original(tmp_path):

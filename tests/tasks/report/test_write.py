@@ -4,6 +4,7 @@ import dataclasses
 import html.parser
 import json
 import os
+import re
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from tasks.annotations.format import Annotation, build_annotation, write_annotat
 from tasks.clips.failures import log_failure
 from tasks.core.errors import FailureReason, FightposeError
 from tasks.core.storage import write_json
+from tasks.language import VARIABLE
 from tasks.report.charts import Chart, histogram, png_chart, svg_chart
 from tasks.report.tables import best_regions, clip_row, read_outputs, uncertainties
 from tasks.report.write import CSV_NAME, PAGE_NAME, TEXT_NAME, compare, write_report
@@ -253,3 +255,43 @@ def test_charts_of_nothing_are_drawn() -> None:
     assert png_chart(empty).ndim == 3
     counted = histogram("scores", "Scores", [("", np.array([0.05, 0.99, 1.0, 3.0, np.nan]))])
     assert counted.series[0][1] == (1, 0, 0, 0, 0, 0, 0, 0, 0, 3)
+
+
+def test_the_page_follows_the_language_and_the_files_for_programs_do_not(tmp_path, monkeypatch):
+    """Headings, charts and what to do in Korean; names of clips as they are, also one that is called like a message."""
+    put(tmp_path, "Fight/a.mp4")
+    clip = sample_clip("Fight/order.mp4", output_root=tmp_path)
+    info = "the file is empty (0 bytes); copy it again"
+    log_failure(tmp_path, clip.path, clip.frame_dir, FailureReason.EMPTY_VIDEO, info)
+    english = write_report(tmp_path)
+    files = {name: (tmp_path / name).read_bytes() for name in (CSV_NAME, TEXT_NAME)}
+    assert '<html lang="en">' in (tmp_path / PAGE_NAME).read_text()
+
+    monkeypatch.setenv(VARIABLE, "ko")
+    report = write_report(tmp_path)
+    page = (tmp_path / PAGE_NAME).read_text()
+    assert '<html lang="ko">' in page
+    for words in (
+        "어노테이션이 없는 영상",
+        "빈 파일입니다",
+        "클래스와 분할",
+        "영상별 사람 수",
+        "최고 영역",
+        "폴더별 5영역",
+    ):
+        assert words in page
+    assert clip.frame_dir in page
+    assert report == english
+    assert files == {name: (tmp_path / name).read_bytes() for name in files}
+
+
+def test_no_heading_of_the_page_is_left_in_english(tmp_path, monkeypatch):
+    """Every heading of a section, table or chart has Hangul, of whatever the folder holds."""
+    put(tmp_path, "Fight/a.mp4", (0.9,))
+    fail(tmp_path, "Fight/b.mp4", FailureReason.INSUFFICIENT_LENGTH)
+    monkeypatch.setenv(VARIABLE, "ko")
+    write_report(tmp_path)
+    page = (tmp_path / PAGE_NAME).read_text()
+    headings = re.findall(r"<(?:h2|th\b[^>]*|text class=\"title\"[^>]*)>([^<]+)<", page)
+    assert len(headings) > 20
+    assert [text for text in headings if not re.search("[\uac00-\ud7a3]", text)] == []
