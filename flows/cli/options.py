@@ -69,7 +69,7 @@ def _language_option() -> Any:
     def command(
         lang: Annotated[
             Language | None,
-            typer.Option("--lang", help="Language of messages and the review page.", show_default="locale"),
+            typer.Option("--lang", help="Language of messages, report and review page.", show_default="locale"),
         ] = None,
     ) -> None:
         """Carry the signature from which typer makes the option."""

@@ -133,6 +133,16 @@ def test_the_table_of_everyday_options_has_eight_rows(name):
     assert len(rows) == 8
 
 
+def test_the_changelog_is_by_added_changed_fixed():
+    """Every version has those headings, in this order, and every line is below one of them."""
+    versions = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)
+    assert versions[0].strip() == "# Changelog"
+    for version in versions[1:]:
+        before, *parts = re.split(r"^### ", version, flags=re.M)
+        assert len(before.strip().splitlines()) == 1, before
+        assert [part.splitlines()[0] for part in parts] == ["Added", "Changed", "Fixed"]
+
+
 @pytest.mark.parametrize("page", TWINS, ids=ids)
 def test_a_korean_page_leads_to_korean_pages(page):
     """Where a page exists in Korean its Korean form is linked; links to English pages say so."""
