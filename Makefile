@@ -115,15 +115,18 @@ test-mmpose: $(VENV)/.installed-dev $(VENV)/.installed-mmpose ## Run the tests t
 	$(BIN)/python -m pytest -m mmpose
 
 # mmaction2 in an environment of its own, as on a training machine; nothing of this project is in it, nothing is compiled.
-# It is installed without its requirements, of which STGCN++ needs only those that are named here.
+# It is installed without its requirements, of which STGCN++ needs only those that are named here. datumaro, which reads
+# exports in the tests, comes in the same way: its requirements bring a second OpenCV.
 $(CLIENT)/.installed:
 	$(PYTHON) -m venv $(CLIENT)
 	$(CLIENT)/bin/python -m pip install --quiet --disable-pip-version-check '$(TORCH)' mmengine==0.10.7 mmcv-lite==2.1.0 \
 		'setuptools<81' einops 'importlib_metadata<9' scipy
-	$(CLIENT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps mmaction2==1.2.0
+	$(CLIENT)/bin/python -m pip install --quiet --disable-pip-version-check attrs orjson json-stream shapely imagesize \
+		pandas tqdm pycocotools lxml
+	$(CLIENT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps mmaction2==1.2.0 datumaro==1.13.12
 	@touch $@
 
-test-client: $(VENV)/.installed-dev $(CLIENT)/.installed ## Annotate real clips and train and test mmaction2 on them
+test-client: $(VENV)/.installed-dev $(CLIENT)/.installed ## Annotate real clips; train and test mmaction2 on them, read exports by datumaro
 	$(BIN)/python -m pytest -m client tests/client
 
 test-browser: $(VENV)/.installed-dev ## Run the tests of the review page in Chromium

@@ -1,4 +1,4 @@
-"""Real clips annotated by the command line, and the environment in which mmaction2 stands."""
+"""Real clips annotated by the command line, and the environment of the programs that read the results."""
 
 from __future__ import annotations
 
@@ -31,12 +31,23 @@ MOST_PEOPLE = 6
 Ask = Callable[..., dict[str, Any]]
 
 
+def client_environment() -> dict[str, str]:
+    """Return the environment of the client's processes: none of our modules, as on a training machine."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 @pytest.fixture(scope="session")
-def mmaction(tmp_path_factory: pytest.TempPathFactory) -> Ask:
-    """Give a function that puts a request to mmaction2 in its own environment."""
+def client_python() -> Path:
+    """Give the interpreter of the environment in which mmaction2 and datumaro are."""
     python = Path(os.environ.get("FIGHTPOSE_CLIENT_PYTHON", ROOT / ".venv-client/bin/python"))
     if not python.is_file():
         pytest.skip("make test-client")
+    return python
+
+
+@pytest.fixture(scope="session")
+def mmaction(client_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Ask:
+    """Give a function that puts a request to mmaction2 in its own environment."""
     script = Path(__file__).with_name("mmaction_runs.py")
 
     def ask(
@@ -46,10 +57,8 @@ def mmaction(tmp_path_factory: pytest.TempPathFactory) -> Ask:
         folder = tmp_path_factory.mktemp("request")
         request = {"passes": list(passes), "pairs": list(pairs), "training": training, "configs": list(configs)}
         (folder / "request.json").write_text(json.dumps(request, default=str), encoding="utf-8")
-        command = [python, script, folder / "request.json", folder / "answer.json"]
-        # Neither our modules nor our settings: a training machine has none of them.
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        command = [client_python, script, folder / "request.json", folder / "answer.json"]
+        run = subprocess.run(command, cwd=folder, env=client_environment(), capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stderr[-3000:]
         return json.loads((folder / "answer.json").read_text(encoding="utf-8"))
 

@@ -26,18 +26,21 @@ def rows_of_yolo(files: Sequence[Path], width: int, height: int) -> list[Row]:
     ValueError
         If a file's name has no frame number, or a row has another number of columns.
     """
-    rows = []
+    numbered: list[tuple[int, list[float]]] = []
     for path in files:
         found = re.search(r"_(\d+)$", path.stem)
         if found is None:
             raise ValueError(f"{path.name} does not end in a frame number, as ultralytics writes it")
         for line in path.read_text(encoding="utf-8").splitlines():
-            rows.append(_yolo_row([float(part) for part in line.split()], int(found[1]) - 1, width, height))
-    return rows
+            numbered.append((int(found[1]) - 1, [float(part) for part in line.split()]))
+    # Its tracker, asked for no scores (save_conf), writes the ID in that column: whole numbers from 1 on.
+    last = [values[-1] for _, values in numbered if len(values) == 5 + 51 + 1]
+    ids_alone = bool(last) and all(value >= 1 and value == int(value) for value in last)
+    return [_yolo_row(values, frame, width, height, ids_alone) for frame, values in numbered]
 
 
-def _yolo_row(values: list[float], frame: int, width: int, height: int) -> Row:
-    """Return one person of a label file: class, centre and size of the box, joints, and what follows them."""
+def _yolo_row(values: list[float], frame: int, width: int, height: int, ids_alone: bool) -> Row:
+    """Return one person of a label file: class, centre and size of the box, joints, then score, ID, both or none."""
     joints = np.array(values[5 : 5 + 51], np.float32)
     rest = values[5 + 51 :]
     if len(joints) != 51 or len(rest) > 2:
@@ -47,8 +50,11 @@ def _yolo_row(values: list[float], frame: int, width: int, height: int) -> Row:
     # Shares of the frame become pixels; the score is multiplied by 1.
     joints = joints.reshape(NUM_KEYPOINTS, 3) * np.array([width, height, 1], np.float32)
     x, y, w, h = np.array(values[1:5]) * (width, height, width, height)
-    track = int(rest[1]) if len(rest) == 2 else None
-    return Row(frame, joints, [x - w / 2, y - h / 2, x + w / 2, y + h / 2], rest[0] if rest else None, track)
+    score: float | None = None
+    if rest and not (ids_alone and len(rest) == 1):
+        score = rest.pop(0)
+    track = int(rest[0]) if rest else None
+    return Row(frame, joints, [x - w / 2, y - h / 2, x + w / 2, y + h / 2], score, track)
 
 
 def rows_of_mot(text: str) -> list[Row]:
@@ -73,6 +79,10 @@ def rows_of_mot(text: str) -> list[Row]:
     return rows
 
 
+LARGEST_METRES = 50.0
+"""Metres: no marker in a room is farther from the origin. Pixels reach further in any picture worth tracking."""
+
+
 def rows_of_trc(files: Sequence[Path]) -> list[Row]:
     """Return the people of TRC files in pixels, one person to a file; a marker that is not there is empty or NaN.
 
@@ -86,21 +96,41 @@ def rows_of_trc(files: Sequence[Path]) -> list[Row]:
         lines = path.read_text(encoding="utf-8").splitlines()
         if len(lines) < 6 or not lines[0].startswith("PathFileType"):
             raise ValueError(f"{path.name} is not a TRC file")
-        if re.search(r"(^|\t)m(\t|$)", lines[2]):
-            raise ValueError(f"{path.name} is in metres; give the file in pixels (Sports2D: *_px_*.trc)")
         names = [name for name in lines[3].split("\t")[2:] if name.strip()]
         places = joints_by_name(names)
-        for line in lines[5:]:
-            if not line.strip():
-                continue
+        first = None
+        for line in (one for one in lines[5:] if one.strip()):
             parts = line.split("\t")
-            values = [float(part) if part.strip() else np.nan for part in parts[2 : 2 + 3 * len(names)]]
-            values += [np.nan] * (3 * len(names) - len(values))
-            markers = np.array(values, np.float32).reshape(-1, 3)[places]
-            there = np.asarray(np.isfinite(markers[:, :2]).all(axis=1) & markers[:, :2].any(axis=1))
+            number, seconds = int(float(parts[0])), float(parts[1])
+            # Rows count from 0 or 1 and from the start of what was tracked; the time of the first one places them all.
+            first = round(seconds * _rate(lines, path)) - number if first is None else first
+            markers = _markers(parts[2:], len(names))
+            there = np.asarray(np.isfinite(markers[:, :2]).all(axis=1) & markers[:, :2].any(axis=1))[places]
             # TRC has no scores: a joint is there or not.
-            joints = np.column_stack([np.where(there[:, None], markers[:, :2], 0), there]).astype(np.float32)
-            rows.append(Row(int(float(parts[0])), joints, None, None, person))
-    # Frames count from 0 or 1, as the first of them says.
-    first = 1 if rows and min(row.frame for row in rows) >= 1 else 0
-    return [Row(row.frame - first, row.joints, None, None, row.track_id) for row in rows]
+            joints = np.column_stack([np.where(there[:, None], markers[places, :2], 0), there]).astype(np.float32)
+            rows.append(Row(number + first, joints, None, None, person))
+    # Sports2D writes "m" as the unit of its files in pixels too: the values tell.
+    if rows and max(float(np.abs(row.joints[:, :2]).max()) for row in rows) < LARGEST_METRES:
+        raise ValueError(f"{files[0].name} is in metres; give the file in pixels (Sports2D: *_px_*.trc)")
+    return rows
+
+
+def _rate(lines: list[str], path: Path) -> float:
+    """Return the rows per second that a TRC file states: the second value of its third line.
+
+    Raises
+    ------
+    ValueError
+        If the file states none.
+    """
+    parts = lines[2].split("\t")
+    try:
+        return float(parts[1])
+    except (IndexError, ValueError):
+        raise ValueError(f"{path.name} states no rate: the second value of line 3") from None
+
+
+def _markers(parts: list[str], count: int) -> np.ndarray:
+    """Return the markers of a row (markers, 3): x, y and z, NaN where a cell is empty or the row ends early."""
+    values = [float(part) if part.strip() else np.nan for part in parts[: 3 * count]]
+    return np.array(values + [np.nan] * (3 * count - len(values)), np.float32).reshape(-1, 3)

@@ -84,25 +84,6 @@ def test_coco_has_an_image_for_each_frame(annotation):
     assert len(data["categories"][0]["keypoints"]) == 17
 
 
-def test_datumaro_reads_every_joint(annotation, tmp_path):
-    """It passes over people without `segmentation`, and takes images by their names."""
-    datumaro = pytest.importorskip("datumaro")
-    (tmp_path / "annotations").mkdir()
-    (tmp_path / "annotations/person_keypoints_clip.json").write_text(coco_json(annotation))
-    found = 0
-    for item in datumaro.Dataset.import_from(str(tmp_path), "coco"):
-        frame = int(item.id.rsplit("/", 1)[1])
-        for points in (one for one in item.annotations if one.type == datumaro.AnnotationType.points):
-            places = np.array(points.points).reshape(-1, 2)
-            # The person is the one whose joints are nearest: the order within a frame is the reader's.
-            far = np.abs(annotation["keypoint"][:, frame] - places).max(axis=(1, 2))
-            assert far.min() < 0.01
-            seen = np.array([int(state) > 0 for state in points.visibility])
-            np.testing.assert_array_equal(seen, annotation["keypoint_score"][far.argmin(), frame] > 0)
-            found += 1
-    assert found == annotation["keypoint_score"].any(-1).sum()
-
-
 def test_coco_visibility_is_a_whole_number_by_the_score(annotation):
     """2 seen, 1 there but hardly seen, 0 missing; the scores themselves are kept."""
     annotation["keypoint_score"][annotation["keypoint_score"].any(-1), 5] = 0.1

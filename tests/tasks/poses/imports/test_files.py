@@ -1,4 +1,9 @@
-"""Files of poses as other programs write them: each is written here by the rules of its program, and read back."""
+"""Files of poses as other programs write them: made here by the rules of the program, or by the program itself.
+
+`written/` holds what the programs themselves wrote: ultralytics 8.4.190 (`yolo11n-pose.yaml` with random weights
+tracking a clip of noise, `save_txt` and `save_conf`) and Sports2D 0.8.34 (its own writer of TRC files, given the people
+of `scene`). MMPose's own files are made and read in `test_inferencer.py`.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,9 @@ from tests.tasks.samples import sample_annotation
 
 FRAMES, WIDTH, HEIGHT, FPS = 6, 640, 360, 25.0
 IDS = (7, 3)
+WRITTEN = Path(__file__).with_name("written")
+NOSES = [(265.80, 68.21), (585.80, 132.21), (265.80, 68.21), (585.80, 132.21)]
+"""Pixels: the first joint of each row of `written/ultralytics`, as the program printed it."""
 
 
 def scene() -> np.ndarray:
@@ -123,6 +131,28 @@ def test_label_files_of_ultralytics_are_read(tmp_path):
     check(sorted(tmp_path.glob("*.txt")), followed=True)
 
 
+def test_label_files_that_ultralytics_itself_wrote_are_read():
+    """Joints as `Results.keypoints` had them in pixels; its tracker gave IDs in the first frame alone."""
+    found = read_poses(sorted((WRITTEN / "ultralytics").glob("*.txt")), 3, WIDTH, HEIGHT, FPS)
+    assert found.poses.frame_index.tolist() == [0, 0, 1, 1]
+    np.testing.assert_allclose(found.poses.keypoints[:, 0], NOSES, atol=0.01)
+    np.testing.assert_allclose(found.poses.score, 0.000156226, atol=1e-8)
+    # IDs that only some people have follow nobody: the tracker of this project does it.
+    assert found.track_id is None
+
+
+def test_ids_without_scores_are_not_taken_for_scores(tmp_path):
+    """`save_txt` of its tracker without `save_conf`: the last of 57 columns is the ID."""
+    row = [0, 0.5, 0.5, 0.1, 0.1, *[0.5, 0.5, 0.9] * 17]
+    for frame, ids in enumerate([(1, 2), (2, 12)], 1):
+        lines = [" ".join(f"{value:.6g}" for value in [*row, number]) for number in ids]
+        (tmp_path / f"clip_{frame}.txt").write_text("\n".join(lines) + "\n")
+    found = read_poses(sorted(tmp_path.glob("*.txt")), FRAMES, WIDTH, HEIGHT, FPS)
+    assert found.track_id.tolist() == [1, 2, 2, 3]
+    # Without a score of its own a person has that of its joints.
+    np.testing.assert_allclose(found.poses.score, 0.9, atol=1e-4)
+
+
 def test_mot_rows_with_keypoints_are_read(tmp_path):
     """Ten columns and three for each joint; boxes alone are refused."""
     lines = [
@@ -137,7 +167,7 @@ def test_mot_rows_with_keypoints_are_read(tmp_path):
 
 
 def test_trc_files_in_pixels_are_read(tmp_path):
-    """A file for each person, markers by name and more than are needed; in metres they are refused."""
+    """A file for each person, markers by name and more than are needed."""
     short = [name.title().replace("_", "").replace("Left", "L").replace("Right", "R") for name in KEYPOINTS]
     head = ["PathFileType\t4\t(X/Y/Z)\ta.trc", "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits"]
     head += ["25\t25\t6\t18\tpx", "Frame#\tTime\t" + "\t\t\t".join(["Hip", *short]) + "\t\t"]
@@ -148,11 +178,40 @@ def test_trc_files_in_pixels_are_read(tmp_path):
             cells = ["1\t1\t0", *(f"{x:g}\t{y:g}\t0" if score else "\t\t" for x, y, score in joints)]
             lines.append(f"{frame}\t{frame / 25}\t" + "\t".join(cells))
         (tmp_path / f"clip_px_person{person:02d}.trc").write_text("\n".join(lines) + "\n")
-    files = sorted(tmp_path.glob("*.trc"))
+    check(sorted(tmp_path.glob("*.trc")), followed=True, scores=False, ids=(1, 2))
+
+
+def sports2d(tmp_path: Path, *, shift: int = 0, scale: float = 1.0) -> list[Path]:
+    """Return copies of what Sports2D wrote: frames later by `shift`, or places times `scale`."""
+    for path in sorted((WRITTEN / "sports2d").glob("*.trc")):
+        lines = path.read_text().splitlines()
+        for index in range(5, len(lines)):
+            number, seconds, *cells = lines[index].split("\t")
+            moved = [f"{float(cell) * scale:.4f}" if cell else "" for cell in cells]
+            lines[index] = "\t".join([number, str(float(seconds) + shift / FPS), *moved])
+        (tmp_path / path.name).write_text("\n".join(lines) + "\n")
+    return sorted(tmp_path.glob("*.trc"))
+
+
+def test_files_that_sports2d_itself_wrote_are_read():
+    """It names metres as the unit of its pixels."""
+    files = sorted((WRITTEN / "sports2d").glob("*.trc"))
+    assert files[0].read_text().splitlines()[2].split("\t")[4] == "m"
     check(files, followed=True, scores=False, ids=(1, 2))
-    files[0].write_text(files[0].read_text().replace("\tpx", "\tm"))
+
+
+def test_trc_rows_of_a_part_of_a_clip_stand_at_its_time(tmp_path):
+    """Sports2D counts rows from 0 in a `time_range`, too; two frames later they pass the end of the clip."""
+    with pytest.raises(FightposeError, match="up to frame 7, counted from 0, but the clip has 6"):
+        read_poses(sports2d(tmp_path, shift=2), FRAMES, WIDTH, HEIGHT, FPS)
+    found = read_poses(sports2d(tmp_path, shift=2), FRAMES + 2, WIDTH, HEIGHT, FPS)
+    assert found.poses.frame_index.min() == 2
+
+
+def test_trc_files_in_metres_are_refused(tmp_path):
+    """By their values."""
     with pytest.raises(FightposeError, match="in metres"):
-        read_poses(files, FRAMES, WIDTH, HEIGHT, FPS)
+        read_poses(sports2d(tmp_path, scale=0.01), FRAMES, WIDTH, HEIGHT, FPS)
 
 
 def test_arrays_are_read(tmp_path):
