@@ -21,7 +21,7 @@ from flows.runs.merging import merge_if_wanted
 from flows.runs.origin import require_model_poses
 from flows.runs.pool import cancel_children
 from flows.runs.results import DatasetSummary
-from tasks.annotations.format import AnnotationError, read_annotation
+from tasks.annotations.format import AnnotationError, only_annotation
 from tasks.annotations.validate import validate_annotation
 from tasks.clips.discovery import Clip, find_clip
 from tasks.clips.failures import Failure, current_failures, read_failures
@@ -147,8 +147,7 @@ def _unlisted(failure: Failure, output_root: Path) -> Clip | None:
 def _has_valid_annotation(clip: Clip) -> bool:
     """Tell whether a clip has an annotation that keeps the contract."""
     try:
-        annotations = read_annotation(clip.annotation_path)["annotations"]
+        # A clip's own file holds one annotation; another number means that it is not the file that was written.
+        return not validate_annotation(only_annotation(clip.annotation_path))
     except (OSError, AnnotationError):
         return False
-    # A clip's own file holds one annotation; another number means that it is not the file that was written.
-    return len(annotations) == 1 and not validate_annotation(annotations[0])

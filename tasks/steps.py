@@ -38,10 +38,11 @@ from tasks.core.settings import (
 from tasks.core.storage import sole_maker
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.findings import MappingReport
-from tasks.mapping.receipts import poses_path, stored_poses, tracks_path
+from tasks.mapping.receipts import tracks_path
 from tasks.mapping.verify import verify_mapping
 from tasks.overlay.painter import write_overlay
 from tasks.poses import extract_poses, model_key, model_of
+from tasks.poses.stored import poses_path, stored_poses
 from tasks.poses.usage import Usage, measured
 from tasks.regions.camera_weights import start_weights
 from tasks.regions.clip_weights import learn_region_weights

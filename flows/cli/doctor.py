@@ -109,14 +109,14 @@ def _runtimes() -> str:
 
 def _annotation() -> str:
     """Write an annotation and read it back."""
-    from tasks.annotations.format import read_annotation, write_annotation
+    from tasks.annotations.format import only_annotation, write_annotation
 
     # Axes of every annotation: people, frames, joints, x and y.
     keypoint = np.zeros((1, 2, NUM_KEYPOINTS, 2), np.float32)
     with tempfile.TemporaryDirectory(prefix="fightpose-") as folder:
         path = Path(folder) / "check.pkl"
         write_annotation(path, [{"frame_dir": "check", "keypoint": keypoint}])
-        read = read_annotation(path)["annotations"][0]["keypoint"]
+        read = only_annotation(path)["keypoint"]
     if not np.array_equal(read, keypoint):
         raise FightposeError("an annotation did not survive writing and reading; reinstall numpy")
     return "written and read back"

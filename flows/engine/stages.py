@@ -24,11 +24,12 @@ from tasks.core.settings import ScoringSettings, Settings
 from tasks.core.storage import sole_maker
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.fingerprints import FileStamp, require_unchanged, stamp_of
-from tasks.mapping.receipts import begin_outputs, overlay_is_current, poses_path, stored_poses, write_receipt
+from tasks.mapping.receipts import begin_outputs, overlay_is_current, write_receipt
 from tasks.mapping.summary import ClipSummary
 from tasks.overlay.painter import write_overlay
 from tasks.poses.extract import extract_poses
 from tasks.poses.models import PoseModel, model_of
+from tasks.poses.stored import poses_path, stored_poses
 from tasks.poses.usage import Usage
 from tasks.regions.camera_weights import start_weights
 from tasks.regions.clip_weights import learn_region_weights

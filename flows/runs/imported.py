@@ -27,12 +27,13 @@ from tasks.core.storage import require_writable
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.fingerprints import require_unchanged, stamp_of
 from tasks.mapping.merged import merge_outputs
-from tasks.mapping.receipts import begin_outputs, poses_path, record_settings, settings_key, write_receipt
+from tasks.mapping.receipts import begin_outputs, record_settings, settings_key, write_receipt
 from tasks.mapping.run_lock import sole_run
 from tasks.mapping.summary import ClipSummary
 from tasks.overlay.painter import write_overlay
 from tasks.poses.fingerprint import Fingerprint
 from tasks.poses.imports import Imported, find_pose_files, read_poses
+from tasks.poses.stored import poses_path
 from tasks.regions.camera_weights import start_weights
 from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions

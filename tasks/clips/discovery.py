@@ -2,46 +2,27 @@
 
 The tree of the input is mirrored: a clip at `<root>/<folder>/<stem>.<ext>` has its outputs at
 `<output root>/<name of root>/<folder>/<stem>_enhanced_stgcn_annotation.pkl` and `..._enhanced_rtmo_overlay.<ext>`.
-
-Names within one folder. A stem that occurs once in its folder is used as it is. Where several clips share a stem
-(compared without case and under Unicode NFC, because file systems may do so too), each takes its whole file name as
-its stem: `a.mp4` and `a.avi` give `a.mp4_enhanced_...` and `a.avi_enhanced_...`. Where even that is taken, `~2`, `~3`
-follow in sorted order. A stem too long for the file system is cut and ends in `~` and eight digits of its hash.
-The trap in this rule: when `a.avi` joins an `a.mp4` that is already annotated, the earlier outputs of `a.mp4` carry a
-name that no clip has any more, and the mapping check reports them as orphans.
+The stems: `tasks.clips.output_names`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from tasks.clips.output_names import ANNOTATION_POSTFIX, OVERLAY_POSTFIX, is_own_output, output_stems
 from tasks.clips.video_files import OVERLAY_ENDINGS, VIDEO_ENDINGS, is_video_name, may_be_video
 from tasks.core.errors import FightposeError
-from tasks.core.storage import PARTIAL_MARK
 from tasks.core.text import name_key, require_utf8_names
-
-ANNOTATION_POSTFIX = "_enhanced_stgcn_annotation"
-OVERLAY_POSTFIX = "_enhanced_rtmo_overlay"
-EARLIER_ANNOTATION_POSTFIX = "_rtmo_bytetrack_pose"
-EARLIER_OVERLAY_POSTFIX = "_rtmo_bytetrack_overlay"
-
-ANNOTATION_POSTFIXES = (ANNOTATION_POSTFIX, EARLIER_ANNOTATION_POSTFIX)
-OVERLAY_POSTFIXES = (OVERLAY_POSTFIX, EARLIER_OVERLAY_POSTFIX)
 
 FIGHT_FOLDER = "Fight"
 """A clip below a folder of this name, in whatever case, shows a fight: label 1, every other label 0."""
 
 MOST_LOOKS = 2_000
 """At most so many files without the ending of a video are opened to see whether they are videos."""
-
-# 255 bytes is the limit of nearly every file system; Korean takes three bytes a character in UTF-8.
-_MAX_STEM_BYTES = 255 - len(f"{ANNOTATION_POSTFIX}.pkl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,44 +100,9 @@ class Discovery:
         ]
 
 
-def is_own_output(name: str) -> bool:
-    """Tell whether a file name is that of an overlay or of an unfinished file of this program."""
-    return PARTIAL_MARK in name or name_key(PurePosixPath(name).stem).endswith(OVERLAY_POSTFIXES)
-
-
 def label_of(parts: Iterable[str]) -> int:
     """Return the label of a clip from the folders of its path, the input root's own name included."""
     return int(name_key(FIGHT_FOLDER) in map(name_key, parts))
-
-
-def output_stems(names: Iterable[str]) -> dict[str, str]:
-    """Return the output stem of each clip of one folder.
-
-    Parameters
-    ----------
-    names
-        File names of all clips of the folder: the rule depends on the neighbours.
-
-    Returns
-    -------
-    dict
-        File name to stem; no two stems are the same, not even without case or under another Unicode form.
-    """
-    ordered = sorted(set(names))
-    shares = Counter(name_key(PurePosixPath(name).stem) for name in ordered)
-    stems: dict[str, str] = {}
-    taken: set[str] = set()
-    # Stems that occur once come first, so that `a.avi.mp4` keeps its stem `a.avi` where `a.avi` shares its own.
-    for name in sorted(ordered, key=lambda name: (shares[name_key(PurePosixPath(name).stem)] > 1, name)):
-        stem = PurePosixPath(name).stem
-        wish = _short_enough(stem if shares[name_key(stem)] == 1 else name)
-        candidate, number = wish, 1
-        while name_key(candidate) in taken:
-            number += 1
-            candidate = f"{wish}~{number}"
-        taken.add(name_key(candidate))
-        stems[name] = candidate
-    return stems
 
 
 def discover_clips(source: Path, output_root: Path) -> Discovery:
@@ -390,13 +336,3 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _short_enough(stem: str) -> str:
-    """Cut a stem that leaves no room for the postfix within a file name's limit."""
-    raw = os.fsencode(stem)
-    # Room is left for `~` and a number as well, which two clips of one stem may need.
-    if len(raw) <= _MAX_STEM_BYTES - 5:
-        return stem
-    mark = f"~{hashlib.sha256(raw).hexdigest()[:8]}"
-    return raw[: _MAX_STEM_BYTES - 5 - len(mark)].decode("utf-8", "ignore") + mark

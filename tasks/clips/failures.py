@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tasks.clips.discovery import ANNOTATION_POSTFIX
+from tasks.clips.output_names import ANNOTATION_POSTFIX
 from tasks.core.errors import FailureReason, FightposeError
 from tasks.core.storage import append_line, complete_lines
 from tasks.core.text import field_text

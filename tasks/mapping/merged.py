@@ -50,7 +50,8 @@ from tasks.core.records import fingerprint_of
 from tasks.core.settings import DatasetSettings, Settings
 from tasks.core.storage import file_sha256, write_text
 from tasks.core.text import shares_of
-from tasks.mapping.receipts import WORK_FOLDER, kept_poses
+from tasks.mapping.receipts import WORK_FOLDER
+from tasks.poses.stored import kept_poses
 
 logger = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
-from tasks.clips.discovery import (
+from tasks.clips.discovery import Clip
+from tasks.clips.output_names import (
     ANNOTATION_POSTFIX,
     EARLIER_ANNOTATION_POSTFIX,
     EARLIER_OVERLAY_POSTFIX,
     OVERLAY_POSTFIX,
-    Clip,
 )
 from tasks.clips.video_files import VIDEO_ENDINGS
 from tasks.core.storage import PARTIAL_MARK

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.clips.discovery import OVERLAY_POSTFIXES
+from tasks.clips.output_names import OVERLAY_POSTFIXES
 from tasks.core.errors import FightposeError
 from tasks.core.storage import require_output_root
 from tasks.mapping.pairs import check_avi_pkl_mapping

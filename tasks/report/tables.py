@@ -21,8 +21,8 @@ import pandas as pd
 
 from tasks.annotations.dataset import read_split
 from tasks.annotations.format import Annotation, AnnotationError, read_annotation
-from tasks.clips.discovery import ANNOTATION_POSTFIXES, OVERLAY_POSTFIXES
 from tasks.clips.failures import current_failures
+from tasks.clips.output_names import ANNOTATION_POSTFIXES, OVERLAY_POSTFIXES
 from tasks.clips.video_files import OVERLAY_ENDINGS
 from tasks.core import region_layout
 from tasks.core.region_layout import REGIONS

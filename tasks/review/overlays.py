@@ -28,15 +28,9 @@ from tasks.core.records import Involvement, Poses, RegionWeights, Tracks, VideoI
 from tasks.core.region_layout import REGIONS
 from tasks.core.settings import OverlaySettings, Settings
 from tasks.core.storage import one_at_a_time
-from tasks.mapping.receipts import (
-    model_key_in,
-    overlay_shows,
-    poses_path,
-    record_overlay,
-    recorded_settings,
-    stored_poses,
-)
+from tasks.mapping.receipts import overlay_shows, record_overlay, recorded_settings
 from tasks.overlay.painter import write_overlay
+from tasks.poses.stored import model_key_in, poses_path, stored_poses
 from tasks.review.apply import (
     ReviewReport,
     automatic_path,

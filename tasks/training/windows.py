@@ -25,7 +25,7 @@ from tasks.annotations.convert.windows import (
     starts_of,
 )
 from tasks.annotations.dataset import read_split
-from tasks.annotations.format import Annotation, build_annotation, is_excluded, read_annotation, write_annotation
+from tasks.annotations.format import Annotation, build_annotation, is_excluded, only_annotation, write_annotation
 from tasks.clips.discovery import Clip
 from tasks.clips.manifest import clips_to_merge
 from tasks.core.errors import ClipError, FightposeError
@@ -33,7 +33,8 @@ from tasks.core.records import Poses, Tracks
 from tasks.core.settings import Settings
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.merged import DATASET_NAME, named_classes
-from tasks.mapping.receipts import kept_poses, model_key_in, recorded_settings
+from tasks.mapping.receipts import recorded_settings
+from tasks.poses.stored import kept_poses, model_key_in
 from tasks.regions.camera_weights import start_weights
 from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions
@@ -121,7 +122,7 @@ def windows_of_outputs(output_root: Path, destination: Path, plan: WindowPlan) -
         # Listed, but not done yet.
         if not clip.annotation_path.is_file():
             continue
-        (annotation,) = read_annotation(clip.annotation_path)["annotations"]
+        annotation = only_annotation(clip.annotation_path)
         # A clip that is not in the merged data set has no split that its windows could go to.
         if is_excluded(annotation) or annotation["frame_dir"] not in split:
             continue

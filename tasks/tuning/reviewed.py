@@ -21,7 +21,8 @@ from tasks.clips.manifest import read_manifests
 from tasks.core.errors import FightposeError
 from tasks.core.settings import Settings
 from tasks.core.storage import require_output_root
-from tasks.mapping.receipts import kept_poses, model_key_in, recorded_settings
+from tasks.mapping.receipts import recorded_settings
+from tasks.poses.stored import kept_poses, model_key_in
 from tasks.regions.camera_weights import camera_of
 from tasks.review.apply import automatic_annotation, other_people
 from tasks.review.corrections import apply_changes

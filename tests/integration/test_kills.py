@@ -103,8 +103,8 @@ def test_every_clip_ends_once_whatever_is_killed(tmp_path):
 def poses_time(out: Path, clip: Path, stored: dict[Path, float], starts: list[float]) -> float:
     """Return when the poses of a clip were stored: named by content, so they are looked up by the clip's own key."""
     from tasks.core.settings import Settings
-    from tasks.mapping.receipts import poses_path
     from tasks.poses import resolve_model
+    from tasks.poses.stored import poses_path
     from tasks.video.reading import probe_video
 
     entry = resolve_model("movenet-multipose")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tasks.annotations.convert.layouts import AnyAnnotations, read_any
 from tasks.annotations.format import AnnotationError
-from tasks.clips.discovery import ANNOTATION_POSTFIX, EARLIER_ANNOTATION_POSTFIX
+from tasks.clips.output_names import ANNOTATION_POSTFIX, EARLIER_ANNOTATION_POSTFIX
 from tasks.core.errors import FightposeError
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.clips.discovery import discover_clips, find_clip, is_own_output, output_stems
+from tasks.clips.discovery import discover_clips, find_clip
+from tasks.clips.output_names import is_own_output, output_stems
 from tasks.clips.video_files import VIDEO_ENDINGS, may_be_video
 from tasks.core.errors import FightposeError
 

@@ -19,8 +19,8 @@ from tasks.clips.manifest import write_manifest
 from tasks.clips.near_copies import near_copies, near_warnings
 from tasks.core.settings import DatasetSettings
 from tasks.mapping.merged import merge_outputs
-from tasks.mapping.receipts import poses_of_content
 from tasks.poses.fingerprint import MOST, Fingerprint
+from tasks.poses.stored import poses_of_content
 from tasks.video.reading import Frame
 from tests.tasks.samples import SETTINGS, sample_annotation, sample_clip, sample_tracks
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.clips.discovery import ANNOTATION_POSTFIX, OVERLAY_POSTFIX, clip_record, output_stems
+from tasks.clips.discovery import clip_record
+from tasks.clips.output_names import ANNOTATION_POSTFIX, OVERLAY_POSTFIX, output_stems
 from tasks.clips.splits import make_splits
 from tasks.core.text import name_key
 from tasks.mapping.pairs import OutputKey, OutputKind, output_of, remove_postfix

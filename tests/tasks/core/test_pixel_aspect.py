@@ -17,7 +17,7 @@ from tasks.annotations.validate import validate_annotation
 from tasks.core.pixel_aspect import MAX_RATIO, display_size, stored_size, to_display, to_stored, usable_ratio
 from tasks.core.records import Poses, Tracks, VideoInfo
 from tasks.core.settings import LimitSettings, PoseSettings
-from tasks.mapping.receipts import poses_path
+from tasks.poses.stored import poses_path
 from tasks.review.clip_view import clip_view
 from tasks.review.id_switches import find_suspects
 from tasks.review.overlays import overlay_records

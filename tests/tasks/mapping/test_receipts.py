@@ -19,8 +19,9 @@ from tasks.core.settings import (
     TrackingSettings,
 )
 from tasks.core.storage import key_of
-from tasks.mapping.receipts import finished, overlay_is_current, poses_path, settings_key, write_receipt
+from tasks.mapping.receipts import finished, overlay_is_current, settings_key, write_receipt
 from tasks.mapping.summary import ClipSummary
+from tasks.poses.stored import poses_path
 
 SUMMARY = ClipSummary(frames=10, people=2, top=[(3, 0.75), (1, 0.5)], seconds={"poses": 1.5}, extracted=True)
 

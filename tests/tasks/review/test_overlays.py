@@ -13,9 +13,10 @@ from tasks.annotations.format import build_annotation, read_annotation, write_an
 from tasks.clips.discovery import Clip, find_clip
 from tasks.clips.manifest import write_manifest
 from tasks.core.records import Involvement, Tracks
-from tasks.mapping.receipts import finished, overlay_is_current, overlay_shows, poses_path, write_receipt
+from tasks.mapping.receipts import finished, overlay_is_current, overlay_shows, write_receipt
 from tasks.mapping.summary import ClipSummary
 from tasks.overlay.painter import write_overlay
+from tasks.poses.stored import poses_path
 from tasks.review.apply import apply_review, automatic_path
 from tasks.review.log import (
     Change,

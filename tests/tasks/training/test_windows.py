@@ -17,7 +17,7 @@ from tasks.core.records import Poses, VideoInfo
 from tasks.core.settings import DatasetSettings, SelectionSettings, Settings, Thresholds
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.merged import merge_outputs
-from tasks.mapping.receipts import poses_path
+from tasks.poses.stored import poses_path
 from tasks.regions.clip_weights import learn_region_weights
 from tasks.regions.scores import score_regions
 from tasks.tracking import track_people

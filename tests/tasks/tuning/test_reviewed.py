@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from tasks.annotations.format import write_annotation
 from tasks.core.errors import FightposeError
-from tasks.mapping.receipts import poses_of_content
+from tasks.poses.stored import poses_of_content
 from tasks.review.log import Change, DropPerson, MergeTracks, Role, SetChecked, SetRole, append_change
 from tasks.tuning.page import PAGE_NAME
 from tasks.tuning.reviewed import read_reviewed

@@ -19,8 +19,11 @@ FRAMES, WIDTH, HEIGHT, FPS = 3, 320, 240, 25.0
 @pytest.mark.filterwarnings("ignore")
 def test_files_that_the_inferencer_wrote_are_read(tmp_path):
     """Every person of every frame, with the joints and scores that it returned."""
+    torch = pytest.importorskip("torch")
     config = shipped_config("rtmo-t")
     checkpoint = save_random_checkpoint(config, tmp_path / "rtmo.pth")
+    # mmengine's loader refuses the arrays of `meta` under newer torch; the weights are enough.
+    torch.save({"state_dict": torch.load(checkpoint, weights_only=False)["state_dict"]}, checkpoint)
     write_video(tmp_path / "a.mp4", pictures(FRAMES, WIDTH, HEIGHT), fps=round(FPS))
     with importable_mmpose():
         from mmpose.apis import MMPoseInferencer
