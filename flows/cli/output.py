@@ -127,7 +127,13 @@ def print_demo_table(summary: DatasetSummary) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    table = _table("clip", "frames", "people", "first two IDs (score)", "seconds")
+    table = _table(
+        translated("clip"),
+        translated("frames"),
+        translated("people"),
+        translated("first two IDs (score)"),
+        translated("seconds"),
+    )
     # Names as `Text`: rich would take brackets in them for markup.
     for result in summary.results:
         found = result.summary
@@ -177,7 +183,7 @@ def print_checks(checks: Sequence[Check]) -> None:
     table = _table("check", "result", "what was found")
     # Messages as `Text`: rich would take brackets in them for markup.
     for check in checks:
-        table.add_row(check.name, "ok" if check.ok else "FAILED", Text(printable(check.found)))
+        table.add_row(check.name, "ok" if check.ok else "FAILED", Text(printable(translated(check.found))))
     Console().print(table)
 
 

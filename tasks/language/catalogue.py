@@ -31,8 +31,8 @@ FIELD = re.compile(r"\{(\w+)\}")
 """A field of a message."""
 
 NESTED = frozenset([
-    "advice", "clips", "clips_words", "count", "counts", "error", "has", "headline", "info", "inputs", "kind", "line",
-    "reason", "rest", "source", "title", "what", "why",
+    "advice", "clips", "clips_words", "count", "counts", "error", "gain", "has", "headline", "info", "inputs", "kind",
+    "line", "reason", "rest", "same", "source", "sources", "title", "what", "why",
 ])  # fmt: skip
 """Fields whose content is a message itself. All others are names, numbers and words of other programs."""
 

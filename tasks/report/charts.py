@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from tasks.language import translated
 from tasks.overlay.canvas import FONT, Color, capital_ink
 from tasks.report.rendering import render
 from tasks.video.reading import Image
@@ -90,7 +91,7 @@ def layout_of(chart: Chart) -> dict[str, Any]:
     bars = []
     for number, group, x, width, height, value in _bars(chart):
         text = f"{value:.{chart.decimals}f}"
-        tip = f"{chart.labels[group]} {chart.series[number][0]}: {text}"
+        tip = f"{translated(chart.labels[group])} {chart.series[number][0]}: {text}"
         # Narrow bars carry their value as a tip only.
         shown = text if value and width >= VALUED_WIDTH else ""
         bars.append({"series": number, "x": x, "width": width, "height": height, "tip": tip, "text": shown})

@@ -99,7 +99,9 @@ def report_page(clips: pd.DataFrame, page: Page, output_root: Path) -> str:
     done, failed = clips[clips["status"] == "annotated"], clips[clips["status"] != "annotated"]
     # Unreadable files have no reason of their own; their status is shown in its place.
     failed = failed.assign(reason=failed["reason"].where(failed["reason"] != "", failed["status"]))
-    changes = pd.DataFrame(columns=["clip"]) if page.changes is None else page.changes
+    changes = pd.DataFrame(columns=["clip", "what"]) if page.changes is None else page.changes
+    # Each change is a message of its own; a class whose name has a comma stays as it is.
+    changes = changes.assign(what=[", ".join(map(translated, what.split(", "))) for what in changes["what"]])
     # Two annotations of one clip share its overlay.
     overlays = clips.drop_duplicates("clip").set_index("clip")["overlay"]
     # What people look at first gets a picture first.

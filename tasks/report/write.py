@@ -85,7 +85,7 @@ def write_report(output_root: Path, against: Path | None = None) -> Report:
     page = report_page(
         tables.clips,
         Page(
-            title=f"fightpose analysis: {output_root.absolute().name}",
+            title=translated(f"fightpose analysis: {output_root.absolute().name}"),
             charts=charts,
             uncertain=by_uncertainty(tables.clips),
             changes=changes,
@@ -260,20 +260,18 @@ def change_words(row: Mapping[Hashable, Any], classes: Mapping[int, str]) -> lis
     if not row["status_before"] == row["status_after"] == "annotated":
         return [f"{row['status_before']} -> {row['status_after']}"]
     # These three are always said: they tell how much the other changes matter.
-    words = []
-    for name, noun, form in (
-        ("people", "people", ".0f"),
-        ("first_score", "score", ".2f"),
-        ("quality", "quality", ".2f"),
-    ):
-        words.append(f"{noun} {row[f'{name}_before']:{form}} -> {row[f'{name}_after']:{form}}")
+    words = [
+        f"people {row['people_before']:.0f} -> {row['people_after']:.0f}",
+        f"score {row['first_score_before']:.2f} -> {row['first_score_after']:.2f}",
+        f"quality {row['quality_before']:.2f} -> {row['quality_after']:.2f}",
+    ]
     sides = [[row[f"{name}_{side}"] for name in ("first_id", "second_id")] for side in ("before", "after")]
     # An ID that is NaN, and so differs from itself, belongs to nobody.
     ids = [" and ".join(f"{one:.0f}" for one in side if one == one) for side in sides]
     if ids[0] != ids[1]:
         words.append(f"first two ID {ids[0]} -> {ids[1]}")
     if row["label_before"] != row["label_after"]:
-        labels = [classes.get(int(row[f"label_{side}"]), str(row[f"label_{side}"])) for side in ("before", "after")]
+        labels = [classes.get(int(row[side]), str(row[side])) for side in ("label_before", "label_after")]
         words.append(f"class {labels[0]} -> {labels[1]}")
     if row["split_before"] != row["split_after"]:
         words.append(f"split {row['split_before'] or 'none'} -> {row['split_after'] or 'none'}")

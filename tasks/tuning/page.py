@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tasks.core.errors import FightposeError
 from tasks.core.storage import write_text
+from tasks.language import translated
 from tasks.report.rendering import render
 from tasks.tuning.choose import FIGURES
 from tasks.tuning.tune import Tuning
@@ -39,7 +40,7 @@ def write_page(tuning: Tuning, output_root: Path) -> Path:
     clips = [row for row in tuning.by_clip() if abs(row[1]) > 0][:MOST_CLIPS]
     html = render(
         "tuning.html.j2",
-        title=f"fightpose tuning: {output_root.absolute().name}",
+        title=translated(f"fightpose tuning: {output_root.absolute().name}"),
         lines=tuning.lines(),
         figures=figures,
         names=FIGURES,

@@ -21,6 +21,10 @@ SETTINGS_NAME = "tuned_settings.json"
 """Where the settings go unless another file is named, below the output root."""
 
 
+HEADINGS = f"  {'':14} in use   tuned   difference"
+"""Of the columns of figures, in their widths."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tuning:
     """What tuning an output root came to.
@@ -77,13 +81,15 @@ class Tuning:
         else:
             lines.append(f"Stable from {choice.stable_from} clips on: choices from so many are as good ({same})")
         # With one camera every clip counts as a camera of its own (`Reviewed.groups`).
-        left_out = "clip" if sources == 1 else "camera"
-        lines.append(f"Figures of each {left_out} under settings chosen without it, 90 % interval of the difference:")
-        lines.append(f"  {'':14} in use   tuned   difference")
+        if sources == 1:
+            lines.append("Figures of each clip under settings chosen without it, 90 % interval of the difference:")
+        else:
+            lines.append("Figures of each camera under settings chosen without it, 90 % interval of the difference:")
+        lines.append(HEADINGS)
         for number, name in enumerate(FIGURES):
             before, after = choice.before[number], choice.after[number]
             low, high = choice.low[number], choice.high[number]
-            lines.append(f"  {name:14} {before:.3f}    {after:.3f}   {after - before:+.3f} ({low:+.3f} to {high:+.3f})")
+            lines.append(f"  {name:14} {before:.3f}    {after:.3f}   {after - before:+.3f} ({low:+.3f}, {high:+.3f})")
         lines += [*self._per_source(), *self._advice()]
         return lines + [f"{clip}: {problem}" for clip, problem in self.reviewed.problems]
 
@@ -134,13 +140,11 @@ class Tuning:
         # Ranking is judged apart: it needs bystanders, which tracking does not.
         if self.ranking is None:
             return [*lines, f"Ranking: fewer than {LEAST_CLIPS} clips have a fighter and a bystander marked"]
-        words = "refitted weights pay" if self.weights_pay else "keep the weights that you have"
         before, after = self.ranking.before, self.ranking.held_out
-        return [
-            *lines,
-            f"Ranking: {words} (left-out clips: p_at_2 {before['p_at_2']:.3f} -> {after['p_at_2']:.3f}, "
-            f"ap {before['ap']:.3f} -> {after['ap']:.3f})",
-        ]
+        figures = ", ".join(f"{name} {before[name]:.3f} -> {after[name]:.3f}" for name in ("p_at_2", "ap"))
+        if self.weights_pay:
+            return [*lines, f"Ranking: refitted weights pay (left-out clips: {figures})"]
+        return [*lines, f"Ranking: keep the weights that you have (left-out clips: {figures})"]
 
     def value(self) -> dict[str, Any]:
         """Return the same as plain values, for JSON."""

@@ -295,3 +295,15 @@ def test_no_heading_of_the_page_is_left_in_english(tmp_path, monkeypatch):
     headings = re.findall(r"<(?:h2|th\b[^>]*|text class=\"title\"[^>]*)>([^<]+)<", page)
     assert len(headings) > 20
     assert [text for text in headings if not re.search("[\uac00-\ud7a3]", text)] == []
+
+
+def test_what_changed_is_said_in_the_language_of_the_reader(tmp_path, monkeypatch):
+    """Change by change on the page; the value for programs stays English."""
+    put(tmp_path / "before", "Fight/a.mp4", (0.9,))
+    put(tmp_path / "after", "Fight/a.mp4", (0.5, 0.4))
+    monkeypatch.setenv(VARIABLE, "ko")
+    report = write_report(tmp_path / "after", against=tmp_path / "before")
+    page = (tmp_path / "after" / PAGE_NAME).read_text()
+    assert "사람 1 -&gt; 2, 점수 0.90 -&gt; 0.50" in page
+    assert "people 1 -&gt; 2" not in page
+    assert report.value["changes"][0]["what"].startswith("people 1 -> 2, score 0.90 -> 0.50")
