@@ -254,7 +254,8 @@ def _server_command(state: Path) -> tuple[Access, list[str]]:
                 f"`source {state / 'environment'}` to use it, else set PREFECT_SERVER_API_PORT to a free port"
             )
     secret = PREFECT_SERVER_API_AUTH_STRING.value() or kept_secret(state / "secret")
-    return Access(f"http://{host}:{port}/api", secret), [*COMMAND, "--host", host, "--port", str(port)]
+    options = ["--host", host, "--port", str(port), "--parent", str(os.getpid())]
+    return Access(f"http://{host}:{port}/api", secret), [*COMMAND, *options]
 
 
 def _wait_until_ready(address: str, server: subprocess.Popen[bytes], stop: threading.Event) -> None:

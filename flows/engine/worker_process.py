@@ -19,6 +19,7 @@ from typing import Any
 
 from tasks.core import progress
 from tasks.core.errors import FightposeError
+from tasks.core.text import keep_logs_printable
 
 PARENT_SECONDS = 0.25
 """How often a worker looks whether its parent lives; it has to end within 2 s of a parent that was killed."""
@@ -43,6 +44,8 @@ def main() -> None:
         with lock:
             connection.send((kind, value))
 
+    # A traceback is sent as lines, which the parent logs as they are.
+    keep_logs_printable()
     logging.getLogger().addHandler(_ToParent(send))
     # Lines for debugging stay here: each would be a message over the socket.
     for name in ("flows", "tasks"):
@@ -60,7 +63,9 @@ def main() -> None:
             # The parent sends no other request before the answer: one clip at a time.
             _answer(do, request, descriptors, send)
     except (EOFError, ConnectionError):
-        return
+        # The parent is gone. Not by way of the interpreter's own end: that waits for threads which still encode, for
+        # seconds, and meanwhile this process holds the lock of the output folder.
+        os._exit(1)
 
 
 def _answer(do: Callable[..., Any], request: Any, descriptors: list[int], send: Callable[[str, Any], None]) -> None:

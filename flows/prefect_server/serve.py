@@ -57,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 for any that is free; it is printed")
     parser.add_argument("--temporary", action="store_true", help="on a database that ends with this process")
+    # Asked of the system only where nobody says it: a parent that is killed during the imports of this process, which
+    # take seconds, would not be noticed.
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="ID of the process with which the server ends")
     options = parser.parse_args(arguments)
     if not os.environ.get(SERVER_SECRET):
         parser.error(f"set {SERVER_SECRET} to user:password: without it everybody could execute commands here")
@@ -64,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # a temporary database is removed.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(options.parent,), daemon=True).start()
     with ExitStack() as stack:
         listener = stack.enter_context(_listening(options.host, options.port))
         port = listener.getsockname()[1]

@@ -47,7 +47,7 @@ def temporary_server(meanwhile: Callable[[], object] | None = None) -> Iterator[
     secret = new_secret()
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(  # noqa: S603
-            [*COMMAND, "--temporary"],
+            [*COMMAND, "--temporary", "--parent", str(os.getpid())],
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,

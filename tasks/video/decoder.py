@@ -129,7 +129,7 @@ class Decoder:
         try:
             with theirs:
                 self.process = subprocess.Popen(  # noqa: S603 - our own module
-                    [*command, str(theirs.fileno()), str(self._memory)],
+                    [*command, str(theirs.fileno()), str(self._memory), str(os.getpid())],
                     pass_fds=(theirs.fileno(), self._memory),
                     env=environment,
                     stdin=subprocess.DEVNULL,

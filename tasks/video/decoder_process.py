@@ -22,18 +22,19 @@ from tasks.core.errors import ClipError, FailureReason
 from tasks.core.records import VideoInfo
 from tasks.video.reading import decode_frames, read_header
 
-PARENT_SECONDS = 0.5
+PARENT_SECONDS = 0.25
 """How often a helper looks whether its parent lives."""
 
 
 def main() -> None:
-    """Serve requests until the other side is gone; the arguments are the descriptors of the channel and the memory."""
+    """Serve requests until the other side is gone; the arguments: descriptors of channel and memory, the parent."""
     # Ctrl-C in a terminal, its closing, and a service that is stopped reach the whole group. Whether the step under way
     # is finished is the parent's decision, with which this process ends.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    connection, memory = Connection(int(sys.argv[1])), int(sys.argv[2])
+    # Its ID is handed over: a parent that was killed while this process imported its modules is not asked for any more.
+    connection, memory, parent = Connection(int(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     logging.getLogger("tasks").addHandler(_ToParent(connection))
     try:
         while True:
@@ -56,7 +57,8 @@ def main() -> None:
                 line = " ".join(f"{type(error).__name__}: {error}".split())
                 _send(connection, {"clip_error": [FailureReason.PROCESSING_ERROR, line]})
     except (EOFError, ConnectionError):
-        return
+        # At once: the interpreter's own end would wait for what native code still does.
+        os._exit(0)
 
 
 def _answer(request: dict[str, Any], connection: Connection, memory: int) -> dict[str, Any]:
