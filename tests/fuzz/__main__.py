@@ -53,7 +53,7 @@ def main() -> int:
     sys.stdout.write(f"seed {options.seed}, {time.monotonic() - start:.0f} s\n")
     if options.lives:
         live(options.lives, options.seed)
-        sys.stdout.write(f"{options.lives} random lives of an output root: nothing lost\n")
+        sys.stdout.write(f"{options.lives} random lives of an output root, {Lifecycle.steps} steps: nothing lost\n")
     sys.stdout.write(last_line(tallies) + "\n")
     return 0 if all(tally.sound for tally in tallies) else 1
 

@@ -11,16 +11,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
-from unittest import mock
+from typing import ClassVar
 
+import psutil
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from flows.annotate_dataset import annotate_dataset
 from flows.runs.results import DatasetSummary, Outcome
@@ -30,6 +30,7 @@ from tasks.annotations.format import is_excluded, read_annotation
 from tasks.clips.discovery import Clip, discover_clips
 from tasks.clips.failures import current_failures
 from tasks.core.settings import SelectionSettings, Settings
+from tasks.core.storage import LEFT_OVER_SECONDS, PARTIAL_MARK
 from tasks.mapping.findings import FindingKind, MappingReport
 from tasks.mapping.merged import DATASET_NAME
 from tasks.mapping.run_lock import sole_run
@@ -37,6 +38,8 @@ from tasks.mapping.verify import verify_mapping
 from tasks.review.apply import apply_review
 from tasks.review.log import SetExcluded, SetLabel, append_change
 from tasks.review.overlays import redraw_overlays
+from tasks.video.decoder import helper_processes
+from tests.fuzz.killed import run_until_killed, start_fork_server
 from tests.fuzz.plain import flows_without_prefect
 from tests.video_factory import plain_frames, write_video
 
@@ -50,41 +53,12 @@ SETTINGS = {
 NAMES = ("Fight/a.mp4", "Fight/b.mp4", "Fight/c.avi", "NonFight/a.mp4", "NonFight/d.mov", "NonFight/싸움.mp4")
 
 
-class Killed(BaseException):
-    """Stands in for a kill -9: nothing that follows it is done, not even what `except Exception` would do."""
-
-
 @cache
 def contents(ending: str) -> list[bytes]:
     """Return different clips of one container, each a few frames longer than the one before."""
     with tempfile.TemporaryDirectory() as folder:
         made = [write_video(Path(folder, f"{n}{ending}"), plain_frames(12 + n)) for n in range(4)]
         return [path.read_bytes() for path in made]
-
-
-@contextmanager
-def killed_at_write(number: int) -> Iterator[None]:
-    """End the block at its nth write to a disk, before or after the file has its final name."""
-    left = [number]
-
-    def dies_at(call: Any) -> Any:
-        """Count the calls of a function, and die before one of them."""
-
-        def counted(*arguments: Any, **named: Any) -> Any:
-            left[0] -= 1
-            if left[0] < 0:
-                raise Killed
-            return call(*arguments, **named)
-
-        return counted
-
-    with (
-        mock.patch("os.fsync", dies_at(os.fsync)),
-        mock.patch("os.write", dies_at(os.write)),
-        mock.patch.object(Path, "replace", dies_at(Path.replace)),
-        suppress(Killed),
-    ):
-        yield
 
 
 @dataclass
@@ -119,11 +93,32 @@ def numbered(data: bytes, ending: str, number: int) -> bytes:
     return data + (16).to_bytes(4, "big") + b"free" + number.to_bytes(8, "big")
 
 
+def flip(path: Path) -> None:
+    """Change a byte in the middle of a file, as a bad disk does; times stay."""
+    status, data = path.stat(), bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x55
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+DAMAGES: dict[str, Callable[[Clip, Path], None]] = {
+    "annotation gone": lambda clip, out: clip.annotation_path.unlink(),
+    "annotation changed": lambda clip, out: flip(clip.annotation_path),
+    "overlay gone": lambda clip, out: clip.overlay_path.unlink(),
+    "overlay changed": lambda clip, out: flip(clip.overlay_path),
+    "data set gone": lambda clip, out: (out / DATASET_NAME).unlink(),
+    "data set changed": lambda clip, out: flip(out / DATASET_NAME),
+}
+
+
 clip_names = st.sampled_from(NAMES)
 
 
 class Lifecycle(RuleBasedStateMachine):
     """An output root, its clips, and what may be done to them."""
+
+    steps: ClassVar[int] = 0
+    """Steps of all lives so far."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,7 +126,9 @@ class Lifecycle(RuleBasedStateMachine):
         self.clips, self.out = self.folder / "set", self.folder / "out"
         self.known = Known()
         self.summary: DatasetSummary | None = None
-        self.killed = False
+        # The processes that killed runs are forked from, and what other tests have started.
+        start_fork_server()
+        self.others = {child.pid for child in psutil.Process().children()}
         self.clock, self.made = 1_700_000_000, 0
         self.patches = flows_without_prefect()
         self.patches.__enter__()
@@ -226,16 +223,29 @@ class Lifecycle(RuleBasedStateMachine):
         """Annotate the folder."""
         summary = annotate_dataset.fn(self.clips, self.out, settings=SETTINGS[settings])
         assert isinstance(summary, DatasetSummary)
-        self.summary, self.killed = summary, False
+        self.summary = summary
         assert summary.problems == []
         self.check_run()
 
-    @rule(settings=st.sampled_from(sorted(SETTINGS)), writes=st.integers(0, 60))
+    @rule(settings=st.sampled_from(sorted(SETTINGS)), writes=st.integers(0, 120))
     def run_and_kill(self, settings: str, writes: int) -> None:
         """Annotate the folder, and be killed at a write."""
-        with killed_at_write(writes):
-            annotate_dataset.fn(self.clips, self.out, settings=SETTINGS[settings])
-        self.killed, self.summary = True, None
+        self.summary = None
+        if run_until_killed(self.clips, self.out, SETTINGS[settings], writes=writes):
+            self.left_by_kills()
+
+    @rule(settings=st.sampled_from(sorted(SETTINGS)), milliseconds=st.integers(0, 3000))
+    def run_and_kill_at_any_time(self, settings: str, milliseconds: int) -> None:
+        """Annotate the folder, and be killed wherever it is then."""
+        self.summary = None
+        if run_until_killed(self.clips, self.out, SETTINGS[settings], seconds=milliseconds / 1000):
+            self.left_by_kills()
+
+    def left_by_kills(self) -> None:
+        """Let temporary files of killed runs become so old that the next run sweeps them."""
+        old = time.time() - 2 * LEFT_OVER_SECONDS
+        for path in self.out.rglob(f"{PARTIAL_MARK}*"):
+            os.utime(path, (old, old))
 
     @precondition(lambda self: self.summary is not None)
     @rule(name=clip_names, excluded=st.booleans())
@@ -268,6 +278,19 @@ class Lifecycle(RuleBasedStateMachine):
         self.check_sides()
 
     @precondition(lambda self: self.summary is not None)
+    @rule(name=clip_names, damage=st.sampled_from(sorted(DAMAGES)))
+    def damage_and_mend(self, name: str, damage: str) -> None:
+        """Damage an output of a finished clip: it is found, and mended."""
+        listed = self.summary.results if self.summary else []
+        if name not in {result.clip for result in listed if result.outcome != Outcome.FAILED}:
+            return
+        DAMAGES[damage](self.named(name), self.out)
+        assert verify_mapping(self.out, deep=True).findings, f"not found: {damage}"
+        verify_mapping_flow.fn(self.out, deep=True, quarantine=True, fix=True)
+        self.nothing_is_left_to_find()
+        self.check_sides()
+
+    @precondition(lambda self: self.summary is not None)
     @rule()
     def verify(self) -> None:
         """Check the outputs thoroughly: after a run nothing is wrong."""
@@ -278,6 +301,11 @@ class Lifecycle(RuleBasedStateMachine):
         assert not here & {line.clip for line in wrong}
 
     # What must hold.
+
+    @invariant()
+    def count_step(self) -> None:
+        """Count what was done: hypothesis calls this after every step."""
+        Lifecycle.steps += 1
 
     def nothing_is_left_to_find(self) -> None:
         """Not even outputs of clips that are not there any more."""
@@ -303,8 +331,12 @@ class Lifecycle(RuleBasedStateMachine):
         self.check_sides()
         with sole_run(self.out):
             pass
-        if not self.killed:
-            assert not list(self.out.rglob(".partial-*"))
+        # What kills left is old enough to be swept; nothing else leaves any.
+        assert not list(self.out.rglob(f"{PARTIAL_MARK}*"))
+        wrong = verify_mapping(self.out, deep=True).findings
+        assert [line for line in wrong if line.kind != FindingKind.ORPHAN] == []
+        # Decoders wait for the next clip, and nothing else is left.
+        assert {child.pid for child in psutil.Process().children()} <= {*helper_processes(), *self.others}
 
     def holds_exclusion(self, frame_dir: str) -> bool:
         """Tell whether an annotation on disk is marked as excluded: taken back, perhaps, but not applied yet."""
