@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +20,10 @@ from tests.scenes import STANDING
 prepare_environment(console_level="CRITICAL")
 # Messages are compared in English, whatever the locale of the machine.
 os.environ["FIGHTPOSE_LANG"] = "en"
+# A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C. A test of what it
+# does would fail there and nowhere else.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 SET_APART = ("integration", "browser", "client")
