@@ -20,7 +20,7 @@ def analyze(output_root: Path) -> str:
     return write_report(output_root).text
 
 
-@flow(name="analyze-dataset", flow_run_name="analyze {output_root.name}")
+@flow(name="analyze-dataset", flow_run_name="analyze {output_root.name!r}")
 def analyze_dataset(output_root: Path) -> str:
     """Analyse the outputs of earlier runs and publish the summary.
 

@@ -63,7 +63,7 @@ def on_results(listener: OnResult | None) -> None:
     _listeners[:] = [listener] if listener else []
 
 
-@flow(name="annotate-dataset", flow_run_name="annotate {input.name}", on_cancellation=[cancel_children])
+@flow(name="annotate-dataset", flow_run_name="annotate {input.name!r}", on_cancellation=[cancel_children])
 def annotate_dataset(
     input: Path,
     output_root: Path,

@@ -29,6 +29,7 @@ from tasks.clips.discovery import Clip, find_clip
 from tasks.clips.failures import resolve_failures
 from tasks.clips.labels import label_clips
 from tasks.core.settings import LARGEST_LABEL, Settings
+from tasks.core.text import printable
 from tasks.involvement.ranking import busiest_frame
 from tasks.mapping.fingerprints import require_unchanged, stamp_of
 from tasks.mapping.receipts import begin_outputs, overlay_is_current, settings_key, write_receipt
@@ -44,7 +45,7 @@ logger = logging.getLogger(__name__)
 Label = Annotated[int, Field(ge=0, le=LARGEST_LABEL)]
 
 
-@flow(name="annotate-video", flow_run_name="annotate {video.name}")
+@flow(name="annotate-video", flow_run_name="annotate {video.name!r}")
 def annotate_video(
     video: Path,
     output_root: Path,
@@ -150,4 +151,5 @@ def recorded(error: Exception, clip: Clip, output_root: Path) -> State[ClipSumma
     failure = recorded_failure(error, clip, output_root)
     logger.warning("%s", failure)
     show_card(failure_card(clip, failure))
-    return Failed(message=str(failure), data=failure)
+    # Prefect's commands print the message as it is.
+    return Failed(message=printable(str(failure)), data=failure)

@@ -38,7 +38,7 @@ from tasks.mapping.run_lock import sole_run
 logger = logging.getLogger(__name__)
 
 
-@flow(name="retry-failed", flow_run_name="retry failed of {output_root.name}", on_cancellation=[cancel_children])
+@flow(name="retry-failed", flow_run_name="retry failed of {output_root.name!r}", on_cancellation=[cancel_children])
 def retry_failed(
     output_root: Path,
     mode: Mode = Mode.SINGLE,

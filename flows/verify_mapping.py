@@ -22,7 +22,7 @@ from tasks.core.choices import Mode
 from tasks.mapping.findings import MappingReport
 
 
-@flow(name="verify-mapping", flow_run_name="verify {output_root.name}", on_cancellation=[cancel_children])
+@flow(name="verify-mapping", flow_run_name="verify {output_root.name!r}", on_cancellation=[cancel_children])
 def verify_mapping_flow(
     output_root: Path,
     deep: bool = False,

@@ -36,6 +36,7 @@ from tasks.core.settings import (
     TrackingSettings,
 )
 from tasks.core.storage import sole_maker
+from tasks.core.text import keep_logs_printable
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.findings import MappingReport
 from tasks.mapping.receipts import tracks_path
@@ -58,6 +59,8 @@ logger = logging.getLogger(__name__)
 # would be lost.
 for _name in ("flows", "tasks"):
     logging.getLogger(_name).setLevel(logging.INFO)
+# Here, too: the process of a run that a worker starts never sees the command line.
+keep_logs_printable()
 
 
 def may_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:

@@ -11,7 +11,9 @@ import json
 import locale
 import os
 import sys
+import traceback
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +23,7 @@ from flows.cli import annotate, files, models, outputs, review
 from flows.cli.options import SettingsCommand, add_language
 from flows.cli.output import AsJson, Output, Quiet
 from tasks.core.errors import FightposeError
-from tasks.core.text import printable
+from tasks.core.text import keep_logs_printable, printable, printable_lines
 from tasks.language import translated
 
 LAST = ("models", "up")
@@ -129,6 +131,9 @@ app.add_typer(models.models_app, name="models")
 def main() -> None:
     """Run the command line; an error that the user can act on is one line, and one JSON value with `--json`."""
     _start_again_in_utf8()
+    keep_logs_printable()
+    # The traceback of a fault of the program names files, too.
+    sys.excepthook = _show_fault
     # From the raw arguments: an error in parsing them comes before any option is known.
     as_json = "--json" in sys.argv[1:]
     try:
@@ -179,6 +184,11 @@ def _typed() -> list[bytes]:
         return Path("/proc/self/cmdline").read_bytes().split(b"\0")[1:-1]
     except OSError:
         return [os.fsencode(argument) for argument in sys.orig_argv[1:]]
+
+
+def _show_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Write a traceback as Python does, but in text that a terminal does not obey."""
+    sys.stderr.write(printable_lines("".join(traceback.format_exception(kind, error, trace))))
 
 
 def _refused(message: str, as_json: bool) -> int:

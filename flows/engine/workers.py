@@ -261,8 +261,9 @@ class _Worker:
                 progress.report(value)
             elif kind == "log":
                 name, level, text = value
-                # In the caller's thread: by its context a line reaches the log of the right Prefect task.
-                logging.getLogger(name).log(level, "%s", text)
+                # In the caller's thread: by its context a line reaches the log of the right Prefect task. It is the
+                # message and not a part of one: the lines of a traceback stay lines.
+                logging.getLogger(name).log(level, text)
             else:
                 return str(kind), value
 

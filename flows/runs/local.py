@@ -27,6 +27,7 @@ from tasks import steps
 from tasks.core.errors import ClipError
 from tasks.core.settings import Settings
 from tasks.core.storage import key_of
+from tasks.core.text import printable
 from tasks.mapping.receipts import finished
 from tasks.mapping.summary import ClipSummary, summary_of
 from tasks.poses import PoseModel
@@ -57,7 +58,8 @@ class ClipWork:
         self, job: ClipJob, engine: Engine, cache_key: str | None = None, done: ClipSummary | None = None
     ) -> None:
         self.job, self.engine, self.cache_key, self.done = job, engine, cache_key, done
-        self.name = job.clip.relative
+        # Names of runs reach the logs of workers, whose terminals obey what a file's name may hold.
+        self.name = printable(job.clip.relative)
 
 
 def may_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:

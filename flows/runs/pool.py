@@ -89,7 +89,7 @@ class Child:
 
 @task(
     name="start-clip",
-    task_run_name="start {job.clip.relative}",
+    task_run_name="start {job.clip.relative!r}",
     cache_policy=NO_CACHE,
     persist_result=False,
     retries=5,

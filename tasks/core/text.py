@@ -6,10 +6,13 @@ One function for each place: `printable` for a terminal, `field_text` for a log 
 
 from __future__ import annotations
 
+import logging
 import re
 import string
 import sys
+import traceback
 import unicodedata
+from typing import Any
 
 from tasks.core.errors import FightposeError
 
@@ -25,6 +28,37 @@ def printable(text: str) -> str:
     """
     # Escaped, as control characters in a file's name can change what a terminal shows.
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return text as `printable` does, but in the lines and columns that it has."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
+
+class _PrintableRecord(logging.LogRecord):
+    """A line of a log that no terminal obeys, whoever writes it and wherever it is shown."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        if self.exc_info and self.exc_info[0] is not None:
+            # Formatters take this text where it is there, and write the error's own words as they are where it is not.
+            lines = traceback.format_exception(*self.exc_info)
+            self.exc_text = printable_lines("".join(lines).rstrip("\n"))
+
+    def getMessage(self) -> str:  # noqa: N802 - the name is the standard library's
+        """Return the message; a name that is put into a line of ours cannot start another one."""
+        text = super().getMessage()
+        ours = self.name.partition(".")[0] in ("flows", "tasks")
+        return printable(text) if ours and self.args else printable_lines(text)
+
+
+def keep_logs_printable() -> None:
+    """Have every line that this process logs from now on hold nothing that a terminal obeys.
+
+    By the record and not by a handler or a formatter: those of Prefect, of Python's last resort and of a user's own
+    logging settings all get the same record, and Prefect's own lines repeat our errors with the names in them.
+    """
+    logging.setLogRecordFactory(_PrintableRecord)
 
 
 def field_text(text: str) -> str:
