@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import httpx
 from prefect import runtime
 from prefect.client.orchestration import get_client
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
@@ -32,8 +33,8 @@ logger = logging.getLogger(__name__)
 LEASE_SECONDS = 60.0
 """Renewed while a run lives; a run that is killed gives its lease up after this time."""
 
-TRY_SECONDS = 3.0
-"""How long to wait for one GPU before the next one is tried."""
+ROUND_SECONDS = 3.0
+"""The pause after every GPU of the machine was found taken, before all are tried again."""
 
 PATIENCE_SECONDS, AGAIN_SECONDS = 600.0, 5.0
 """How long a server may answer requests for a lease with errors, and the pause between two requests."""
@@ -109,14 +110,24 @@ def _machine_lease(device: str) -> Iterator[None]:
             yield
 
 
+class SlotsTakenError(Exception):
+    """Others hold the slots of a limit."""
+
+
+def _is_taken(error: ConcurrencySlotAcquisitionError) -> bool:
+    """Tell whether the server refused a lease because the slots are held, and for no other reason."""
+    cause = error.__cause__
+    return isinstance(cause, httpx.HTTPStatusError) and cause.response.status_code == httpx.codes.LOCKED
+
+
 @contextmanager
-def _lease(name: str, slots: int = 1, timeout_seconds: float | None = None) -> Iterator[None]:
+def _lease(name: str, slots: int = 1, wait: bool = True) -> Iterator[None]:
     """Hold some slots of a limit for the length of the block; a server that is away for a while costs the run nothing.
 
     Raises
     ------
-    TimeoutError
-        If the slots were not free in time.
+    SlotsTakenError
+        If the slots are not free, and it is not to wait for them.
     ConcurrencySlotAcquisitionError
         If the server answers with errors for `PATIENCE_SECONDS`.
     """
@@ -127,7 +138,9 @@ def _lease(name: str, slots: int = 1, timeout_seconds: float | None = None) -> I
                 lease = concurrency(
                     name,
                     slots,
-                    timeout_seconds=timeout_seconds,
+                    # Not a short timeout: it would end the request in the client alone. A server that answers later
+                    # gives the lease all the same, to nobody, and each try would take a GPU for `LEASE_SECONDS`.
+                    max_retries=None if wait else 0,
                     lease_duration=LEASE_SECONDS,
                     strict=True,
                     raise_on_lease_renewal_failure=False,
@@ -135,6 +148,8 @@ def _lease(name: str, slots: int = 1, timeout_seconds: float | None = None) -> I
                 held.enter_context(lease)
                 break
             except ConcurrencySlotAcquisitionError as error:
+                if _is_taken(error):
+                    raise SlotsTakenError(name) from error
                 # SQLite answers "database is locked", as HTTP 503, when many runs write at once.
                 if time.monotonic() >= until:
                     raise
@@ -163,12 +178,12 @@ def held_gpu() -> Iterator[str]:
     waited = time.monotonic()
     while True:
         for uuid in gpus:
-            # A short try of each card in turn: a wait for one would miss another that becomes free.
-            lease = _lease(f"fightpose-gpu-{uuid}", timeout_seconds=TRY_SECONDS)
+            # Each card in turn without waiting for it: a wait for one would miss another that becomes free.
+            lease = _lease(f"fightpose-gpu-{uuid}", wait=False)
             try:
-                # By hand and not by `with`: a TimeoutError of the caller's own block must not read as a busy GPU.
+                # By hand and not by `with`: an error of the caller's own block must not read as a busy GPU.
                 lease.__enter__()
-            except TimeoutError:
+            except SlotsTakenError:
                 continue
             logger.debug("waited %.1f s for a GPU", time.monotonic() - waited)
             try:
@@ -176,6 +191,7 @@ def held_gpu() -> Iterator[str]:
             finally:
                 lease.__exit__(None, None, None)
             return
+        time.sleep(ROUND_SECONDS)
 
 
 def _require_limit(name: str, slots: int) -> None:

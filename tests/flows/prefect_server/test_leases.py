@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 import threading
@@ -10,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
 from flows.prefect_server import leases as gpu
@@ -62,7 +63,7 @@ def test_a_run_that_no_worker_started_leases_nothing(two_gpus):
 def in_a_deployment(monkeypatch, prefect_server):
     """Make this process look like one that a worker started."""
     monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "11111111-1111-1111-1111-111111111111")
-    monkeypatch.setattr(gpu, "TRY_SECONDS", 0.3)
+    monkeypatch.setattr(gpu, "ROUND_SECONDS", 0.3)
 
 
 @pytest.mark.prefect
@@ -126,6 +127,22 @@ def test_a_lease_inside_of_a_lease_does_not_wait(two_gpus, in_a_deployment, monk
     assert reached[0] in two_gpus
     # Given back at the end: two runs get a GPU each. This process looks for GPUs among those that it may see.
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with gpu.held_gpu() as first, gpu.held_gpu() as second:
+        assert {first, second} == set(two_gpus)
+
+
+@pytest.mark.prefect
+def test_an_answer_that_comes_late_costs_no_lease(two_gpus, in_a_deployment, monkeypatch):
+    """A request that was given up too early left a GPU leased to nobody, and the next one the other GPU."""
+    ask = PrefectClient.increment_concurrency_slots_with_lease
+
+    async def late(*arguments, **options):
+        """Let the server grant the lease, and hold its answer back for longer than the pause between two rounds."""
+        answer = await ask(*arguments, **options)
+        await asyncio.sleep(1)
+        return answer
+
+    monkeypatch.setattr(PrefectClient, "increment_concurrency_slots_with_lease", late)
     with gpu.held_gpu() as first, gpu.held_gpu() as second:
         assert {first, second} == set(two_gpus)
 
