@@ -22,6 +22,7 @@ from tasks.core.settings import LimitSettings, SelectionSettings, Settings
 from tasks.core.storage import PARTIAL_MARK
 from tasks.video.reading import decode_frames, probe_video
 from tests.conftest import StandInModel
+from tests.flows.cli.test_hostile_names import HOSTILE
 from tests.video_factory import plain_frames, write_video
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect_server")]
@@ -231,6 +232,27 @@ def test_the_runs_log_names_clip_step_and_seconds(clip, out, stand_in, caplog):
     lines = [record.getMessage() for record in caplog.records if record.name == "tasks.steps"]
     for step in ("probe", "poses", "tracking", "ranking", "annotation", "overlay"):
         assert any(re.fullmatch(rf"Fight/싸움 1\.mp4: {step} took \d+\.\d\d s", line) for line in lines), step
+
+
+def test_a_hostile_name_reaches_neither_the_log_nor_the_name_of_the_run_as_it_is(clip, out, stand_in, caplog):
+    """Workers print both: of a clip that is annotated, one that is broken, and one that fails in an unforeseen way."""
+    hostile = clip.with_name(f"a{HOSTILE}\n.mp4")
+    clip.rename(hostile)
+    states = [_annotate(hostile, out)]
+    hostile.write_bytes(b"broken")
+    states.append(_annotate(hostile, out))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "probe", lambda *_: 1 / 0 * len(HOSTILE))
+        states.append(_annotate(hostile, out))
+    assert [state.type.value for state in states] == ["COMPLETED", "FAILED", "FAILED"]
+    with get_client(sync_client=True) as client:
+        runs = [client.read_flow_run(state.state_details.flow_run_id) for state in states]
+    shown = [caplog.text, *(run.name for run in runs), *(str(state.message) for state in states)]
+    assert "\\u202e" in caplog.text
+    assert [text for text in shown if not text.replace("\n", "").replace("\t", "").isprintable()] == []
+    # A line of the log for each line of the steps: none begins where the name says so.
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith(("flows", "tasks"))]
+    assert not [line for line in lines if "\n.mp4" in line]
 
 
 def test_stand_in_counts_frames():
