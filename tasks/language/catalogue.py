@@ -31,12 +31,12 @@ FIELD = re.compile(r"\{(\w+)\}")
 """A field of a message."""
 
 NESTED = frozenset([
-    "advice", "clips", "clips_words", "count", "counts", "error", "gain", "has", "headline", "info", "inputs", "kind",
-    "line", "reason", "rest", "same", "source", "sources", "title", "what", "why",
+    "advice", "check", "clips", "clips_words", "count", "counts", "error", "gain", "has", "headline", "info", "inputs",
+    "kind", "line", "meant", "reason", "rest", "said", "same", "source", "sources", "title", "what", "why",
 ])  # fmt: skip
 """Fields whose content is a message itself. All others are names, numbers and words of other programs."""
 
-KNOWN = frozenset({"kind", "title"})
+KNOWN = frozenset({"check", "kind", "title"})
 """Fields that hold nothing but a message; without this, `{kind}: {clip}` would fit every text with a colon."""
 
 LONGEST = 1000

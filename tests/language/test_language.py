@@ -62,7 +62,12 @@ def test_no_field_differs_between_the_languages():
 def test_korean_texts_are_korean():
     """Except for those that hold nothing but fields and commands."""
     same = [text for ids, text in entries() if not HANGUL.search(text)]
-    assert sorted(same) == ["fightpose verify {output_root}", "{kind}: {clip}", "{kind}: {clip} ({info})"]
+    assert sorted(same) == [
+        "fightpose verify {output_root}",
+        "{kind}: {clip}",
+        "{kind}: {clip} ({info})",
+        "{where}: {check}",
+    ]
 
 
 def sample(name: str, number: int) -> str:
