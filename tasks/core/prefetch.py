@@ -85,8 +85,16 @@ class _Lane(Generic[T]):
         return False
 
     def taken(self) -> Iterator[T]:
-        """Yield the items in order."""
-        while not isinstance(item := self._waiting.get(), _End):
+        """Yield the items in order; fewer where the user is a thread ahead itself, whose own items nobody wants."""
+        while True:
+            try:
+                item = self._waiting.get(timeout=POLL_S)
+            except queue.Empty:
+                if not still_wanted():
+                    return
+                continue
+            if isinstance(item, _End):
+                break
             yield item[0]
         if item.error is not None:
             raise item.error

@@ -8,7 +8,7 @@ grow with the clip.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,7 @@ MOST_ROWS = 6
 """Most people in scoreboard and timeline, however many the annotation holds."""
 
 FRAMES_AHEAD = 4
-"""Decoded frames that wait to be drawn on; at 4K one is 25 MB."""
+"""Frames that wait to be drawn on, and as many that wait to be encoded; at 4K one is 25 MB."""
 
 GREY: Color = (120, 120, 120)
 
@@ -323,11 +323,20 @@ def write_overlay(
     """
     size = (video.width, video.height)
     painter = OverlayPainter(tracks, involvement, size, settings)
-    # Decoded in one thread, drawn here, encoded in another.
-    with VideoWriter(path, video.fps, size) as writer, ahead(frames, FRAMES_AHEAD) as decoded:
-        for index, (image, time_s) in enumerate(decoded):
-            writer.write(painter.draw(index, image), time_s)
+    # Decoded in one thread, drawn in another, encoded here.
+    with VideoWriter(path, video.fps, size) as writer, ahead(_drawn(painter, frames), FRAMES_AHEAD) as drawn:
+        for image, time_s in drawn:
+            writer.write(image, time_s)
     return writer.frames_written
+
+
+def _drawn(
+    painter: OverlayPainter, frames: Iterable[tuple[Image, float | None]]
+) -> Iterator[tuple[Image, float | None]]:
+    """Yield the frames with the people drawn on them."""
+    with ahead(frames, FRAMES_AHEAD) as decoded:
+        for index, (image, time_s) in enumerate(decoded):
+            yield painter.draw(index, image), time_s
 
 
 def track_colors(tracks: Tracks, involvement: Involvement) -> dict[int, Color]:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tasks.core.prefetch import ahead
 from tasks.core.storage import atomic_path
 from tasks.review.index import review_folder
 from tasks.video.reading import decode_frames, probe_video
 from tasks.video.thumbnails import jpeg_of
 from tasks.video.writing import VideoWriter
+
+FRAMES_AHEAD = 4
+"""Frames decoded ahead of the encoder; at 4K one is 25 MB."""
 
 THUMBNAIL_WIDTH, THUMBNAIL_HEIGHT = 320, 180
 """Pixels; a frame of another shape is placed into it on black."""
@@ -63,8 +67,11 @@ def playable(overlay: Path, key: str, output_root: Path) -> Path:
     if not _is_current(target, overlay):
         video = probe_video(overlay)
         # Frame times are copied, so that the copy plays as the overlay does where the rate varies.
-        with VideoWriter(target, video.fps, (video.width, video.height)) as writer:
-            for frame in decode_frames(video):
+        with (
+            VideoWriter(target, video.fps, (video.width, video.height)) as writer,
+            ahead(decode_frames(video), FRAMES_AHEAD) as frames,
+        ):
+            for frame in frames:
                 writer.write(frame.image, frame.time)
     return target
 

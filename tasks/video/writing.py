@@ -1,8 +1,7 @@
 """Writing a video: H.264 in mp4 and mov, MPEG-4 in avi, complete or absent.
 
-Frames are handed over to a thread that converts and encodes them, so that drawing the next frame and encoding the last
-one overlap (PyAV releases the interpreter lock while it works). The queue between the two is short: memory does not
-grow with the length of the video, and a slow encoder slows the caller down.
+Frames are encoded where `write` is called (PyAV releases the interpreter lock while it works). A caller that draws them
+does so in a thread that runs ahead (`tasks.core.prefetch`), so that the next frame is drawn while the last is encoded.
 
 opencv-python's wheels cannot encode H.264, and browsers do not play what they can encode; PyAV's wheel carries libx264.
 """
@@ -11,8 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import queue
-import threading
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -31,9 +28,6 @@ from tasks.core.errors import FightposeError
 from tasks.core.storage import atomic_path
 
 FrameArray = npt.NDArray[np.uint8]
-
-QUEUE_LENGTH = 4
-"""Frames between the caller and the encoder; at 4K one frame is 25 MB."""
 
 TICKS_PER_SECOND = 10_000
 """Resolution of frame times, at least: a tenth of a millisecond."""
@@ -167,10 +161,7 @@ class VideoWriter:
         self._ticks = math.ceil(TICKS_PER_SECOND / self._rate) if encoding.variable_rate else 1
         self._clock_start = 0.0
         self._last_pts = -1
-        self._error: BaseException | None = None
         self._closed = False
-        self._discard = threading.Event()
-        self._queue: queue.Queue[tuple[FrameArray, int] | None] = queue.Queue(QUEUE_LENGTH)
         self._stack = ExitStack()
         # Whatever fails while opening must not leave the container or the temporary file behind.
         with ExitStack() as opening:
@@ -178,8 +169,6 @@ class VideoWriter:
             self._container, self._stream = self._open(partial)
             opening.callback(self._container.close)
             self._stack = opening.pop_all()
-        self._thread = threading.Thread(target=self._encode_all, name="video-writer", daemon=True)
-        self._thread.start()
 
     def _open(self, partial: Path) -> tuple[OutputContainer, VideoStream]:
         """Open the temporary file and its encoder."""
@@ -219,12 +208,12 @@ class VideoWriter:
             context.codec_tag = self._encoding.codec_tag
 
     def write(self, frame: FrameArray, time_s: float | None = None) -> None:
-        """Hand one frame over to the encoder; blocks while the queue is full.
+        """Encode one frame.
 
         Parameters
         ----------
         frame
-            (H, W, 3) uint8, BGR. Must not be changed afterwards: it is not copied.
+            (H, W, 3) uint8, BGR.
         time_s
             When the frame is shown, in seconds on any clock; the first frame's time becomes 0. None: the constant
             rate. Without effect in avi, which has no times.
@@ -234,9 +223,8 @@ class VideoWriter:
         ValueError
             If the frame is not of the size and type given, or the writer is closed.
         Exception
-            Whatever went wrong in the encoder since the last call.
+            Whatever went wrong in the encoder; leave the block by it.
         """
-        self._raise_error()
         if self._closed:
             raise ValueError(f"{self.path} is closed")
         width, height = self._size
@@ -246,7 +234,7 @@ class VideoWriter:
                 f"not {frame.dtype} of shape {frame.shape}"
             )
         self._last_pts = self._pts(time_s)
-        self._queue.put((frame, self._last_pts))
+        self._encode(frame, self._last_pts)
         self.frames_written += 1
 
     def _pts(self, time_s: float | None) -> int:
@@ -280,51 +268,23 @@ class VideoWriter:
         """
         if self._closed:
             return
-        self._stop_thread()
+        self._closed = True
         # Left with an error inside, the stack closes the container and removes the temporary file.
         with self._stack:
-            self._raise_error()
             if not self.frames_written:
                 raise FightposeError(f"cannot write {self.path}: there is no frame to write")
+            # The frames that the encoder still holds.
+            for packet in self._stream.encode(None):
+                self._container.mux(packet)
 
     def abort(self) -> None:
-        """Close everything and remove what was written; frames still waiting are dropped."""
+        """Close everything and remove what was written."""
         if self._closed:
             return
-        self._discard.set()
-        self._stop_thread()
+        self._closed = True
         # The temporary file goes, whatever the container's own closing says about it.
         with suppress(av.FFmpegError, OSError, _AbortedError), self._stack:
             raise _AbortedError
-
-    def _stop_thread(self) -> None:
-        """Let the thread finish its work; even after an error it reads the queue until the end mark."""
-        self._closed = True
-        self._queue.put(None)
-        self._thread.join()
-
-    def _raise_error(self) -> None:
-        """Raise in the caller what the thread ran into."""
-        if self._error is not None:
-            raise self._error
-
-    def _encode_all(self) -> None:
-        """Encode what the queue brings until the end mark; runs in the thread."""
-        while (item := self._queue.get()) is not None:
-            self._guarded(item)
-        self._guarded(None)
-
-    def _guarded(self, item: tuple[FrameArray, int] | None) -> None:
-        """Encode one frame, or flush the encoder, and keep an error for the caller."""
-        if self._error is not None or self._discard.is_set():
-            return
-        try:
-            if item is None:
-                self._flush()
-            else:
-                self._encode(*item)
-        except Exception as error:
-            self._error = error
 
     def _encode(self, frame: FrameArray, pts: int) -> None:
         """Convert one frame and give it to the muxer."""
@@ -341,12 +301,6 @@ class VideoWriter:
         picture.time_base = self._stream.codec_context.time_base
         for packet in self._stream.encode(picture):
             self._container.mux(packet)
-
-    def _flush(self) -> None:
-        """Give the muxer the frames that the encoder still holds."""
-        if self.frames_written:
-            for packet in self._stream.encode(None):
-                self._container.mux(packet)
 
     def __enter__(self) -> Self:
         return self

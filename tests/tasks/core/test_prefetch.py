@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.core.prefetch import ahead
+from tasks.core.prefetch import ahead, still_wanted
 
 
 def running() -> int:
@@ -90,3 +90,27 @@ def test_the_thread_runs_in_the_callers_context() -> None:
     run.set("this run")
     with ahead((run.get() for _ in range(1)), 1) as items:
         assert list(items) == ["this run"]
+
+
+def test_a_thread_that_waits_for_another_thread_ends_when_nobody_wants_its_items() -> None:
+    """Decoder, drawing and encoder: the encoder stops while the decoder hangs."""
+    hangs, began = threading.Event(), threading.Event()
+
+    def decoded() -> Iterator[int]:
+        """Give one frame, and then none for as long as anybody waits."""
+        yield 1
+        began.set()
+        while still_wanted():
+            hangs.wait(0.01)
+
+    def drawn() -> Iterator[int]:
+        """Draw what is decoded."""
+        with ahead(decoded(), 1) as frames:
+            yield from frames
+
+    before = running()
+    with ahead(drawn(), 1) as frames:
+        assert next(frames) == 1
+        assert began.wait(30)
+    # Leaving the block waits for both threads: it would not have ended.
+    assert running() == before
