@@ -18,14 +18,14 @@ from tests.docs.test_docs import FENCE, HISTORY, PAGES, ROOT, command_lines, com
 from tests.review_outputs import make_outputs
 
 QUICK = {"analyze", "apply-review", "convert", "explain", "learn-region-weights", "models list", "review-stats"}
-QUICK |= {"settings", "training", "windows"}
+QUICK |= {"purge", "settings", "training", "verify", "windows"}
 """Commands that need no model, no server and no second program."""
 
 PLANNED = {"annotate"}
 """Commands that are run with `--dry-run`: everything but the work itself."""
 
-ELSEWHERE = {"--mode pool", "--config", "--region-weights", "--calibrate", "OLD.pkl"}
-"""What a line needs that tiny outputs do not have: a server, a checkpoint, files of earlier commands or programs."""
+ELSEWHERE = {"--fix", "--mode pool", "--config", "--region-weights", "--calibrate", "OLD.pkl"}
+"""What a line needs that tiny outputs lack: a server, a model, a checkpoint, files of earlier commands or programs."""
 
 
 def typed() -> list[str]:
@@ -108,7 +108,8 @@ def test_a_command_line_of_the_docs_runs(line, tiny, tmp_path, monkeypatch):
         arguments = [*name.split(), "--help"]
     elif name in PLANNED:
         arguments.append("--dry-run")
-    done = CliRunner().invoke(app, arguments)
+    # What asks before it removes files is told to go on.
+    done = CliRunner().invoke(app, arguments, input="y\n")
     # 1 says that a check found something, as these outputs without a model have it.
     assert done.exit_code in (0, 1), done.output
     assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
