@@ -47,6 +47,9 @@ EVENT_DAYS = 3
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
 
+PARENT_SECONDS = 0.25
+"""How often a server looks whether its parent lives."""
+
 END_SECONDS = 5
 """How long requests under way may take once the server got the signal to end."""
 
@@ -85,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _end_with(parent: int) -> None:
     """End this process when its parent is gone."""
     while os.getppid() == parent:
-        time.sleep(1)
+        time.sleep(PARENT_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
