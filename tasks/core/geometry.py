@@ -12,6 +12,7 @@ both joint scores, so that a joint that either side hardly saw hardly counts.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,8 @@ PAIRS_AT_ONCE = 200_000
 
 Rows = npt.NDArray[np.intp]
 
+F = TypeVar("F", bound=np.floating[Any])
+
 
 def box_area(boxes: FloatArray) -> FloatArray:
     """Return the areas of (..., 4) xyxy boxes in square pixels; 0 for boxes turned inside out."""
@@ -40,7 +43,7 @@ def box_area(boxes: FloatArray) -> FloatArray:
     return size[..., 0] * size[..., 1]
 
 
-def overlap(a: FloatArray, b: FloatArray) -> FloatArray:
+def overlap(a: npt.NDArray[F], b: npt.NDArray[F]) -> npt.NDArray[F]:
     """Return the area that boxes share, in square pixels, broadcast over all leading axes.
 
     Parameters
@@ -49,7 +52,8 @@ def overlap(a: FloatArray, b: FloatArray) -> FloatArray:
         (..., 4) xyxy boxes in pixels; pass (N, 1, 4) and (1, K, 4) for all pairs.
     """
     size = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0)
-    return size[..., 0] * size[..., 1]
+    shared: npt.NDArray[F] = size[..., 0] * size[..., 1]
+    return shared
 
 
 def iou(a: FloatArray, b: FloatArray) -> FloatArray:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.geometry import overlap
 from tasks.core.records import RegionScores, RegionWeights
 from tasks.core.skeleton import EXTREMITIES
 from tasks.involvement.pairs import PairSums, frame_pairs
@@ -164,8 +165,7 @@ def _meetings(
     area = table.area
     for first, second in frame_pairs(table.frame):
         a, b, nearness = near_pairs(table, first, second)
-        shared = np.minimum(table.bbox[a, 2:], table.bbox[b, 2:]) - np.maximum(table.bbox[a, :2], table.bbox[b, :2])
-        shared_area = np.maximum(shared, 0.0).prod(1)
+        shared_area = overlap(table.bbox[a], table.bbox[b])
         # Being struck counts as striking does: the victim of a one-sided attack takes part.
         value = nearness * np.maximum(strike(table, motion, a, b), strike(table, motion, b, a))
         for one, other in ((a, b), (b, a)):

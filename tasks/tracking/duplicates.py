@@ -60,7 +60,11 @@ def find_doubles(poses: Poses, same_oks: float) -> BoolArray:
 
 
 def _same_person(poses: Poses, i: Rows, j: Rows, same_oks: float) -> BoolArray:
-    """Return which pairs of detections look like the same person."""
+    """Return which pairs of detections look like the same person.
+
+    Not the rule of `tasks.poses.detections.same_person`: that one joins looks of one model at one frame, and asks
+    little of the joints within a box; here two people in a clinch must stay two.
+    """
     a, b = poses.bbox[i], poses.bbox[j]
     # OKS by the larger body: the smaller box may show half of it.
     area = np.maximum(box_area(a), box_area(b))

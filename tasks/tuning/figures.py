@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
+from tasks.core.geometry import iou
 from tasks.core.records import Tracks
 
 MIN_IOU = 0.4
@@ -77,15 +78,6 @@ class ClipScore:
     ranking: dict[str, float] = field(default_factory=dict)
 
 
-def pairwise_iou(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Return the IoU of (N, 4) and (K, 4) xyxy boxes as (N, K)."""
-    size = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    inter = np.prod(np.maximum(size, 0), axis=-1)
-    area_a, area_b = (np.prod(np.maximum(x[:, 2:] - x[:, :2], 0), axis=-1) for x in (a, b))
-    # A tiny number in place of no area, so that empty boxes overlap by 0.
-    return inter / np.maximum(area_a[:, None] + area_b[None] - inter, 1e-9)
-
-
 def dense_boxes(tracks: Tracks, order: npt.NDArray[np.integer[Any]]) -> FloatArray:
     """Return the boxes of some tracks as (M, T, 4), persons in the given order of IDs; zeros where one has no row."""
     boxes = np.zeros((len(order), tracks.poses.frame_count, 4))
@@ -129,7 +121,7 @@ def match_people(people: list[dict[str, Any]], boxes: FloatArray, frame: int) ->
     # A known frame may lie past the end of the poses.
     if not len(boxes) or frame >= boxes.shape[1] or not people:
         return {}
-    overlap = pairwise_iou(np.array([p["box"] for p in people], float), boxes[:, frame])
+    overlap = iou(np.array([p["box"] for p in people], float)[:, None], boxes[None, :, frame])
     # The best match of each person alone could give one track to two of them.
     pairs = zip(*linear_sum_assignment(overlap, maximize=True), strict=True)
     return {people[p]["person"]: int(track) for p, track in pairs if overlap[p, track] >= MIN_IOU}

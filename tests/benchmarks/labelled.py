@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.records import Poses, Tracks
-from tasks.tuning.figures import ClipScore, Label, dense_boxes, pairwise_iou, score_clip, totals, track_roles
+from tasks.tuning.figures import ClipScore, Label, dense_boxes, score_clip, totals, track_roles
 
 __all__ = [
     "ClipScore",
@@ -23,7 +23,6 @@ __all__ = [
     "dense_boxes",
     "load_labels",
     "load_poses",
-    "pairwise_iou",
     "score_clip",
     "totals",
     "track_roles",

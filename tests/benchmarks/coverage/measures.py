@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.geometry import iou
 from tasks.core.records import Poses, Tracks
 from tasks.poses.detections import Detections, pairwise_oks
 from tasks.tuning.figures import MIN_IOU, match_people
-from tests.benchmarks.labelled import Label, by_area, dense_boxes, pairwise_iou
+from tests.benchmarks.labelled import Label, by_area, dense_boxes
 
 DOUBLE_OKS = 0.7
 """Two detections on one labelled person whose joints agree this much are one skeleton found twice."""
@@ -40,7 +41,7 @@ def count_frames(poses: Poses, label: Label) -> Counter[str]:
 
 def _is_double(box: npt.ArrayLike, found: Detections) -> bool:
     """Tell whether two detections on one labelled box are the same skeleton."""
-    on_it = found.select(pairwise_iou(np.asarray(box, float)[None], found.bbox.astype(float))[0] >= MIN_IOU)
+    on_it = found.select(iou(np.asarray(box, float), found.bbox.astype(float)) >= MIN_IOU)
     return bool(np.any(np.triu(pairwise_oks(on_it), 1) > DOUBLE_OKS))
 
 

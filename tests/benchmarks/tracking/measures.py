@@ -17,8 +17,8 @@ from trackers.eval import (
     compute_identity_metrics,
 )
 
+from tasks.core.geometry import iou
 from tasks.core.records import Tracks
-from tests.benchmarks.labelled import pairwise_iou
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -66,7 +66,7 @@ def measure(truth: People, found: People, frames: int) -> Measured:
     truth_ids, found_ids, fits = [], [], []
     for f in range(frames):
         t, d = np.flatnonzero(truth.frame == f), np.flatnonzero(found.frame == f)
-        fit = pairwise_iou(truth.bbox[t], found.bbox[d])
+        fit = iou(truth.bbox[t][:, None], found.bbox[d][None])
         wanted = ~truth.ignore[t]
         rows, columns = linear_sum_assignment(np.where(fit >= 0.5, fit, 0), maximize=True)
         spare = np.ones(len(d), bool)
