@@ -263,7 +263,7 @@ def import_review(
     from tasks.core.errors import FightposeError
     from tasks.review.apply import automatic_annotation
     from tasks.review.cvat import changes_of, clip_of, read_cvat
-    from tasks.review.log import append_change, read_review, standing_changes
+    from tasks.review.log import Undo, append_change, read_review, standing_changes
 
     read = read_cvat(file)
     clips = {one.frame_dir: one for one in read_manifests(output_root)}
@@ -276,12 +276,23 @@ def import_review(
     name = found[0] if clip else clip_of(read, file, list(clips))
     # Corrections are counted from the automatic annotation, whatever was applied since.
     changes, notes = changes_of(automatic_annotation(clips[name], output_root), read.tracks)
-    known = [entry.change for entry in standing_changes(read_review(output_root)).get(name, [])]
+    standing = standing_changes(read_review(output_root)).get(name, [])
+    # What an earlier file said and this one does not was put right again in CVAT. What was said on the page stays.
+    gone = [entry for entry in standing if entry.who == "CVAT" and entry.change not in changes]
+    for entry in gone:
+        append_change(output_root, name, "CVAT", Undo(entry=entry.id))
     # The same file again changes nothing.
+    known = [entry.change for entry in standing]
     new = [change for change in changes if change not in known]
     for change in new:
         append_change(output_root, name, "CVAT", change)
     lines = [f"{name}: {len(new)} corrections", *(f"  {change.words()}" for change in new)]
-    lines += [f"Put them into effect: fightpose apply-review {output_root}"] if new else []
-    value = {"clip": name, "changes": [change.model_dump(mode="json") for change in new], "notes": notes}
+    lines += [f"  taken back: {entry.change.words()}" for entry in gone]
+    lines += [f"Put them into effect: fightpose apply-review {output_root}"] if new or gone else []
+    value = {
+        "clip": name,
+        "changes": [change.model_dump(mode="json") for change in new],
+        "taken_back": [entry.change.model_dump(mode="json") for entry in gone],
+        "notes": notes,
+    }
     Output(as_json, quiet).tell(value, lines, [f"warning: {note}" for note in notes])

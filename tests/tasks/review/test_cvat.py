@@ -26,7 +26,9 @@ from tasks.review.log import (
     SetOrder,
     SetRole,
     SplitTrack,
+    append_change,
     read_review,
+    standing_changes,
 )
 from tests.review_outputs import make_outputs
 from tests.tasks.samples import sample_annotation
@@ -227,3 +229,33 @@ def test_the_command_writes_corrections_once_and_they_are_put_into_effect(tmp_pa
     apply_review(outputs.root)
     (corrected,) = read_annotation(clip.annotation_path)["annotations"]
     assert corrected["track_ids"].tolist() == annotation["track_ids"].tolist()[1:]
+
+
+def test_what_is_put_right_again_in_cvat_is_taken_back_here(tmp_path):
+    """A joint moved in one file and at its place in the next; what was said on the page stays."""
+    outputs = make_outputs(tmp_path, 2)
+    clip = outputs.clips[1]
+    automatic = read_annotation(clip.annotation_path)["annotations"][0]
+    said = append_change(
+        outputs.root, clip.frame_dir, "A", SetRole(track_id=int(automatic["track_ids"][0]), role=Role.FIGHTER)
+    )
+    path = tmp_path / f"{clip.frame_dir}.xml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def place(annotation) -> np.ndarray:
+        """Return where the joint is, a view: the second person's left shoulder in the frame after their first."""
+        person = annotation["track_ids"].tolist().index(automatic["track_ids"][1])
+        frame = int(np.flatnonzero(automatic["keypoint_score"][1].any(-1))[1])
+        return annotation["keypoint"][person, frame, 5]
+
+    for shift in (40, 0):
+        annotation = read_annotation(clip.annotation_path)["annotations"][0]
+        place(annotation)[:] = place(automatic) + shift
+        path.write_text(cvat_xml(annotation))
+        result = CliRunner().invoke(cli.app, ["import-review", str(path), str(outputs.root)])
+        assert result.exit_code == 0, result.output
+        apply_review(outputs.root)
+        corrected = read_annotation(clip.annotation_path)["annotations"][0]
+        np.testing.assert_allclose(place(corrected), place(automatic) + shift, atol=0.5)
+    assert "taken back" in result.output
+    assert said in standing_changes(read_review(outputs.root))[clip.frame_dir]
