@@ -66,6 +66,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "Annotation",
     "AnnotationError",
+    "ArrayPickler",
     "build_annotation",
     "in_display",
     "is_excluded",
@@ -258,7 +259,7 @@ def write_annotation(
     if classes:
         value["classes"] = dict(classes)
     with atomic_path(path) as partial, partial.open("wb") as stream:
-        _Pickler(stream, protocol=4).dump(value)
+        ArrayPickler(stream, protocol=4).dump(value)
 
 
 def read_annotation(path: Path) -> dict[str, Any]:
@@ -372,7 +373,7 @@ def _require_plain_and_finite(value: Any, where: str) -> None:
         raise AnnotationError(f"{where} is a {type(value).__name__}; only plain values and numeric arrays are written")
 
 
-class _Pickler(pickle.Pickler):
+class ArrayPickler(pickle.Pickler):
     """Writes arrays under names that every numpy has.
 
     numpy 2 writes the private name `numpy._core.multiarray`, which the numpy of older training environments (below

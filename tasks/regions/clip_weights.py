@@ -23,7 +23,7 @@ from tasks.core.choices import Scorer
 from tasks.core.records import RegionScores, RegionWeights, Tracks
 from tasks.core.settings import ScoringSettings
 from tasks.regions.camera_weights import INITIAL_WEIGHTS
-from tasks.tracking.kinematics import burst_share, measure_motion, movement, tabulate
+from tasks.tracking.kinematics import burst_share, movement, tabulate
 
 POSITION_SHARE, MOVEMENT_SHARE = 0.6, 0.4
 """What makes a track one of those that the weights are learned from."""
@@ -57,16 +57,15 @@ def learn_region_weights(
     ValueError
         If `regions` does not belong to `tracks`.
     """
-    table = tabulate(tracks)
     # Both list ascending track IDs: other IDs mean that the arguments come from two clips.
-    if not np.array_equal(regions.track_ids, table.ids):
+    if not np.array_equal(regions.track_ids, tracks.ids):
         raise ValueError("the region scores belong to other tracks")
     weights = np.array(INITIAL_WEIGHTS if start is None else start, dtype=np.float64)
     path = [weights]
-    if settings.adaptive and len(table.ids):
+    if settings.adaptive and len(tracks):
         seed = settings.scorer is Scorer.SEED
         # The earlier scripts took the share of joints that burst into motion; `seed` keeps that.
-        moved = burst_share(table) if seed else movement(table, measure_motion(table))
+        moved = burst_share(tabulate(tracks)) if seed else movement(tracks)
         scores = regions.scores.astype(np.float64)
         for _ in range(settings.region_rounds):
             top = _most_involved(scores, weights, moved, settings.region_tracks)

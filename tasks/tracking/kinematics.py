@@ -10,12 +10,13 @@ frames, so that per-frame speeds would grow with the frame rate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.core.records import BoolArray, IntArray, Tracks
+from tasks.core.records.scratch import blocks, let_go
 
 FALLBACK_FPS = 25.0
 """Frames per second where the clip states none; the value that `VideoInfo` uses as well."""
@@ -99,10 +100,7 @@ class TrackTable:
         """Row of the same track `MOTION_SPAN` earlier, (N,); -1 without one."""
         if self.times is None:
             return self.earlier(self.span)
-        # The frame whose time is nearest to the one wanted, and never the row's own.
-        middle = (self.times[1:] + self.times[:-1]) / 2
-        earlier = np.minimum(np.searchsorted(middle, self.times - MOTION_SPAN), np.arange(len(self.times)) - 1)
-        return self.earlier(self.frame - earlier[self.frame])
+        return self.earlier(_frames_back(self.times)[self.frame])
 
     def per_second(self, before: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | float:
         """Return what turns displacements since the rows `before` into speeds: a factor for all, or (N, 1, 1)."""
@@ -142,6 +140,14 @@ class TrackTable:
         at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
         inside = (self.frame >= frames) & (self.frame - frames <= last)
         return np.where(inside & (key[at] == wanted), at, -1)
+
+
+def _frames_back(times: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return how many frames lie between each frame and the one `MOTION_SPAN` before it, (T,), by their times."""
+    # The frame whose time is nearest to the one wanted, and never the row's own.
+    middle = (times[1:] + times[:-1]) / 2
+    frame = np.arange(len(times))
+    return frame - np.minimum(np.searchsorted(middle, times - MOTION_SPAN), frame - 1)
 
 
 def tabulate(tracks: Tracks) -> TrackTable:
@@ -192,7 +198,7 @@ def body_size(bbox: npt.NDArray, track: npt.NDArray, tracks: int) -> npt.NDArray
     Parameters
     ----------
     bbox
-        (N, 4) pixels.
+        (N, 4) pixels, corners in any order.
     track
         (N,) index of each row's track.
     tracks
@@ -203,7 +209,10 @@ def body_size(bbox: npt.NDArray, track: npt.NDArray, tracks: int) -> npt.NDArray
     (N,) sizes, at least 1 pixel.
     """
     # In logarithms: twice as large weighs as much as half as large.
-    log_size = np.log(np.maximum(np.hypot(bbox[:, 2] - bbox[:, 0], bbox[:, 3] - bbox[:, 1]), 1.0))
+    log_size = np.zeros(len(bbox))
+    for part in blocks(len(bbox)):
+        box = bbox[part].astype(np.float64)
+        log_size[part] = np.log(np.maximum(np.hypot(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]), 1.0))
     count = np.maximum(np.bincount(track, minlength=tracks), 1)
     mean = np.bincount(track, weights=log_size, minlength=tracks) / count
     return np.exp((log_size + mean[track]) / 2)
@@ -305,17 +314,37 @@ def burst_share(table: TrackTable) -> npt.NDArray[np.float64]:
     return table.mean(share, paired)
 
 
-def movement(table: TrackTable, motion: Motion) -> npt.NDArray[np.float64]:
+def movement(tracks: Tracks) -> npt.NDArray[np.float64]:
     """How much each person's limbs move: mean limb speed v, as v / (v + `TYPICAL_LIMB_SPEED`).
+
+    Motion is measured in blocks of rows: the table of a long clip takes ten times the memory of its tracks.
 
     Parameters
     ----------
-    table, motion
-        Rows of all tracks and their motion.
+    tracks
+        People followed through the clip; may be empty.
 
     Returns
     -------
-    (P,) in [0, 1); 0 where no motion is known.
+    (P,) in [0, 1), in the order of ascending IDs; 0 where no motion is known.
     """
-    speed = table.mean(motion.limb_speed, motion.known)
-    return speed / (speed + TYPICAL_LIMB_SPEED)
+    poses = tracks.poses
+    ids, inverse = np.unique(tracks.track_id, return_inverse=True)
+    # The order of `tabulate`.
+    order = np.lexsort((poses.frame_index, inverse))
+    track = inverse.reshape(-1)[order]
+    # Of the whole track, also where a block holds a part of it.
+    size = body_size(poses.bbox[order], track, len(ids))
+    empty = tabulate(tracks.select(order[:0]))
+    reach = empty.span if empty.times is None else int(_frames_back(empty.times).max(initial=0))
+    speed, known = np.zeros(len(order)), np.zeros(len(order), bool)
+    for part in blocks(len(order)):
+        # A track has at most one row per frame: so many rows before a block hold all that its motion starts from.
+        first = max(part.start - reach, 0)
+        table = tabulate(tracks.select(np.sort(order[first : part.stop])))
+        motion = measure_motion(replace(table, size=size[first : part.stop]))
+        speed[part], known[part] = motion.limb_speed[part.start - first :], motion.known[part.start - first :]
+        let_go(poses.keypoints, poses.keypoint_scores)
+    count = np.maximum(np.bincount(track[known], minlength=len(ids)), 1)
+    mean = np.bincount(track[known], weights=speed[known], minlength=len(ids)) / count
+    return mean / (mean + TYPICAL_LIMB_SPEED)

@@ -7,14 +7,17 @@ evidence, and only what is kept is filled.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.core.geometry import box_area, inside, iou, pairs_within_frames
 from tasks.core.records import FloatArray, IntArray, Poses, Tracks
+from tasks.core.records.scratch import blocks, built, let_go
+from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.tracking.duplicates import likeness
 from tasks.tracking.kalman import to_centre, to_corners
 
@@ -98,15 +101,21 @@ def merge_doubles(poses: Poses, track_id: IntArray, similarity: float) -> IntArr
 def _common_likeness(poses: Poses, track_id: IntArray) -> tuple[FloatArray, IntArray, IntArray]:
     """Return for all pairs of tracks with enough common frames their mean likeness there and their IDs."""
     rows = np.flatnonzero(track_id)
-    tracked, ids = poses.select(rows), track_id[rows].astype(np.int64)
-    keys: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
-    fits: list[FloatArray] = [np.zeros(0, np.float32)]
-    for i, j in pairs_within_frames(tracked.frame_index):
+    ids = track_id[rows].astype(np.int64)
+    pairs: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+    counts: npt.NDArray[Any] = np.zeros(0)
+    total: npt.NDArray[Any] = np.zeros(0)
+    for i, j in pairs_within_frames(poses.frame_index[rows]):
         # Both IDs in one number, so that one call of unique finds the pairs of tracks.
-        keys.append(np.minimum(ids[i], ids[j]) << 32 | np.maximum(ids[i], ids[j]))
-        fits.append(likeness(tracked, i, j))
-    pairs, inverse, counts = np.unique(np.concatenate(keys), return_inverse=True, return_counts=True)
-    mean = np.bincount(inverse, np.concatenate(fits), len(pairs)) / np.maximum(counts, 1)
+        keys = np.minimum(ids[i], ids[j]) << 32 | np.maximum(ids[i], ids[j])
+        # In parts: a pair takes a kilobyte on the way.
+        fits = np.concatenate([likeness(poses, rows[i[part]], rows[j[part]]) for part in blocks(len(i))])
+        # Added to the sums so far: the pairs of all frames of a long clip take more memory than its rows.
+        pairs, inverse = np.unique(np.concatenate([pairs, keys]), return_inverse=True)
+        counts = np.bincount(inverse, np.concatenate([counts, np.ones(len(keys))]), len(pairs))
+        total = np.bincount(inverse, np.concatenate([total, fits]), len(pairs))
+        let_go(poses.keypoints, poses.keypoint_scores)
+    mean = total / np.maximum(counts, 1)
     enough = counts >= MERGE_FRAMES
     pairs = pairs[enough]
     return mean[enough].astype(np.float32), (pairs >> 32).astype(np.int32), (pairs & 0xFFFFFFFF).astype(np.int32)
@@ -261,11 +270,21 @@ def drop_still(poses: Poses, track_id: IntArray, score: float) -> IntArray:
 
 def _sway(poses: Poses, rows: Rows) -> float:
     """Return how much the joints of a track move about, in sizes of its box."""
-    seen = poses.keypoint_scores[rows] > SEEN_JOINT
-    count = seen.sum(axis=0)
-    weight = (seen / np.maximum(count, 1))[..., None]
-    mean = (poses.keypoints[rows] * weight).sum(axis=0)
-    spread = np.sqrt((((poses.keypoints[rows] - mean) ** 2) * weight).sum(axis=(0, 2)))
+    # Block by block: a coat hangs in every frame of ten hours.
+    parts = [rows[part] for part in blocks(len(rows))]
+    count = sum((poses.keypoint_scores[part] > SEEN_JOINT).sum(axis=0) for part in parts)
+
+    def mean_of(values: Callable[[Rows], npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
+        """Return the mean (17, 2) of values (K, 17, 2) of rows over those that show the joint."""
+        total = np.zeros((NUM_KEYPOINTS, 2))
+        for part in parts:
+            weight = (poses.keypoint_scores[part] > SEEN_JOINT) / np.maximum(count, 1)
+            total += (values(part) * weight[..., None]).sum(axis=0)
+            let_go(poses.keypoints, poses.keypoint_scores)
+        return total
+
+    mean = mean_of(lambda part: poses.keypoints[part])
+    spread = np.sqrt(mean_of(lambda part: (poses.keypoints[part] - mean) ** 2).sum(axis=1))
     size = float(np.sqrt(np.median(box_area(poses.bbox[rows]))))
     # Clips without joints tell nothing: nobody in them is a thing. The same holds for joints that were hardly seen.
     known = spread[count >= STILL_ROWS]
@@ -275,14 +294,12 @@ def _sway(poses: Poses, rows: Rows) -> float:
 def drop_parts(poses: Poses, track_id: IntArray) -> IntArray:
     """Return the IDs without those of limbs: tracks that lie within a far larger and surer one nearly all the time."""
     rows = np.flatnonzero(track_id)
-    tracked, ids = poses.select(rows), track_id[rows].astype(np.int64)
-    area = box_area(tracked.bbox)
+    bbox, ids = poses.bbox[rows], track_id[rows].astype(np.int64)
+    area = box_area(bbox)
     keys: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
-    for i, j in pairs_within_frames(tracked.frame_index):
+    for i, j in pairs_within_frames(poses.frame_index[rows]):
         small, large = np.where(area[i] < area[j], i, j), np.where(area[i] < area[j], j, i)
-        part = (area[small] < PART_AREA * area[large]) & (
-            inside(tracked.bbox[small], tracked.bbox[large]) > PART_INSIDE
-        )
+        part = (area[small] < PART_AREA * area[large]) & (inside(bbox[small], bbox[large]) > PART_INSIDE)
         keys.append(ids[small[part]] << 32 | ids[large[part]])
     # Both IDs are in one number: one call counts the frames of every pair.
     pairs, common = np.unique(np.concatenate(keys), return_counts=True)
@@ -312,14 +329,28 @@ def fill_gaps(poses: Poses, track_id: IntArray) -> Tracks:
     share = (step / (gap[at] + 1)).astype(np.float32)
     before, after = order[:-1][at], order[1:][at]
 
-    def between(values: FloatArray) -> FloatArray:
-        """Interpolate an array of one row per detection."""
-        weight = share.reshape(-1, *[1] * (values.ndim - 1))
-        return values[before] + (values[after] - values[before]) * weight
+    def between(values: FloatArray, gaps: Rows) -> FloatArray:
+        """Interpolate an array of one row per detection in some of the filled rows."""
+        weight = share[gaps].reshape(-1, *[1] * (values.ndim - 1))
+        return values[before[gaps]] + (values[after[gaps]] - values[before[gaps]]) * weight
 
-    def lowered(scores: FloatArray) -> FloatArray:
+    def lowered(scores: FloatArray, gaps: Rows) -> FloatArray:
         """Reduce scores of what was not seen."""
-        return np.float32(FILLED_SCORE) * np.minimum(scores[before], scores[after])
+        return np.float32(FILLED_SCORE) * np.minimum(scores[before[gaps]], scores[after[gaps]])
+
+    def joined(values: FloatArray, estimate: Callable[[FloatArray, Rows], FloatArray]) -> FloatArray:
+        """Return a column of all rows: those that were seen, and estimates of the others."""
+
+        def part(where: slice) -> FloatArray:
+            """Return some rows of it."""
+            wanted = rows[where]
+            real = wanted < len(order)
+            out = np.empty((len(wanted), *values.shape[1:]), values.dtype)
+            out[real] = values[order[wanted[real]]]
+            out[~real] = estimate(values, wanted[~real] - len(order))
+            return out
+
+        return built(values, len(rows), part)
 
     frames = np.concatenate([frame, (poses.frame_index[before] + step).astype(np.int32)])
     person = np.concatenate([ids, track_id[before]])
@@ -327,10 +358,10 @@ def fill_gaps(poses: Poses, track_id: IntArray) -> Tracks:
     filled = replace(
         poses,
         frame_index=frames[rows],
-        bbox=np.concatenate([poses.bbox[order], between(poses.bbox)])[rows],
-        score=np.concatenate([poses.score[order], lowered(poses.score)])[rows],
-        keypoints=np.concatenate([poses.keypoints[order], between(poses.keypoints)])[rows],
-        keypoint_scores=np.concatenate([poses.keypoint_scores[order], lowered(poses.keypoint_scores)])[rows],
+        bbox=joined(poses.bbox, between),
+        score=joined(poses.score, lowered),
+        keypoints=joined(poses.keypoints, between),
+        keypoint_scores=joined(poses.keypoint_scores, lowered),
     )
     # Estimated rows were appended after the real ones: their places tell them.
     return Tracks(filled, person[rows], rows >= len(order))

@@ -8,11 +8,13 @@ changes more slowly than that. Only boxes are smoothed: joints carry the blows.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.core.records import FloatArray, IntArray, Tracks
+from tasks.core.records.scratch import blocks
 from tasks.tracking.kalman import to_centre, to_corners
 
 SPREAD_S = 0.1
@@ -34,33 +36,54 @@ def smooth_boxes(tracks: Tracks, spread: float = SPREAD_S) -> Tracks:
     are; where a track has no other row within reach, so does the box. `spread` is the window's standard deviation in
     seconds.
     """
-    line, mean = _nearby(tracks, to_centre(tracks.poses.bbox), spread)
-    bbox = to_corners(np.concatenate([line[:, :2], mean[:, 2:]], axis=1).astype(np.float32))
+    centre = np.zeros_like(tracks.poses.bbox)
+    for rows, line, mean in _nearby(tracks, to_centre(tracks.poses.bbox), spread):
+        centre[rows, :2], centre[rows, 2:] = line[:, :2], mean[:, 2:]
+    bbox = to_corners(centre)
     return Tracks(dataclasses.replace(tracks.poses, bbox=bbox), tracks.track_id, tracks.filled)
 
 
 def mean_nearby(tracks: Tracks, values: FloatArray) -> npt.NDArray[np.float64]:
     """Return the mean of values (N, K) over the rows of the same track nearby in time, weighted as boxes are."""
-    return _nearby(tracks, values, SPREAD_S)[1]
+    means = np.zeros(values.shape)
+    for rows, _, mean in _nearby(tracks, values, SPREAD_S):
+        means[rows] = mean
+    return means
+
+
+Floats = npt.NDArray[np.float64]
 
 
 def _nearby(
     tracks: Tracks, values: FloatArray, seconds: float
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return for each row what a line through the values (N, K) nearby says, and their mean, both (N, K)."""
+) -> Iterator[tuple[npt.NDArray[np.intp], Floats, Floats]]:
+    """Yield in blocks of rows what a line through the values (N, K) nearby says, and their mean, both (rows, K)."""
     poses = tracks.poses
-    if not len(poses):
-        return np.zeros(values.shape), np.zeros(values.shape)
     # In frames. Rows two deviations away weigh a seventh of the middle one; farther ones are left out.
     spread = seconds * poses.fps
     reach = max(1, round(2 * spread))
     order = np.lexsort((poses.frame_index, tracks.track_id))
+    for part in blocks(len(order)):
+        # A track has at most one row per frame: so many rows to each side hold all within reach.
+        first = max(part.start - reach, 0)
+        near = order[first : part.stop + reach]
+        if len(near):
+            line, mean = _fitted(tracks, near, values[near], spread, reach)
+            inner = slice(part.start - first, part.stop - first)
+            yield order[part], line[inner], mean[inner]
+
+
+def _fitted(
+    tracks: Tracks, order: npt.NDArray[np.intp], values: FloatArray, spread: float, reach: int
+) -> tuple[Floats, Floats]:
+    """Return line and mean of `_nearby` for rows sorted by track and frame, whose values (K, columns) are given."""
+    poses = tracks.poses
     at = _axis(poses.frame_index[order], tracks.track_id[order], reach)
     weight = np.zeros((at[-1] + reach + 1, 1))
     # Places without a row keep weight 0, so that gaps need no case of their own.
     weight[at, 0] = np.maximum(poses.score[order], LEAST_SCORE)
     moment = np.zeros((len(weight), values.shape[1]))
-    moment[at] = weight[at] * values[order]
+    moment[at] = weight[at] * values
     # Sums of weight x shift^k, and of weight x value x shift^k.
     w0, w1, w2 = np.zeros((3, len(order), 1))
     b0, b1 = np.zeros((2, *values.shape))
@@ -70,10 +93,8 @@ def _nearby(
         w0, w1, w2 = w0 + w, w1 + w * shift, w2 + w * shift**2
         b0, b1 = b0 + b, b1 + b * shift
     w2 = w2 + PRIOR * w0
-    line, mean = np.empty((2, *values.shape))
     # Weighted least squares: the line's value at shift 0, which is the row itself.
-    line[order], mean[order] = (w2 * b0 - w1 * b1) / (w2 * w0 - w1**2), b0 / w0
-    return line, mean
+    return (w2 * b0 - w1 * b1) / (w2 * w0 - w1**2), b0 / w0
 
 
 def _axis(frame: IntArray, track_id: IntArray, reach: int) -> npt.NDArray[np.int64]:

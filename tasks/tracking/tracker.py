@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from tasks.core.geometry import box_area, iou, oks
 from tasks.core.records import BoolArray, FloatArray, IntArray, Poses
+from tasks.core.records.scratch import let_go
 from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.tracking.kalman import BoxFilter, to_corners
 
@@ -46,6 +47,10 @@ DOUBT_RANGE = (0.5, 8.0)
 
 SCORE_POWER = 0.25
 """Similarities are weighted by this power of the score, relative to the frame's best: of equal fits the surer wins."""
+
+
+LET_GO_FRAMES = 1000
+"""Frames after which the joints of a clip on disk are handed back: some MB."""
 
 
 def similarity(
@@ -117,8 +122,11 @@ class Follower:
     def run(self) -> IntArray:
         """Walk through the clip and return the (N,) track ID of each detection, 0 for none."""
         edges = np.searchsorted(self.poses.frame_index, np.arange(self.poses.frame_count + 1))
-        for start, end in itertools.pairwise(edges.tolist()):
+        for frame, (start, end) in enumerate(itertools.pairwise(edges.tolist())):
             self._step(slice(start, end))
+            # What was walked through is not looked at again.
+            if frame % LET_GO_FRAMES == 0:
+                let_go(self.poses.keypoints, self.poses.keypoint_scores)
         return self.track_id
 
     def _step(self, rows: slice) -> None:

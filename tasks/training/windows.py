@@ -9,10 +9,11 @@ each window is ranked by itself, by the same scorer, with region weights that st
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -21,15 +22,16 @@ from tasks.annotations.convert.windows import (
     WindowReport,
     cut_windows,
     label_by_involvement,
-    report_of,
     starts_of,
 )
 from tasks.annotations.dataset import read_split
-from tasks.annotations.format import Annotation, build_annotation, is_excluded, only_annotation, write_annotation
+from tasks.annotations.format import Annotation, build_annotation, is_excluded, only_annotation
+from tasks.annotations.streamed import AnnotationStream, Draft, draft_of, stream_annotations
 from tasks.clips.discovery import Clip
 from tasks.clips.manifest import clips_to_merge
 from tasks.core.errors import ClipError, FightposeError
 from tasks.core.records import Poses, Tracks
+from tasks.core.records.scratch import let_go
 from tasks.core.settings import Settings
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.merged import DATASET_NAME, named_classes
@@ -114,39 +116,42 @@ def windows_of_outputs(output_root: Path, destination: Path, plan: WindowPlan) -
     """
     split = {name: key for key, names in read_split(output_root / DATASET_NAME).items() for name in names}
     problems: list[str] = []
-    parts: list[Annotation] = []
     # Splits whose clips give no window stay, in the order of the data set.
     sides: dict[str, list[str]] = {name: [] for name in dict.fromkeys(split.values())}
     empty = unsure = 0
-    for clip in clips_to_merge(output_root):
-        # Listed, but not done yet.
-        if not clip.annotation_path.is_file():
-            continue
-        annotation = only_annotation(clip.annotation_path)
-        # A clip that is not in the merged data set has no split that its windows could go to.
-        if is_excluded(annotation) or annotation["frame_dir"] not in split:
-            continue
-        # One video at a time: of a long one the tracks take far more memory than its windows.
-        found, nobody, doubtful = _cut(clip, output_root, annotation, plan, problems)
-        parts += found
-        empty, unsure = empty + nobody, unsure + doubtful
-        sides[split[annotation["frame_dir"]]] += [part["frame_dir"] for part in found]
-    if not parts:
-        raise FightposeError(f"{output_root}: has no clips in its data set to cut; run fightpose annotate first")
-    classes = named_classes(recorded_settings(output_root).dataset, {part["label"] for part in parts})
-    write_annotation(destination, parts, sides, classes)
-    return report_of(destination, parts, empty, unsure, problems)
+    # Written one by one, and one video at a time: neither long nor many videos take more memory.
+    with stream_annotations(destination) as stream:
+        for clip in clips_to_merge(output_root):
+            # Listed, but not done yet.
+            if not clip.annotation_path.is_file():
+                continue
+            annotation = only_annotation(clip.annotation_path)
+            # A clip that is not in the merged data set has no split that its windows could go to.
+            if is_excluded(annotation) or annotation["frame_dir"] not in split:
+                continue
+            found, nobody, doubtful = _cut(clip, output_root, annotation, plan, problems, stream)
+            empty, unsure = empty + nobody, unsure + doubtful
+            sides[split[annotation["frame_dir"]]] += found
+        if not stream.labels:
+            raise FightposeError(f"{output_root}: has no clips in its data set to cut; run fightpose annotate first")
+        stream.finish(sides, named_classes(recorded_settings(output_root).dataset, set(stream.labels)))
+    return WindowReport(destination, stream.labels, stream.people, empty, unsure, problems)
 
 
 def _cut(
-    clip: Clip, output_root: Path, annotation: Annotation, plan: WindowPlan, problems: list[str]
-) -> tuple[list[Annotation], int, int]:
-    """Return the windows of one clip, and how many were left out as empty and as unsure."""
+    clip: Clip,
+    output_root: Path,
+    annotation: Annotation,
+    plan: WindowPlan,
+    problems: list[str],
+    stream: AnnotationStream,
+) -> tuple[list[str], int, int]:
+    """Write the windows of one clip; return their names, and how many were left out as empty and as unsure."""
     settings = _settings_of(annotation)
-    tracks = _all_tracks(output_root, annotation, settings)
+    # People who were corrected by hand are not to be chosen again by the program.
+    poses = None if "review" in annotation else _all_poses(output_root, annotation, settings, stream.folder)
     length, stride = plan.frames(float(annotation["fps"]))
-    if tracks is None or settings is None or "review" in annotation:
-        # People who were corrected by hand are not to be chosen again by the program.
+    if poses is None or settings is None:
         if "review" not in annotation:
             name = annotation["frame_dir"]
             problems.append(f"{name}: its poses are not stored any more; its windows hold its annotated people")
@@ -156,29 +161,55 @@ def _cut(
         if plan.max_persons is not None:
             name = annotation["frame_dir"]
             problems.append(f"{name}: its windows keep all of its annotated people, whatever --max-persons says")
-        return parts, len(starts) - len(parts), 0
+        for part in parts:
+            stream.add(draft_of(part), part["label"])
+        return [part["frame_dir"] for part in parts], len(starts) - len(parts), 0
     if plan.max_persons is not None:
         fewer = settings.selection.model_copy(update={"max_persons": plan.max_persons})
         settings = settings.model_copy(update={"selection": fewer})
-    # All of them first: labels compare each with the highest of the video.
-    windows = list(ranked_windows(clip, tracks, annotation, settings, length, stride))
-    # The first person of each window has the highest score.
-    highest = max((float(part["composite_scores"][0]) for _, part in windows), default=0.0)
-    kept: list[Annotation] = []
-    for start, part in windows:
-        # Where nothing scores, no window is less involved than another.
-        share = float(part["composite_scores"][0]) / highest if highest > 0 else 1.0
-        if plan.label_of is not None:
-            part["label"] = plan.label_of(annotation, start, start + part["total_frames"])
-        else:
-            part["label"] = int(annotation["label"]) if share >= plan.threshold else 0
-            # Of a video that shows none all windows show none, however much people move in it.
-            if plan.leave_unsure and annotation["label"] and UNSURE * plan.threshold <= share < plan.threshold:
-                continue
-        kept.append(part)
+    # The people of the whole video are not needed any more, and of hours they take hundreds of megabytes.
+    for name in [key for key, value in annotation.items() if isinstance(value, np.ndarray) and value.ndim > 1]:
+        del annotation[name]
+    tracks = track_people(poses, settings.tracking)
+    kept: list[str] = []
+    count = 0
+    with tempfile.TemporaryFile(dir=stream.folder) as shelf:
+        windows = ranked_windows(clip, tracks, annotation, settings, length, stride)
+        for start, score, draft in _shelved(windows, shelf):
+            count += 1
+            if plan.label_of is not None:
+                label = plan.label_of(annotation, start, min(start + length, annotation["total_frames"]))
+            else:
+                label = int(annotation["label"]) if score >= plan.threshold else 0
+                # Of a video that shows none all windows show none, however much people move in it.
+                if plan.leave_unsure and annotation["label"] and UNSURE * plan.threshold <= score < plan.threshold:
+                    continue
+            stream.add(draft, label)
+            kept.append(draft.frame_dir)
     # What `ranked_windows` did not yield had nobody in it.
     starts = starts_of(annotation["total_frames"], length, stride)
-    return kept, len(starts) - len(windows), len(windows) - len(kept)
+    return kept, len(starts) - count, count - len(kept)
+
+
+def _shelved(windows: Iterable[tuple[int, Annotation]], shelf: IO[bytes]) -> Iterator[tuple[int, float, Draft]]:
+    """Yield the first frame, the involvement and the draft of each window, once all of them are known.
+
+    Involvement is a share of the highest of the video; until that is known, the windows wait in a file.
+    """
+    waiting: list[tuple[int, float, Draft]] = []
+    sizes: list[int] = []
+    for start, part in windows:
+        draft = draft_of(part)
+        shelf.write(draft.instructions)
+        # The first person of each window has the highest score.
+        waiting.append((start, float(part["composite_scores"][0]), replace(draft, instructions=b"")))
+        sizes.append(len(draft.instructions))
+    highest = max((score for _, score, _ in waiting), default=0.0)
+    shelf.seek(0)
+    for (start, score, draft), size in zip(waiting, sizes, strict=True):
+        # Where nothing scores, no window is less involved than another.
+        share = score / highest if highest > 0 else 1.0
+        yield start, share, replace(draft, instructions=shelf.read(size))
 
 
 def ranked_windows(
@@ -223,6 +254,7 @@ def ranked_windows(
         named = replace(clip, frame_dir=f"{annotation['frame_dir']}#{first:06d}", label=int(annotation["label"]))
         # Boxes are cut for what is written only: the ranking has seen whole ones.
         yield first, build_annotation(named, end_at_nearer(part), people, settings, provenance)
+        let_go(tracks.poses.keypoints, tracks.poses.keypoint_scores)
 
 
 def _within(tracks: Tracks, start: int, stop: int) -> Tracks:
@@ -250,15 +282,18 @@ def _settings_of(annotation: Annotation) -> Settings | None:
         return None
 
 
-def _all_tracks(output_root: Path, annotation: Annotation, settings: Settings | None) -> Tracks | None:
-    """Return all tracks of a clip from its stored poses; None where these are gone or cannot be read."""
+def _all_poses(output_root: Path, annotation: Annotation, settings: Settings | None, scratch: Path) -> Poses | None:
+    """Return the stored poses of a clip; None where they are gone, cannot be read or are not of its frames.
+
+    The joints of a long video are kept in the folder `scratch` instead of in memory.
+    """
     made = annotation.get("provenance", {})
     if settings is None or "video_sha256" not in made:
         return None
     stored = kept_poses(output_root, str(made["video_sha256"]), model_key_in(made), settings.poses)
     try:
-        poses = Poses.load(stored)
+        poses = Poses.load(stored, scratch)
     except (OSError, ValueError):
         return None
     # Poses of another number of frames come from another decoding, which the annotation does not fit.
-    return track_people(poses, settings.tracking) if poses.frame_count == annotation["total_frames"] else None
+    return poses if poses.frame_count == annotation["total_frames"] else None

@@ -13,7 +13,8 @@ from tasks.annotations.format import build_annotation, read_annotation, write_an
 from tasks.annotations.validate_dataset import validate_dataset
 from tasks.clips.manifest import write_manifest
 from tasks.core.errors import FightposeError
-from tasks.core.records import Poses, VideoInfo
+from tasks.core.records import Poses, VideoInfo, scratch
+from tasks.core.records.scratch import on_disk
 from tasks.core.settings import DatasetSettings, SelectionSettings, Settings, Thresholds
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.merged import merge_outputs
@@ -135,6 +136,41 @@ def test_windows_keep_as_many_people_as_they_are_asked_to(out, tmp_path):
             for one in read_annotation(tmp_path / "windows.pkl")["annotations"]
         }
         assert count == (most or SETTINGS.selection.max_persons)
+
+
+@pytest.mark.parametrize("varied", [False, True])
+def test_a_long_video_gives_the_windows_that_it_gives_in_memory(out, tmp_path, monkeypatch, varied):
+    """Joints on disk, all steps in blocks of rows; at a constant frame rate and at a varied one."""
+    stored = next((out / ".fightpose/poses").rglob("*.npz"))
+    poses = Poses.load(stored)
+    if varied:
+        steps = np.random.default_rng(0).uniform(0.02, 0.06, poses.frame_count)
+        poses = replace(poses, times=np.cumsum(steps) - steps[0])
+    # Gaps to fill, doubles and joints that are missing.
+    rng = np.random.default_rng(1)
+    poses.keypoint_scores[rng.random(poses.keypoint_scores.shape) < 0.1] = 0
+    rows = np.sort(np.concatenate([np.flatnonzero(rng.random(len(poses)) > 0.1), np.arange(0, len(poses), 9)]))
+    poses = poses.select(rows)
+    poses.keypoints[...] += rng.normal(0, 2, poses.keypoints.shape).astype(np.float32)
+    poses.save(stored)
+    windows_of_outputs(out, tmp_path / "memory.pkl", PLAN)
+    # A prime number, so that edges of blocks fall into frames, tracks and gaps alike.
+    monkeypatch.setattr(scratch, "BLOCK", 37)
+    assert on_disk(Poses.load(stored, tmp_path).keypoints)
+    windows_of_outputs(out, tmp_path / "disk.pkl", PLAN)
+    memory, disk = (read_annotation(tmp_path / name) for name in ("memory.pkl", "disk.pkl"))
+    assert len(memory["annotations"]) == 5
+    np.testing.assert_equal(disk, memory)
+
+
+def test_poses_that_are_cut_short_are_not_taken_for_long_ones(out, tmp_path, monkeypatch):
+    """However they are read: the windows hold the annotated people then."""
+    stored = next((out / ".fightpose/poses").rglob("*.npz"))
+    monkeypatch.setattr(scratch, "BLOCK", 37)
+    stored.write_bytes(stored.read_bytes()[:-3000])
+    with pytest.raises(ValueError, match="not a file of poses"):
+        Poses.load(stored, tmp_path)
+    assert "not stored any more" in windows_of_outputs(out, tmp_path / "windows.pkl", PLAN).problems[0]
 
 
 def test_without_stored_poses_the_annotated_people_are_cut(out, tmp_path):

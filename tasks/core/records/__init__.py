@@ -16,6 +16,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from tasks.core.errors import FightposeError
+from tasks.core.records.scratch import blocks, disk_array, is_long, let_go, taken
 from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.core.storage import atomic_path
 
@@ -143,8 +145,9 @@ class Poses:
             if array.shape != shape:
                 raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
             # NaN passes every comparison of a threshold as false, and would spread unseen.
-            if not np.isfinite(array).all():
+            if not all(np.isfinite(array[part]).all() for part in blocks(n)):
                 raise ValueError(f"{name} holds values that are not finite")
+            let_go(array)
         # As rows are sorted, the first and the last index bound all others; the sorting is checked next.
         if n and (self.frame_index[0] < 0 or self.frame_index[-1] >= self.frame_count):
             raise ValueError(f"frame_index leaves the clip's {self.frame_count} frames")
@@ -163,8 +166,8 @@ class Poses:
             frame_index=self.frame_index[rows],
             bbox=self.bbox[rows],
             score=self.score[rows],
-            keypoints=self.keypoints[rows],
-            keypoint_scores=self.keypoint_scores[rows],
+            keypoints=taken(self.keypoints, rows),
+            keypoint_scores=taken(self.keypoint_scores, rows),
         )
 
     def save(self, path: Path) -> None:
@@ -178,8 +181,15 @@ class Poses:
             np.savez_compressed(stream, **told)  # type: ignore[arg-type]
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path, scratch: Path | None = None) -> Self:
         """Read a record that `save` wrote; never unpickles.
+
+        Parameters
+        ----------
+        path
+            The file.
+        scratch
+            Folder in which the joints of a long clip are kept on disk, not in memory (`tasks.core.records.scratch`).
 
         Raises
         ------
@@ -198,8 +208,8 @@ class Poses:
                     data["frame_index"].astype(np.int32),
                     data["bbox"].astype(np.float32),
                     data["score"].astype(np.float32),
-                    data["keypoints"].astype(np.float32),
-                    data["keypoint_scores"].astype(np.float32),
+                    _column(data, "keypoints", scratch),
+                    _column(data, "keypoint_scores", scratch),
                     int(data["frame_count"]),
                     int(data["width"]),
                     int(data["height"]),
@@ -208,6 +218,9 @@ class Poses:
                     data["times"].astype(np.float64) if "times" in data else None,
                     data["fingerprint"].astype(np.uint8) if "fingerprint" in data else None,
                 )
+        except FightposeError:
+            # No room in the scratch folder: nothing is wrong with the file.
+            raise
         except Exception as error:
             # EINVAL is what seeking to a place that a damaged directory names gives; the rest is the disk's.
             if isinstance(error, OSError) and error.errno != errno.EINVAL:
@@ -216,6 +229,27 @@ class Poses:
             # SyntaxError, MemoryError for a shape that cannot be, and more.
             line = " ".join(f"{type(error).__name__}: {error}".split())
             raise ValueError(f"{path}: not a file of poses ({line})") from error
+
+
+def _column(data: Any, name: str, scratch: Path | None) -> FloatArray:
+    """Return a column of an open npz file; a long one on disk, block by block, if there is a scratch folder."""
+    if scratch is None:
+        return np.asarray(data[name], np.float32)
+    with data.zip.open(f"{name}.npy") as stream:
+        version = np.lib.format.read_magic(stream)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, columns_first, dtype = header(stream)
+        # `save` never writes these; they are for numpy to read or to refuse.
+        if columns_first or dtype.kind != "f" or not shape or not is_long(shape[0]):
+            return np.asarray(data[name], np.float32)
+        column = disk_array(shape, np.float32, scratch)
+        row_bytes = column[0].size * dtype.itemsize
+        for part in blocks(shape[0]):
+            raw = stream.read((part.stop - part.start) * row_bytes)
+            # A member that is cut short gives fewer rows than the shape, which numpy refuses here.
+            column[part] = np.frombuffer(raw, dtype).reshape(part.stop - part.start, *shape[1:])
+            let_go(column)
+    return column
 
 
 def fingerprint_of(path: Path) -> npt.NDArray[np.uint8] | None:
@@ -271,8 +305,8 @@ class Tracks:
             raise ValueError(f"track_id and filled need {n} rows")
         if n and self.track_id.min() < 1:
             raise ValueError("track IDs start at 1")
-        pairs = np.stack([self.poses.frame_index, self.track_id], axis=1)
-        if len(np.unique(pairs, axis=0)) != n:
+        # Both in one number, which sorts in a fraction of the memory of pairs.
+        if len(np.unique(self.poses.frame_index.astype(np.int64) << 32 | self.track_id)) != n:
             raise ValueError("a track ID stands twice in a frame")
 
     def __len__(self) -> int:

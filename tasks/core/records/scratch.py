@@ -1,0 +1,116 @@
+"""Columns of long clips on disk: memory holds a block of their rows, however many there are.
+
+Ten hours with six people have five million rows, of which joints and their scores take 204 of 228 bytes each. An array
+on disk is an ordinary array whose memory is a nameless file: it is gone with the array, or with a process that is
+killed. The pages that were read count as the process's memory until `let_go` hands them back.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.core.errors import FightposeError
+
+BLOCK = 1 << 14
+"""Rows at a time. Measuring the motion of a row takes 2.5 KB, that of a block 40 MB."""
+
+Array = npt.NDArray[Any]
+
+
+class _Pages(mmap.mmap):
+    """The memory of an array on disk, and the folder that its file is in."""
+
+    folder: Path
+
+
+def on_disk(array: Array) -> bool:
+    """Tell whether an array is one of `disk_array`."""
+    return isinstance(array.base, _Pages)
+
+
+def disk_array(shape: tuple[int, ...], dtype: npt.DTypeLike, folder: Path) -> Array:
+    """Return an array of zeros whose memory is a nameless file in a folder.
+
+    Raises
+    ------
+    FightposeError
+        If there is no room for it.
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    try:
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            # Reserved now: on a full disk, a write to memory would end the process without a word.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(stream.fileno(), 0, max(size, 1))
+            else:
+                stream.truncate(max(size, 1))
+            pages = _Pages(stream.fileno(), max(size, 1))
+    except OSError as error:
+        raise FightposeError(
+            f"{folder}: has no room for {size >> 20} MB of a long clip's poses: {error.strerror or error}; "
+            "free disk space, or write to another folder"
+        ) from error
+    pages.folder = folder
+    return np.ndarray(shape, dtype, buffer=pages)
+
+
+def let_go(*arrays: Array) -> None:
+    """Hand back the memory of arrays on disk, whose content stays; others are left alone."""
+    for array in arrays:
+        # Windows has no such advice, and no need of it: pages are the system's to take.
+        if isinstance(array.base, _Pages) and hasattr(mmap, "MADV_DONTNEED"):
+            array.base.madvise(mmap.MADV_DONTNEED)
+
+
+def is_long(count: int) -> bool:
+    """Tell whether a column of so many rows is worth a file."""
+    return count > BLOCK
+
+
+def blocks(count: int) -> Iterator[slice]:
+    """Yield the slices of `BLOCK` rows that make `count` rows; one empty slice for none.
+
+    >>> [part.stop for part in blocks(40_000)]
+    [16384, 32768, 40000]
+    """
+    for start in range(0, max(count, 1), BLOCK):
+        yield slice(start, min(start + BLOCK, count))
+
+
+def built(like: Array, count: int, rows: Callable[[slice], Array]) -> Array:
+    """Return a column that is built block by block on disk where the one it is made from is there, else at once.
+
+    Parameters
+    ----------
+    like
+        The column that it is made from; gives type and shape of a row.
+    count
+        Number of rows.
+    rows
+        Gives the rows of a slice.
+    """
+    pages = like.base
+    # A window of a long clip is small: it is computed with in memory.
+    if not isinstance(pages, _Pages) or not is_long(count):
+        return rows(slice(0, count))
+    column = disk_array((count, *like.shape[1:]), like.dtype, pages.folder)
+    for part in blocks(count):
+        column[part] = rows(part)
+        let_go(column, like)
+    return column
+
+
+def taken(column: Array, rows: Array) -> Array:
+    """Return some rows of a column, given as a mask or as indices; on disk as `built` says."""
+    if not on_disk(column):
+        return column[rows]
+    at = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+    return built(column, len(at), lambda part: column[at[part]])

@@ -1,0 +1,74 @@
+"""Columns of long clips on disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import numpy as np
+import pytest
+
+from tasks.core.errors import FightposeError
+from tasks.core.records import scratch
+from tasks.core.records.scratch import blocks, built, disk_array, let_go, on_disk, taken
+
+
+@pytest.fixture
+def column(tmp_path, monkeypatch):
+    """Return a column of 1000 rows on disk, of which ten are a block."""
+    monkeypatch.setattr(scratch, "BLOCK", 10)
+    column = disk_array((1000, 3), np.float32, tmp_path)
+    column[:] = np.random.default_rng(0).random((1000, 3))
+    return column
+
+
+def test_content_outlives_its_pages(column, tmp_path):
+    """And leaves no file behind, even while it is in use."""
+    before = column.copy()
+    let_go(column)
+    np.testing.assert_array_equal(column, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 10, 11, 999])
+def test_rows_are_taken_by_mask_and_by_index(column, count):
+    """As from memory; few of them are in memory."""
+    rows = np.random.default_rng(1).permutation(1000)[:count]
+    mask = np.zeros(1000, bool)
+    mask[rows] = True
+    for wanted in (rows, mask):
+        found = taken(column, wanted)
+        np.testing.assert_array_equal(found, column[wanted])
+        assert on_disk(found) == (count > 10)
+        assert not on_disk(taken(column.copy(), wanted))
+
+
+def test_a_column_is_built_where_its_source_is(column):
+    """In blocks from disk, at once from memory."""
+    seen = []
+
+    def twice(part):
+        seen.append(part)
+        return column[part] * 2
+
+    assert on_disk(built(column, 25, twice))
+    assert [part.stop for part in seen] == [10, 20, 25]
+    seen.clear()
+    np.testing.assert_array_equal(built(column.copy(), 25, twice), column[:25] * 2)
+    assert seen == [slice(0, 25)]
+
+
+def test_no_rows_are_one_empty_block():
+    """So that what is put together of blocks has a shape."""
+    assert list(blocks(0)) == [slice(0, 0)]
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):
+    """Before anything is written: writing to memory that has no room on disk would kill the process."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(FightposeError, match=r"no room for 4 MB .*No space left.*free disk space"):
+        disk_array((1 << 20,), np.float32, tmp_path)
