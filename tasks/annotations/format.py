@@ -262,8 +262,15 @@ def write_annotation(
         ArrayPickler(stream, protocol=4).dump(value)
 
 
-def read_annotation(path: Path) -> dict[str, Any]:
+def read_annotation(path: Path, *, large_arrays: bool = True) -> dict[str, Any]:
     """Read an annotation file of any origin without running anything in it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    large_arrays
+        Whether to read the values of large arrays, see `safe_load`.
 
     Returns
     -------
@@ -276,7 +283,7 @@ def read_annotation(path: Path) -> dict[str, Any]:
     AnnotationError
         If the file cannot be read or is not laid out so.
     """
-    value = safe_load(path)
+    value = safe_load(path, large_arrays=large_arrays)
     if isinstance(value, dict) and isinstance(value.get("persons"), dict):
         # The earlier scripts gave theirs the name that ours have.
         raise AnnotationError(f"{path}: is in the earlier scripts' 'persons' layout; convert it, or annotate again")
@@ -290,15 +297,15 @@ def read_annotation(path: Path) -> dict[str, Any]:
     return value
 
 
-def only_annotation(path: Path) -> Annotation:
-    """Return the annotation of a single clip's file.
+def only_annotation(path: Path, *, large_arrays: bool = True) -> Annotation:
+    """Return the annotation of a single clip's file; `large_arrays` as in `read_annotation`.
 
     Raises
     ------
     AnnotationError
         If the file cannot be read, or holds none or several.
     """
-    annotations: list[Annotation] = read_annotation(path)["annotations"]
+    annotations: list[Annotation] = read_annotation(path, large_arrays=large_arrays)["annotations"]
     if len(annotations) != 1:
         raise AnnotationError(f"{path}: holds {len(annotations)} annotations instead of one")
     return annotations[0]

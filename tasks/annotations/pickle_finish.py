@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.annotations.pickle_forms import Box, Form, RefusedError
+from tasks.annotations.pickle_forms import Box, Form, RefusedError, Skipped
 
 MAX_DEPTH = 32
 """Levels of nesting; an annotation file has about six."""
@@ -97,7 +97,7 @@ def _finished_leaf(value: Any) -> Any:
         if not isinstance(value.value, np.ndarray):
             raise RefusedError("holds an array without its bytes, or a bare dtype")
         return value.value
-    if isinstance(value, Form):
+    if isinstance(value, Form | Skipped):
         raise RefusedError("holds a class or function instead of data")
     if isinstance(value, str) and len(value) > MAX_TEXT:
         raise RefusedError(f"holds a text of {len(value)} characters")

@@ -44,6 +44,16 @@ class Box:
         self.value = value
 
 
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """So many bytes of a file that were not read."""
+
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+
 class ByteBudget:
     """The bytes that may still be made: all that the file holds, once.
 
@@ -96,7 +106,11 @@ def _array(budget: ByteBudget, raw: Any, dtype: Any, shape: Any, *, fortran: boo
     if type(raw) is str:
         # Python 2 wrote bytes as text of the same code points.
         raw = raw.encode("latin-1")
-    if type(dtype) is not Box or not isinstance(dtype.value, np.dtype) or not isinstance(raw, bytes | bytearray):
+    if (
+        type(dtype) is not Box
+        or not isinstance(dtype.value, np.dtype)
+        or not isinstance(raw, bytes | bytearray | Skipped)
+    ):
         raise RefusedError("holds an array that is not numeric")
     dimensions = shape if type(shape) is tuple else (shape,)
     # Two negative sizes would have a product that fits the bytes.
@@ -105,6 +119,9 @@ def _array(budget: ByteBudget, raw: Any, dtype: Any, shape: Any, *, fortran: boo
     if math.prod(dimensions) * dtype.value.itemsize != len(raw):
         raise RefusedError(f"holds an array whose shape {dimensions} does not go with its {len(raw)} bytes")
     budget.spend(len(raw))
+    if isinstance(raw, Skipped):
+        # One zero that stands for all values: it takes no memory, and numpy refuses to write to it.
+        return np.broadcast_to(np.zeros((), dtype.value.newbyteorder("=")), dimensions)
     # Bytes other than 0 and 1 in a boolean array are undefined behaviour in numpy.
     flat = np.frombuffer(raw, np.uint8) != 0 if dtype.value.kind == "b" else np.frombuffer(raw, dtype.value)
     # The copy makes it writable, contiguous and of native byte order.

@@ -17,12 +17,12 @@ from __future__ import annotations
 import os
 import pickle
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tasks.annotations.pickle_finish import finished
-from tasks.annotations.pickle_forms import Box, ByteBudget, Form, RefusedError, fill, find_form
+from tasks.annotations.pickle_forms import Box, ByteBudget, Form, RefusedError, Skipped, fill, find_form
 from tasks.core.errors import FightposeError
 
 MAX_FILE_BYTES = 16 << 30
@@ -50,13 +50,20 @@ class AnnotationError(FightposeError):
     """An annotation file that cannot be read, or data that cannot be written as one."""
 
 
-def safe_load(path: Path) -> Any:
+SMALL_BYTES = 1 << 16
+"""Arrays of up to this size are read where large ones are left out: settings, ranks and scores of a clip."""
+
+
+def safe_load(path: Path, *, large_arrays: bool = True) -> Any:
     """Read a pickle of plain data and numeric arrays.
 
     Parameters
     ----------
     path
         The file.
+    large_arrays
+        Whether to read arrays of more than `SMALL_BYTES`. If not, they have their shape and type, but hold zeros and
+        take no memory.
 
     Returns
     -------
@@ -71,7 +78,7 @@ def safe_load(path: Path) -> Any:
     """
     try:
         with path.open("rb") as stream:
-            return _load(stream, os.fstat(stream.fileno()).st_size)
+            return _load(stream, os.fstat(stream.fileno()).st_size, _STEPS if large_arrays else _SKIPPING_STEPS)
     except OSError as error:
         raise AnnotationError(f"{path}: cannot be read: {error.strerror or error}") from error
     except RefusedError as error:
@@ -98,8 +105,20 @@ class _Bounded:
             count = min(count, self._size - self._stream.tell())
         return self._stream.read(count)
 
+    def read_or_skip(self, count: int) -> bytes | Skipped:
+        """Return the next bytes if they are few, else leave them out."""
+        left = self._size - self._stream.tell()
+        if count > left:
+            # To the end: there is no more to come, which is how a file that is cut short is told.
+            self._stream.seek(left, os.SEEK_CUR)
+            raise ValueError("not enough bytes")
+        if count <= SMALL_BYTES:
+            return self._stream.read(count)
+        self._stream.seek(count, os.SEEK_CUR)
+        return Skipped(count)
 
-def _load(stream: BinaryIO, size: int) -> Any:
+
+def _load(stream: BinaryIO, size: int, steps: Mapping[bytes, Any]) -> Any:
     """Run the machine over a stream and return what it made."""
     if size > MAX_FILE_BYTES:
         raise RefusedError(f"{size} bytes are more than an annotation file can have")
@@ -107,7 +126,7 @@ def _load(stream: BinaryIO, size: int) -> Any:
         raise RefusedError("is empty")
     machine = _Machine(size)
     try:
-        _run(machine, stream, size)
+        _run(machine, stream, size, steps)
         rest = size - stream.tell()
     except RefusedError:
         raise
@@ -126,7 +145,7 @@ def _load(stream: BinaryIO, size: int) -> Any:
     return finished(machine.stack[0], machine.limit)
 
 
-def _run(machine: _Machine, stream: BinaryIO, size: int) -> None:
+def _run(machine: _Machine, stream: BinaryIO, size: int, steps: Mapping[bytes, Any]) -> None:
     """Carry out the instructions of a stream up to its STOP.
 
     A loop of our own over the tables of `pickletools`: its `genops` asks for the position before every instruction,
@@ -135,7 +154,7 @@ def _run(machine: _Machine, stream: BinaryIO, size: int) -> None:
     bounded, read, push = _Bounded(stream, size), stream.read, machine.stack.append
     for _ in range(machine.limit):
         code = read(1)
-        step = _STEPS.get(code)
+        step = steps.get(code)
         if step is None:
             raise RefusedError(f"holds {_name(code)}, which plain data and arrays do not need")
         name, small, reader, action = step
@@ -341,3 +360,24 @@ _STEPS = {
 }
 """By the instruction's byte: its name, whether it carries at most 255 bytes, what reads its argument, and what it does
 (nothing: it pushes its argument)."""
+
+
+def _skipping(width: int) -> Callable[[_Bounded], bytes | Skipped]:
+    """Return a reader of an instruction that carries bytes after their number, which takes `width` bytes."""
+
+    def read(stream: _Bounded) -> bytes | Skipped:
+        """Read the number, and the bytes if they are few."""
+        number = stream.read(width)
+        # A number that is cut short would be taken for a smaller one.
+        if len(number) < width:
+            raise ValueError("not enough bytes")
+        return stream.read_or_skip(int.from_bytes(number, "little"))
+
+    return read
+
+
+_SKIPPING_STEPS = _STEPS | {
+    pickle.BINBYTES: ("BINBYTES", False, _skipping(4), None),
+    pickle.BINBYTES8: ("BINBYTES8", False, _skipping(8), None),
+}
+"""The same without the bytes of large arrays."""

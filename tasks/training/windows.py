@@ -125,7 +125,8 @@ def windows_of_outputs(output_root: Path, destination: Path, plan: WindowPlan) -
             # Listed, but not done yet.
             if not clip.annotation_path.is_file():
                 continue
-            annotation = only_annotation(clip.annotation_path)
+            # The people of the whole video are seldom needed, and of hours they take hundreds of megabytes.
+            annotation = only_annotation(clip.annotation_path, large_arrays=False)
             # A clip that is not in the merged data set has no split that its windows could go to.
             if is_excluded(annotation) or annotation["frame_dir"] not in split:
                 continue
@@ -152,6 +153,7 @@ def _cut(
     poses = None if "review" in annotation else _all_poses(output_root, annotation, settings, stream.folder)
     length, stride = plan.frames(float(annotation["fps"]))
     if poses is None or settings is None:
+        annotation = only_annotation(clip.annotation_path)
         if "review" not in annotation:
             name = annotation["frame_dir"]
             problems.append(f"{name}: its poses are not stored any more; its windows hold its annotated people")
@@ -167,9 +169,6 @@ def _cut(
     if plan.max_persons is not None:
         fewer = settings.selection.model_copy(update={"max_persons": plan.max_persons})
         settings = settings.model_copy(update={"selection": fewer})
-    # The people of the whole video are not needed any more, and of hours they take hundreds of megabytes.
-    for name in [key for key, value in annotation.items() if isinstance(value, np.ndarray) and value.ndim > 1]:
-        del annotation[name]
     tracks = track_people(poses, settings.tracking)
     kept: list[str] = []
     count = 0
