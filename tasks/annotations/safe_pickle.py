@@ -159,7 +159,7 @@ def _run(machine: _Machine, stream: BinaryIO, size: int, steps: Mapping[bytes, A
             raise RefusedError(f"holds {_name(code)}, which plain data and arrays do not need")
         name, small, reader, action = step
         # What carries at most 255 bytes cannot claim more than there is room for.
-        argument = None if reader is None else reader(stream if small else bounded)  # type: ignore[arg-type]
+        argument = None if reader is None else reader(stream if small else bounded)
         if action is not None:
             action(machine, argument)
         elif type(argument) is int and not -(2**63) <= argument < 2**64:

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from tasks.core.choices import Tracker
 from tasks.core.geometry import box_area
-from tasks.core.records import FloatArray, IntArray, Poses, Tracks
-from tasks.core.records.scratch import blocks, let_go
+from tasks.core.records import IntArray, Poses, Tracks
+from tasks.core.records.scratch import blocks_of_frames, let_go
 from tasks.core.settings import TrackingSettings
 from tasks.tracking.baselines import follow_published
 from tasks.tracking.duplicates import find_doubles
@@ -111,21 +111,18 @@ def _best_first(poses: Poses) -> npt.NDArray[np.intp]:
     Best is the highest score times the square root of the area: of a whole body and its upper half, both found by a
     model that looks at tiles, the half often has the higher score.
     """
-    area = box_area(poses.bbox)
-    value = poses.score * np.sqrt(area)
-    # The last keys only break ties between equal detections.
-    ties = (_sums(poses.keypoint_scores), _sums(poses.keypoints), *poses.bbox.T, poses.score)
-    order = np.lexsort((*ties, -value, poses.frame_index))
-    return order[area[order] > 0]
-
-
-def _sums(column: FloatArray) -> FloatArray:
-    """Return the sum of each row's values, (N,), block by block: the column may be on disk."""
-    sums = np.zeros(len(column), np.float32)
-    for part in blocks(len(column)):
-        sums[part] = column[part].sum(axis=tuple(range(1, column.ndim)))
-        let_go(column)
-    return sums
+    found = []
+    # No row leaves its frame: a sort of all rows by eight keys takes more memory than the rows.
+    for part in blocks_of_frames(poses.frame_index):
+        bbox, score = poses.bbox[part], poses.score[part]
+        area = box_area(bbox)
+        value = score * np.sqrt(area)
+        # The last keys only break ties between equal detections.
+        ties = (poses.keypoint_scores[part].sum(1), poses.keypoints[part].sum((1, 2)), *bbox.T, score)
+        order = np.lexsort((*ties, -value, poses.frame_index[part]))
+        found.append(part.start + order[area[order] > 0])
+        let_go(poses.keypoints, poses.keypoint_scores)
+    return np.concatenate(found)
 
 
 def _without_short(track_id: IntArray, hits: int) -> IntArray:

@@ -163,7 +163,9 @@ def link_fragments(poses: Poses, track_id: IntArray, overlap: float) -> IntArray
     ahead = to_corners(np.concatenate([end.position[a] + end.velocity[a] * steps, end.size[a]], axis=1))
     back = to_corners(np.concatenate([start.position[b] - start.velocity[b] * steps, start.size[b]], axis=1))
     fit = (iou(ahead, start.box[b]) + iou(back, end.box[a])) * np.float32(0.5)
-    good = fit > (overlap if np.any(poses.keypoint_scores) else LINK_IOU_BOXES)
+    # In blocks, of which the first tells as a rule.
+    joints = any(np.any(poses.keypoint_scores[part]) for part in blocks(len(poses)))
+    good = fit > (overlap if joints else LINK_IOU_BOXES)
     successor = _best_links(a[good], b[good], fit[good], len(ids))
     # From the first start on, so that a chain of several fragments takes the ID of its first one.
     root = np.arange(len(ids))

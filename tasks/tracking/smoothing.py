@@ -8,7 +8,7 @@ changes more slowly than that. Only boxes are smoothed: joints carry the blows.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -36,17 +36,17 @@ def smooth_boxes(tracks: Tracks, spread: float = SPREAD_S) -> Tracks:
     are; where a track has no other row within reach, so does the box. `spread` is the window's standard deviation in
     seconds.
     """
-    centre = np.zeros_like(tracks.poses.bbox)
-    for rows, line, mean in _nearby(tracks, to_centre(tracks.poses.bbox), spread):
-        centre[rows, :2], centre[rows, 2:] = line[:, :2], mean[:, 2:]
-    bbox = to_corners(centre)
+    before = tracks.poses.bbox
+    bbox = np.zeros_like(before)
+    for rows, line, mean in _nearby(tracks, lambda rows: to_centre(before[rows]), spread):
+        bbox[rows] = to_corners(np.concatenate([line[:, :2], mean[:, 2:]], axis=1).astype(np.float32))
     return Tracks(dataclasses.replace(tracks.poses, bbox=bbox), tracks.track_id, tracks.filled)
 
 
 def mean_nearby(tracks: Tracks, values: FloatArray) -> npt.NDArray[np.float64]:
     """Return the mean of values (N, K) over the rows of the same track nearby in time, weighted as boxes are."""
     means = np.zeros(values.shape)
-    for rows, _, mean in _nearby(tracks, values, SPREAD_S):
+    for rows, _, mean in _nearby(tracks, lambda rows: values[rows], SPREAD_S):
         means[rows] = mean
     return means
 
@@ -55,9 +55,12 @@ Floats = npt.NDArray[np.float64]
 
 
 def _nearby(
-    tracks: Tracks, values: FloatArray, seconds: float
+    tracks: Tracks, values: Callable[[npt.NDArray[np.intp]], FloatArray], seconds: float
 ) -> Iterator[tuple[npt.NDArray[np.intp], Floats, Floats]]:
-    """Yield in blocks of rows what a line through the values (N, K) nearby says, and their mean, both (rows, K)."""
+    """Yield in blocks of rows what a line through the values nearby says, and their mean, both (rows, K).
+
+    `values` gives those of some rows, (rows, K).
+    """
     poses = tracks.poses
     # In frames. Rows two deviations away weigh a seventh of the middle one; farther ones are left out.
     spread = seconds * poses.fps
@@ -68,7 +71,7 @@ def _nearby(
         first = max(part.start - reach, 0)
         near = order[first : part.stop + reach]
         if len(near):
-            line, mean = _fitted(tracks, near, values[near], spread, reach)
+            line, mean = _fitted(tracks, near, values(near), spread, reach)
             inner = slice(part.start - first, part.stop - first)
             yield order[part], line[inner], mean[inner]
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.errors import FightposeError
-from tasks.core.records.scratch import blocks, disk_array, is_long, let_go, taken
+from tasks.core.records.scratch import blocks, blocks_of_frames, disk_array, is_long, let_go, taken
 from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.core.storage import atomic_path
 
@@ -145,9 +145,10 @@ class Poses:
             if array.shape != shape:
                 raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
             # NaN passes every comparison of a threshold as false, and would spread unseen.
-            if not all(np.isfinite(array[part]).all() for part in blocks(n)):
-                raise ValueError(f"{name} holds values that are not finite")
-            let_go(array)
+            for part in blocks(n):
+                if not np.isfinite(array[part]).all():
+                    raise ValueError(f"{name} holds values that are not finite")
+                let_go(array)
         # As rows are sorted, the first and the last index bound all others; the sorting is checked next.
         if n and (self.frame_index[0] < 0 or self.frame_index[-1] >= self.frame_count):
             raise ValueError(f"frame_index leaves the clip's {self.frame_count} frames")
@@ -305,8 +306,10 @@ class Tracks:
             raise ValueError(f"track_id and filled need {n} rows")
         if n and self.track_id.min() < 1:
             raise ValueError("track IDs start at 1")
-        # Both in one number, which sorts in a fraction of the memory of pairs.
-        if len(np.unique(self.poses.frame_index.astype(np.int64) << 32 | self.track_id)) != n:
+        # Both in one number, which sorts faster than pairs.
+        frame = self.poses.frame_index
+        keys = (frame[part].astype(np.int64) << 32 | self.track_id[part] for part in blocks_of_frames(frame))
+        if any(len(np.unique(key)) != len(key) for key in keys):
             raise ValueError("a track ID stands twice in a frame")
 
     def __len__(self) -> int:

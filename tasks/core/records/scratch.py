@@ -85,8 +85,21 @@ def blocks(count: int) -> Iterator[slice]:
         yield slice(start, min(start + BLOCK, count))
 
 
+def blocks_of_frames(frame_index: Array) -> Iterator[slice]:
+    """Yield slices of about `BLOCK` rows, sorted by frame, that cut no frame in two; one empty slice for none."""
+    start, count = 0, len(frame_index)
+    while True:
+        # The row before the cut decides which frame is the last one.
+        last = min(start + BLOCK, count) - 1
+        stop = int(np.searchsorted(frame_index, frame_index[last], side="right")) if count else 0
+        yield slice(start, stop)
+        start = stop
+        if start >= count:
+            return
+
+
 def built(like: Array, count: int, rows: Callable[[slice], Array]) -> Array:
-    """Return a column that is built block by block on disk where the one it is made from is there, else at once.
+    """Return a column that is built block by block, on disk where the one it is made from is there.
 
     Parameters
     ----------
@@ -97,11 +110,11 @@ def built(like: Array, count: int, rows: Callable[[slice], Array]) -> Array:
     rows
         Gives the rows of a slice.
     """
-    pages = like.base
     # A window of a long clip is small: it is computed with in memory.
-    if not isinstance(pages, _Pages) or not is_long(count):
+    if not is_long(count):
         return rows(slice(0, count))
-    column = disk_array((count, *like.shape[1:]), like.dtype, pages.folder)
+    pages, shape = like.base, (count, *like.shape[1:])
+    column = disk_array(shape, like.dtype, pages.folder) if isinstance(pages, _Pages) else np.empty(shape, like.dtype)
     for part in blocks(count):
         column[part] = rows(part)
         let_go(column, like)

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.core.errors import FightposeError
 from tasks.core.records import scratch
-from tasks.core.records.scratch import blocks, built, disk_array, let_go, on_disk, taken
+from tasks.core.records.scratch import blocks, blocks_of_frames, built, disk_array, let_go, on_disk, taken
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_rows_are_taken_by_mask_and_by_index(column, count):
 
 
 def test_a_column_is_built_where_its_source_is(column):
-    """In blocks from disk, at once from memory."""
+    """In blocks if it is long."""
     seen = []
 
     def twice(part):
@@ -53,9 +53,23 @@ def test_a_column_is_built_where_its_source_is(column):
 
     assert on_disk(built(column, 25, twice))
     assert [part.stop for part in seen] == [10, 20, 25]
+    found = built(column.copy(), 25, twice)
+    assert not on_disk(found)
+    np.testing.assert_array_equal(found, column[:25] * 2)
     seen.clear()
-    np.testing.assert_array_equal(built(column.copy(), 25, twice), column[:25] * 2)
-    assert seen == [slice(0, 25)]
+    assert not on_disk(built(column, 9, twice))
+    assert seen == [slice(0, 9)]
+
+
+@pytest.mark.parametrize("people", [0, 1, 3, 25])
+def test_no_frame_is_cut_in_two(column, people):
+    """However many rows it has."""
+    frames = np.repeat(np.arange(0, 40, 2), people)
+    parts = list(blocks_of_frames(frames))
+    assert [row for part in parts for row in range(part.start, part.stop)] == list(range(len(frames)))
+    found = [frame for part in parts for frame in set(frames[part].tolist())]
+    assert len(found) == len(set(found)) == (20 if people else 0)
+    assert len(parts) == {0: 1, 1: 2, 3: 5, 25: 20}[people]
 
 
 def test_no_rows_are_one_empty_block():
