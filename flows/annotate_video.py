@@ -32,7 +32,7 @@ from tasks.core.settings import LARGEST_LABEL, Settings
 from tasks.core.text import printable
 from tasks.involvement.ranking import busiest_frame
 from tasks.mapping.fingerprints import require_unchanged, stamp_of
-from tasks.mapping.receipts import begin_outputs, overlay_is_current, settings_key, write_receipt
+from tasks.mapping.receipts import begin_outputs, begin_overlay, overlay_is_current, settings_key, write_receipt
 from tasks.mapping.summary import ClipSummary
 from tasks.poses import entry_of, model_key
 from tasks.poses.models import ModelEntry
@@ -134,6 +134,7 @@ def annotate_clip(
     wanted = settings.overlay.save_overlayfile
     # Drawing is a second pass over the video: an overlay of the same content and settings is taken over.
     if wanted and not overlay_is_current(clip, output_root, video.sha256, key):
+        begin_overlay(clip, output_root)
         with step("overlay"):
             steps.overlay(clip, video, tracks, people, settings.overlay, limits)
     top = [(int(i), float(s)) for i, s in zip(people.track_ids[:2], people.score[:2], strict=True)]

@@ -24,7 +24,7 @@ from tasks.core.settings import ScoringSettings, Settings
 from tasks.core.storage import sole_maker
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.fingerprints import FileStamp, require_unchanged, stamp_of
-from tasks.mapping.receipts import begin_outputs, overlay_is_current, write_receipt
+from tasks.mapping.receipts import begin_outputs, begin_overlay, overlay_is_current, write_receipt
 from tasks.mapping.summary import ClipSummary
 from tasks.overlay.painter import write_overlay
 from tasks.poses.extract import extract_poses
@@ -212,6 +212,7 @@ def finish(found: Found, descriptor: int | None = None) -> ClipSummary:
     wanted = settings.overlay.save_overlayfile
     # Drawing decodes and encodes the whole clip: an overlay of the same content and settings stays.
     if wanted and not overlay_is_current(clip, job.output_root, video.sha256, found.keys.settings):
+        begin_overlay(clip, job.output_root)
         with step(job, OVERLAY, seconds, poses.frame_count):
             frames = _counted(job, _frames(found, descriptor), poses.frame_count)
             write_overlay(frames, video, tracks, people, clip.overlay_path, settings.overlay)

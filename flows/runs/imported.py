@@ -27,7 +27,7 @@ from tasks.core.storage import require_writable
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.fingerprints import require_unchanged, stamp_of
 from tasks.mapping.merged import merge_outputs
-from tasks.mapping.receipts import begin_outputs, record_settings, settings_key, write_receipt
+from tasks.mapping.receipts import begin_outputs, begin_overlay, record_settings, settings_key, write_receipt
 from tasks.mapping.run_lock import sole_run
 from tasks.mapping.summary import ClipSummary
 from tasks.overlay.painter import write_overlay
@@ -186,6 +186,7 @@ def _annotate(clip: Clip, files: list[Path], output_root: Path, settings: Settin
     write_annotation(clip.annotation_path, [build_annotation(clip, tracks, people, settings, made)])
     wanted = settings.overlay.save_overlayfile
     if wanted:
+        begin_overlay(clip, output_root)
         # Decoded a second time: the first pass only counted, and frames take too much memory to be kept.
         pictures = limits.within(decode_guarded(video, limits))
         write_overlay(pictures, video, tracks, people, clip.overlay_path, settings.overlay)

@@ -18,7 +18,9 @@ How the flow that annotates a clip uses them::
     seen = stamp_of(clip.path)                            # before the clip is hashed or decoded
     ...                                                   # probe (hashes the clip), poses, tracking, ranking
     begin_outputs(clip, output_root)                      # before an output of an earlier run is replaced
-    ...                                                   # annotation, overlay
+    ...                                                   # annotation
+    begin_overlay(clip, output_root)                      # unless the overlay of an earlier run is taken over
+    ...                                                   # overlay
     seen = require_unchanged(clip.path, seen, video.sha256)
     write_receipt(clip, output_root, video.sha256, key, wanted, summary, seen)
 """
@@ -76,9 +78,23 @@ def begin_outputs(clip: Clip, output_root: Path) -> None:
     From here to `write_receipt` the receipt vouches for no annotation, so that one that does not fit its receipt is
     always one that somebody changed. The overlay stays vouched for: it may be taken over (`overlay_is_current`).
     """
+    _vouch_no_more(clip, output_root, "annotation")
+
+
+def begin_overlay(clip: Clip, output_root: Path) -> None:
+    """Record that the overlay of a clip is about to be replaced, as `begin_outputs` does for the annotation.
+
+    Without it a run that is killed between overlay and receipt, and one in which the clip then fails, would leave an
+    overlay that the receipt of a third run calls changed.
+    """
+    _vouch_no_more(clip, output_root, "overlay")
+
+
+def _vouch_no_more(clip: Clip, output_root: Path, output: str) -> None:
+    """Take an output out of a clip's receipt."""
     receipt = _read(receipt_path(clip, output_root))
-    if receipt is not None and receipt.get("annotation") is not None:
-        write_json(receipt_path(clip, output_root), receipt | {"annotation": None})
+    if receipt is not None and receipt.get(output) is not None:
+        write_json(receipt_path(clip, output_root), receipt | {output: None})
 
 
 def write_receipt(

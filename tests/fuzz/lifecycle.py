@@ -129,7 +129,6 @@ class Lifecycle(RuleBasedStateMachine):
         # The processes that killed runs are forked from, and what other tests have started.
         start_fork_server()
         self.others = {child.pid for child in psutil.Process().children()}
-        self.was_killed = False
         self.clock, self.made = 1_700_000_000, 0
         self.patches = flows_without_prefect()
         self.patches.__enter__()
@@ -244,7 +243,6 @@ class Lifecycle(RuleBasedStateMachine):
 
     def left_by_kills(self) -> None:
         """Let temporary files of killed runs become so old that the next run sweeps them."""
-        self.was_killed = True
         old = time.time() - 2 * LEFT_OVER_SECONDS
         for path in self.out.rglob(f"{PARTIAL_MARK}*"):
             os.utime(path, (old, old))
@@ -311,18 +309,9 @@ class Lifecycle(RuleBasedStateMachine):
     def unexpected(self) -> list[Finding]:
         """Return what a thorough check finds after a complete run and should not.
 
-        What was removed or renamed leaves its outputs, until somebody moves them away. And a clip that fails in this
-        run keeps what there was, which after a kill may be the overlay of the one run with the receipt of another:
-        that is found, and a run in which the clip passes makes both again.
+        What was removed or renamed leaves its outputs, until somebody moves them away.
         """
-        assert self.summary is not None
-        failed = {self.named(result.clip).frame_dir for result in self.summary.results if result.error is not None}
-        mixed = failed if self.was_killed else set()
-        return [
-            line
-            for line in verify_mapping(self.out, deep=True).findings
-            if line.kind != FindingKind.ORPHAN and not (line.kind == FindingKind.CHANGED and line.clip in mixed)
-        ]
+        return [line for line in verify_mapping(self.out, deep=True).findings if line.kind != FindingKind.ORPHAN]
 
     def nothing_is_left_to_find(self) -> None:
         """Not even outputs of clips that are not there any more."""

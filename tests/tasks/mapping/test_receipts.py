@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +20,19 @@ from tasks.core.settings import (
     TrackingSettings,
 )
 from tasks.core.storage import key_of
-from tasks.mapping.receipts import finished, overlay_is_current, settings_key, write_receipt
+from tasks.mapping.findings import FindingKind
+from tasks.mapping.receipts import (
+    begin_outputs,
+    begin_overlay,
+    finished,
+    overlay_is_current,
+    settings_key,
+    write_receipt,
+)
 from tasks.mapping.summary import ClipSummary
+from tasks.mapping.verify import verify_mapping
 from tasks.poses.stored import poses_path
+from tests.review_outputs import make_outputs
 
 SUMMARY = ClipSummary(frames=10, people=2, top=[(3, 0.75), (1, 0.5)], seconds={"poses": 1.5}, extracted=True)
 
@@ -119,3 +130,20 @@ def test_outputs_of_earlier_versions_stay_unchanged():
     assert settings_key(Settings(selection=four), "m") == "4d6f13ba6e751840f826d23a611115e4"
     assert settings_key(others, "m") == "b5dea1c0109755648848e1e1006a0311"
     assert key_of(1, "v", "m", others.poses.decisive()) == "8ca9222087221bb7fb154c420bce8fa9"
+
+
+def test_an_overlay_that_a_killed_run_replaced_is_not_called_changed(tmp_path):
+    """Killed between overlay and receipt; in the next complete run the clip fails, and keeps what there is."""
+    outputs = make_outputs(tmp_path, 2, overlays=True)
+    first, second = outputs.clips
+    assert verify_mapping(outputs.root, deep=True).lines() == []
+    # What a run does up to the receipt, with another overlay in place of a new one.
+    begin_outputs(first, outputs.root)
+    begin_overlay(first, outputs.root)
+    shutil.copy(second.overlay_path, first.overlay_path)
+    found = verify_mapping(outputs.root, deep=True).findings
+    assert FindingKind.CHANGED not in {line.kind for line in found if line.clip == first.frame_dir}
+    # Without the note it is somebody's change.
+    second.overlay_path.write_bytes(second.overlay_path.read_bytes() + b"x")
+    found = verify_mapping(outputs.root, deep=True).findings
+    assert FindingKind.CHANGED in {line.kind for line in found if line.clip == second.frame_dir}
