@@ -19,10 +19,8 @@ from typing import Any
 
 from tasks.core import progress
 from tasks.core.errors import FightposeError
+from tasks.core.parent import end_with_parent
 from tasks.core.text import keep_logs_printable
-
-PARENT_SECONDS = 0.25
-"""How often a worker looks whether its parent lives; it has to end within 2 s of a parent that was killed."""
 
 PROGRESS_SECONDS = 0.2
 """Least time between two messages of progress; a display shows no more."""
@@ -35,7 +33,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     parent, connection, target = int(sys.argv[1]), Connection(int(sys.argv[2])), sys.argv[3]
-    threading.Thread(target=_end_with_parent, args=(parent,), name="parent", daemon=True).start()
+    # Whatever it does: half files carry temporary names.
+    end_with_parent(parent)
     # Steps that run here send frames, lines for the log and results from several threads.
     lock = threading.Lock()
 
@@ -122,15 +121,6 @@ class _ToParent(logging.Handler):
         """Send one record as logger, level and text; a traceback is part of the text."""
         text = self.format(record) if record.exc_info else record.getMessage()
         self._send("log", (record.name, record.levelno, text))
-
-
-def _end_with_parent(parent: int) -> None:
-    """End this process when its parent is gone, whatever it does: half files carry temporary names."""
-    # Not PR_SET_PDEATHSIG: that fires when the parent's thread ends that started this process.
-    while os.getppid() == parent:
-        time.sleep(PARENT_SECONDS)
-    # Not sys.exit, which ends this thread alone while the work goes on in another.
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,6 @@ import socket
 import sqlite3
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import timedelta
@@ -30,6 +28,7 @@ from typing import Any
 
 from flows.prefect_server.access import SERVER_SECRET
 from flows.prefect_server.environment import ENVIRONMENT
+from tasks.core.parent import end_with_parent
 
 COMMAND = (sys.executable, "-m", "flows.prefect_server.serve")
 """Starts this program; its secret comes in the environment."""
@@ -46,9 +45,6 @@ EVENT_DAYS = 3
 """Days that events are kept: they are four fifths of the database, and the automations look back minutes."""
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
-
-PARENT_SECONDS = 0.25
-"""How often a server looks whether its parent lives."""
 
 END_SECONDS = 5
 """How long requests under way may take once the server got the signal to end."""
@@ -70,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # a temporary database is removed.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    threading.Thread(target=_end_with, args=(options.parent,), daemon=True).start()
+    end_with_parent(options.parent, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with ExitStack() as stack:
         listener = stack.enter_context(_listening(options.host, options.port))
         port = listener.getsockname()[1]
@@ -83,13 +79,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fightpose-server-")))
             template = _use_database_of_its_own(home)
         _serve(listener, options.host, ephemeral=options.temporary, template=template)
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent is gone."""
-    while os.getppid() == parent:
-        time.sleep(PARENT_SECONDS)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _listening(host: str, port: int) -> socket.socket:

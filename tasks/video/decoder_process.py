@@ -9,8 +9,6 @@ import os
 import resource
 import signal
 import sys
-import threading
-import time
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,11 +17,9 @@ from typing import Any
 import numpy as np
 
 from tasks.core.errors import ClipError, FailureReason
+from tasks.core.parent import end_with_parent
 from tasks.core.records import VideoInfo
 from tasks.video.reading import decode_frames, read_header
-
-PARENT_SECONDS = 0.25
-"""How often a helper looks whether its parent lives."""
 
 
 def main() -> None:
@@ -34,7 +30,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     # Its ID is handed over: a parent that was killed while this process imported its modules is not asked for any more.
     connection, memory, parent = Connection(int(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
-    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    end_with_parent(parent)
     logging.getLogger("tasks").addHandler(_ToParent(connection))
     try:
         while True:
@@ -118,10 +114,3 @@ class _ToParent(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send one line."""
         _send(self._connection, {"log": record.getMessage()[:2000]})
-
-
-def _end_with_parent(parent: int) -> None:
-    """End this process soon after its parent, even where native code hangs (it runs without the interpreter lock)."""
-    while os.getppid() == parent:
-        time.sleep(PARENT_SECONDS)
-    os._exit(1)
