@@ -188,7 +188,10 @@ def _serve(listener: socket.socket, host: str, *, ephemeral: bool, template: Pat
     from prefect.settings import get_current_settings
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+    from flows.prefect_server.late_reports import turn_away_late_reports
+
     _write_lock_first()
+    turn_away_late_reports()
     settings = get_current_settings().server
     # Ephemeral: only the services that a single run needs; no scheduler, no look-out for late runs.
     app = create_app(ephemeral=ephemeral, final=not ephemeral)
