@@ -18,8 +18,8 @@ GPU_NEEDS := 'av<19' mmengine==0.10.7 mmcv-lite==2.1.0 mmpose==1.3.2 addict yapf
 	pycocotools six 'setuptools<81'
 
 # What the processes of a run load: the command line, the flows with the pose model; and Prefect's server.
-RUN_IMPORTS := flows.cli.annotate, flows.annotate_dataset, openvino
-SERVER_IMPORTS := flows.prefect_server.serve, prefect.server.api.server
+RUN_IMPORTS := flows.cli.annotate, flows.cli.demo, flows.annotate_dataset, openvino, scipy.optimize, scipy.sparse.csgraph
+SERVER_IMPORTS := flows.prefect_server.serve, prefect.server.api.server, uvicorn.protocols.http.auto, uvicorn.lifespan.on
 
 .PHONY: help install install-mmpose install-int8 lock licences settings catalogue docs-pictures audit fuzz demo up test test-browser \
 	test-client test-mmpose test-integration bench-gpu bench-gpu-kit lint format clean
