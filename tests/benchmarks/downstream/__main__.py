@@ -21,6 +21,7 @@ import argparse
 import os
 import sys
 import types
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -73,14 +74,25 @@ def main() -> None:
 
 def load_clips(folder: Path, sources: Path) -> list[dict[str, Any]]:
     """Read the annotations of a folder, each with the source of its clip."""
-    lines = [line.split("\t") for line in sources.read_text(encoding="utf-8").splitlines()]
-    source = {line[0]: line[1] for line in lines if len(line) >= 2}
+    source = source_of(sources)
     clips = []
     for path in sorted(folder.rglob("*_enhanced_stgcn_annotation.pkl")):
         for annotation in read_annotation(path)["annotations"]:
-            stem = annotation["frame_dir"].rsplit("/", 1)[-1]
-            clips.append({**annotation, "source": source.get(stem, stem)})
+            clips.append({**annotation, "source": source(annotation["frame_dir"])})
     return clips
+
+
+def source_of(sources: Path) -> Callable[[str], str]:
+    """Return a function from an annotation's identifier to the source of its clip: its own name if none is listed."""
+    lines = [line.split("\t") for line in sources.read_text(encoding="utf-8").splitlines()]
+    listed = {line[0]: line[1] for line in lines if len(line) >= 2}
+
+    def source(frame_dir: str) -> str:
+        """Look up the last part of an identifier."""
+        stem = frame_dir.rsplit("/", 1)[-1]
+        return listed.get(stem, stem)
+
+    return source
 
 
 def first_people(clip: dict[str, Any], order: str, seed: int) -> npt.NDArray[np.int64]:
