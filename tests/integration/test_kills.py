@@ -1,4 +1,4 @@
-"""Kill -9 of runs and workers at random moments: every clip ends, once."""
+"""Kill -9 of runs, their helpers and workers at random moments, and a clip that kills: every clip ends, once."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import psutil
 import pytest
 from prefect.client.schemas.objects import FlowRun
 
-from tasks.clips.failures import current_failures
+from tasks.clips.failures import current_failures, read_failures
 from tasks.clips.manifest import read_manifests
 from tasks.mapping.verify import verify_mapping
 from tests.integration.clips import make_clips
 from tests.integration.cluster import Cluster, client
+from tests.integration.counted import POISON
 
 CLIPS = int(os.environ.get("FIGHTPOSE_TEST_CLIPS", "40"))
 KILLS = int(os.environ.get("FIGHTPOSE_TEST_KILLS", "20"))
@@ -41,20 +42,36 @@ def kill_one(cluster: Cluster, dice: random.Random) -> tuple[str, str] | None:
     if not clip_runs:
         return None
     victim = dice.choice(clip_runs)
-    kind = dice.choice(["run", "run", "worker", "worker and its runs"])
+    kind = dice.choice(["run", "run", "stage", "worker", "worker and its runs"])
     worker = next(name for name in WORKERS if cluster.processes[name].pid == victim.ppid())
-    targets: list[Any] = [victim] if kind == "run" else [cluster.processes[worker]]
+    if kind == "run":
+        targets: list[Any] = [victim]
+    elif kind == "stage":
+        # A decoder, or a process that tracks and draws; a run that is only starting has none yet.
+        targets = [dice.choice(inner)] if (inner := stages_of(victim)) else []
+    else:
+        targets = [cluster.processes[worker]]
     if kind == "worker and its runs":
         targets += cluster.processes[worker].children(recursive=True)
+    if not targets:
+        return None
     for target in targets:
         try:
             target.kill()
         except psutil.NoSuchProcess:
             continue
-    if kind != "run":
+    if kind.startswith("worker"):
         cluster.processes[worker].wait(10)
         cluster.worker("gpu", worker)
     return kind, worker
+
+
+def stages_of(run: psutil.Process) -> list[psutil.Process]:
+    """Return the processes that a run has started for its stages."""
+    try:
+        return run.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def is_over(run: FlowRun) -> bool:
@@ -66,12 +83,16 @@ def is_over(run: FlowRun) -> bool:
 
 @pytest.mark.integration
 def test_every_clip_ends_once_whatever_is_killed(tmp_path):
-    """40 clips, 2 workers, 20 kills: annotated or recorded, and no extraction that was stored is done again."""
+    """40 clips, 2 workers, 20 kills: annotated or recorded, and no extraction that was stored is done again.
+
+    One clip kills whatever extracts it: it ends as one recorded failure, and costs no other clip its annotation.
+    """
     dice = random.Random(7)  # noqa: S311
     clips, out = tmp_path / "data", tmp_path / "out"
-    make_clips(clips, CLIPS, frames=24)
+    poison = make_clips(clips, CLIPS, frames=24)[CLIPS // 2]
     kills: list[tuple[float, str, str]] = []
-    with Cluster(tmp_path, environment={"FIGHTPOSE_TEST_SECONDS": "0.1"}) as cluster:
+    environment = {"FIGHTPOSE_TEST_SECONDS": "0.1", POISON: poison.name}
+    with Cluster(tmp_path, environment=environment) as cluster:
         cluster.provision(gpu=4, cpu=2)
         for name in WORKERS:
             cluster.worker("gpu", name)
@@ -99,9 +120,11 @@ def test_every_clip_ends_once_whatever_is_killed(tmp_path):
     listed = read_manifests(out)
     assert len(listed) == CLIPS
     annotated = [clip for clip in listed if clip.annotation_path.is_file()]
-    failed = {failure.frame_dir for failure in current_failures(out)}
-    assert len(annotated) + len(failed) == CLIPS
-    assert not failed & {clip.frame_dir for clip in annotated}
+    failed = [failure.path for failure in current_failures(out)]
+    assert [Path(path).name for path in failed] == [poison.name]
+    assert len(annotated) == CLIPS - 1
+    # Told once, however many runs the clip has ended.
+    assert sum(failure.path == failed[0] for failure in read_failures(out)) == 1
     # A clip is extracted again only where the earlier extraction was broken off before its poses were stored.
     assert len(stored) == len(annotated)
     assert not list(out.rglob(".partial-*")) or kills
