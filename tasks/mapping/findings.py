@@ -91,6 +91,8 @@ class MappingReport:
         Number of inputs listed; 0 where no run left a list, so that outputs could only be compared with each other.
     matched
         Number of clips with a readable annotation and a matching overlay (or an annotation that wants none).
+    undrawn
+        How many of them have no overlay, because the run that wrote the annotation was to draw none.
     failed
         Identifiers of the clips that the failure log accounts for.
     findings
@@ -102,6 +104,7 @@ class MappingReport:
     output_root: Path
     inputs: int
     matched: int
+    undrawn: int
     failed: list[str]
     findings: list[Finding]
     unmended: list[str] = field(default_factory=list)
@@ -119,9 +122,15 @@ class MappingReport:
         """Return the outcome in one line."""
         # Without a list of inputs their number is unknown, which is not the same as 0 inputs.
         inputs = f"{self.inputs} inputs" if self.inputs else "no list of inputs"
+        failed, findings = len(self.failed), len(self.findings)
+        if self.undrawn == 0:
+            return (
+                f"{inputs}: {self.matched} with annotation and overlay, {failed} recorded failures, {findings} findings"
+            )
+        # Overlays were switched off: to count what nobody asked for as there would be untrue.
         return (
-            f"{inputs}: {self.matched} with annotation and overlay, {len(self.failed)} recorded failures, "
-            f"{len(self.findings)} findings"
+            f"{inputs}: {self.matched} with annotation, {self.undrawn} of them without overlay as was set, "
+            f"{failed} recorded failures, {findings} findings"
         )
 
     def lines(self) -> list[str]:

@@ -79,12 +79,14 @@ def verify_mapping(output_root: Path, deep: bool = False) -> MappingReport:
     if not keys:
         raise FightposeError(f"nothing to verify in {output_root}: no outputs and no list of inputs are there")
     findings = list(check.inputs())
-    matched, unmended = 0, []
+    matched, undrawn, unmended = 0, 0, []
     try:
         for key in keys:
             wrong = _most_telling(list(check.clip(key)))
             # A failed clip is accounted for, but not matched.
-            matched += not wrong and not check.failed(key)
+            good = not wrong and not check.failed(key)
+            matched += good
+            undrawn += good and key not in check.pairs.overlays
             if wrong and check.noted(key, wrong):
                 unmended.append(key.stem)
                 wrong = [replace(finding, info=_same_again(finding)) for finding in wrong]
@@ -93,7 +95,7 @@ def verify_mapping(output_root: Path, deep: bool = False) -> MappingReport:
         # Also where the check was broken off: what is decoded needs not be decoded again.
         check.videos.save()
     findings += check.dataset()
-    return MappingReport(output_root, len(check.clips), matched, sorted(check.failures), findings, unmended)
+    return MappingReport(output_root, len(check.clips), matched, undrawn, sorted(check.failures), findings, unmended)
 
 
 class _Check:

@@ -107,7 +107,9 @@ def test_an_annotation_that_wants_no_overlay_needs_none(tmp_path):
     clip = run(tmp_path)["Fight/a.mp4"]
     annotated(clip, settings={"overlay": {"save_overlayfile": False}})
     clip.overlay_path.unlink()
-    assert verify_mapping(tmp_path / "out").ok
+    report = verify_mapping(tmp_path / "out")
+    assert report.ok
+    assert "3 with annotation, 1 of them without overlay as was set" in report.headline()
 
 
 def test_outputs_without_input_are_orphans(tmp_path):
