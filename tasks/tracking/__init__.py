@@ -91,12 +91,12 @@ def follow_people(poses: Poses, settings: TrackingSettings) -> IntArray:
 def repair_tracks(poses: Poses, track_id: IntArray, settings: TrackingSettings) -> Tracks:
     """Return what is left of the IDs of `follow_people` once the whole clip is known, see `tasks.tracking.repair`."""
     track_id = merge_doubles(poses, track_id, settings.merge_similarity)
-    track_id = link_fragments(poses, track_id, settings.link_overlap)
+    track_id = link_fragments(poses, track_id, settings.link_overlap, settings.link_seconds)
     # Nobody is seen more often than the clip has frames.
     strong = min(STRONG_PER_HIT * settings.track_min_hits, poses.frame_count)
     track_id = drop_ghosts(poses, track_id, settings.track_high_thresh or 0.0, strong)
     track_id = drop_still(poses, drop_parts(poses, track_id), settings.track_still_thresh or 0)
-    tracks = fill_gaps(poses, _without_short(track_id, settings.track_min_hits))
+    tracks = fill_gaps(poses, _without_short(track_id, settings.track_min_hits), settings.fill_seconds)
     return _renumbered(smooth_boxes(tracks, settings.smoothing_seconds))
 
 

@@ -24,9 +24,6 @@ from tasks.tracking.kalman import to_centre, to_corners
 MERGE_FRAMES = 3
 """Common frames needed to tell."""
 
-LINK_GAP = 1.0
-"""Longest gap between two fragments of one person, seconds."""
-
 LINK_IOU_BOXES = 0.5
 """Least overlap of a fragment's end and the next one's start, both carried on through the gap, in clips without any
 joints: boxes alone say less about who somebody is. With joints it is a setting, `link_overlap`."""
@@ -56,10 +53,7 @@ PART_TIME, PART_SCORE = 0.7, 0.7
 """For this share of its frames, and with this share of the person's mean score at most."""
 
 FILL_SURE = 0.3
-"""Gaps up to this many seconds are always filled."""
-
-FILL_GAP = 1.0
-"""Gaps up to this many seconds are filled where the person stayed (`FILL_IOU`)."""
+"""Gaps up to this many seconds are filled wherever the person went."""
 
 FILL_IOU = 0.3
 """Overlap of the boxes before and after a gap from which on the person stayed."""
@@ -140,7 +134,7 @@ class _Ends(NamedTuple):
     size: FloatArray
 
 
-def link_fragments(poses: Poses, track_id: IntArray, overlap: float) -> IntArray:
+def link_fragments(poses: Poses, track_id: IntArray, overlap: float, seconds: float) -> IntArray:
     """Join the end of a track and the start of a later one that fits it, at most one to each, at the least total cost.
 
     A pair fits by the mean of two overlaps: of the earlier track carried on to where the later one starts, and of the
@@ -152,12 +146,14 @@ def link_fragments(poses: Poses, track_id: IntArray, overlap: float) -> IntArray
         Detections and their tracks, 0 for none.
     overlap
         Least mean overlap (IoU) of a pair; without joints it is `LINK_IOU_BOXES`.
+    seconds
+        Longest gap between the two.
     """
     ids = np.unique(track_id[track_id > 0])
     if len(ids) < 2:
         return track_id
     start, end = _ends(poses, track_id, ids, last=False), _ends(poses, track_id, ids, last=True)
-    a, b = _in_reach(end.frame, start.frame, LINK_GAP * poses.fps)
+    a, b = _in_reach(end.frame, start.frame, seconds * poses.fps)
     # In frames. Fighters turn quickly: after `CARRY` the box is left where it got to.
     steps = np.minimum(start.frame[b] - end.frame[a], np.float32(CARRY * poses.fps))[:, None]
     ahead = to_corners(np.concatenate([end.position[a] + end.velocity[a] * steps, end.size[a]], axis=1))
@@ -312,11 +308,18 @@ def drop_parts(poses: Poses, track_id: IntArray) -> IntArray:
     return np.where(np.isin(track_id, parts), 0, track_id).astype(np.int32)
 
 
-def fill_gaps(poses: Poses, track_id: IntArray) -> Tracks:
+def fill_gaps(poses: Poses, track_id: IntArray, seconds: float) -> Tracks:
     """Return the tracks with short gaps inside them filled by straight lines, and marked as filled.
 
     Nobody is invented outside a track's span, nor in a gap that is long or through which the person moved far. A joint
     that is missing before or after the gap stays missing in it.
+
+    Parameters
+    ----------
+    poses, track_id
+        Detections and their tracks, 0 for none.
+    seconds
+        Longest gap that is filled where the person stayed (`FILL_IOU`); elsewhere `FILL_SURE` is, at most.
     """
     order = np.lexsort((poses.frame_index, track_id))
     order = order[np.searchsorted(track_id[order], 1) :]
@@ -324,7 +327,8 @@ def fill_gaps(poses: Poses, track_id: IntArray) -> Tracks:
     # Frames missing between two rows of one person; the next row may be another person's.
     gap = np.where(ids[1:] == ids[:-1], np.diff(frame) - 1, 0)
     stayed = iou(poses.bbox[order[1:]], poses.bbox[order[:-1]]) >= FILL_IOU
-    gap[gap > np.where(stayed, round(FILL_GAP * poses.fps), round(FILL_SURE * poses.fps))] = 0
+    most = round(seconds * poses.fps)
+    gap[gap > np.where(stayed, most, min(most, round(FILL_SURE * poses.fps)))] = 0
     # One entry per filled row: the gap that it is in, and its place in that gap.
     at = np.repeat(np.arange(len(gap)), gap)
     step = np.arange(len(at)) - np.repeat(np.cumsum(gap) - gap, gap) + 1

@@ -1,13 +1,13 @@
 """Which settings to take, and what they are worth on cameras that had no part in the choice.
 
-First every single change of `axes` is measured on all clips. For a choice on some clips, the best change of each axis
-is kept if it gains, and the best two, three, ... of them are tried together. What wins has the highest value
+A choice on some clips starts from the settings in use. It adds the single change of `axes` with the highest value
 
     p_at_2 + identity_kept + covered / 2
 
-among those that lower none of the three by more than `LOSS`. The choice is repeated with each source left out, and the
-clips of that source are judged by it: only these figures are reported, with intervals from drawing whole sources again
-and again (bootstrap). If the gain of the value may as well be nothing, the advice is to keep the settings in use.
+among those that lower none of the three by more than `LOSS`, then the best one to add to that. The choice is repeated
+with each source left out. It stands only if most of these choices are the same, and the clips of each source are judged
+by the choice without it: only these figures are reported, with intervals from drawing whole sources again and again
+(bootstrap). If the gain of the value may as well be nothing, the advice is to keep the settings in use.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ LOSS = 0.01
 """Most by which a choice may lower a figure on the clips that it is made on."""
 
 LEAST_GAIN = 0.005
-"""A single change that gains less on the clips of a choice is not part of it."""
+"""A change that gains less on the clips of a choice is not added to it."""
 
-MOST_TOGETHER = 4
-"""Most changes that are tried together."""
+MOST_TOGETHER = 2
+"""Most changes that are added: with four, settings that fit the clips of the choice made the other clips worse."""
 
 SIZES = (5, 8, 12, 20, 30, 50, 80, 120)
 """Numbers of clips at which it is tried whether a choice from so many is as good as the one from all."""
@@ -48,6 +48,8 @@ INTERVAL = (0.05, 0.95)
 
 Figures = npt.NDArray[np.float64]
 Measure = Callable[[Sequence[Point]], Counts]
+Clips = npt.NDArray[np.bool_]
+"""Which of all clips, (clips,)."""
 
 
 def axes(settings: Settings) -> dict[str, list[Point]]:
@@ -82,6 +84,12 @@ def axes(settings: Settings) -> dict[str, list[Point]]:
             if (oks, similarity) != (tracking.duplicate_oks, tracking.merge_similarity)
         ],
         "joining": of_tracking("link_overlap", 0.1, 0.35),
+        # Who is found again after so long is taken to have been there all the while: the two go together.
+        "gaps": [
+            (("tracking", "fill_seconds", seconds), ("tracking", "link_seconds", seconds))
+            for seconds in (0.5, 2.0)
+            if (seconds, seconds) != (tracking.fill_seconds, tracking.link_seconds)
+        ],
         "smoothing": of_tracking("smoothing_seconds", 0.04, 0.15),
         "evidence": of_tracking("track_min_hits", 1, 5),
         "length": [(("selection", "min_track_length", v),) for v in (5, 16) if v != selection.min_track_length],
@@ -147,33 +155,57 @@ class Measured:
         return self._known[point]
 
 
-def together(measured: Measured, by_axis: dict[str, list[Point]], clips: npt.NDArray[np.bool_]) -> list[Point]:
-    """Return the best change of each axis that gains on some clips, then the best two together, three, and so on."""
-    start = value_of(measured.figures((), clips))
-    gains = []
-    for points in by_axis.values():
-        # An axis without points offers no change, which gains nothing.
-        best = max(points, key=lambda point: float(value_of(measured.figures(point, clips))), default=())
-        gains.append((float(value_of(measured.figures(best, clips)) - start), best))
-    best_first = [point for gain, point in sorted(gains, key=lambda one: -one[0]) if gain > LEAST_GAIN]
-    found: list[Point] = []
-    whole: Point = ()
-    for point in best_first:
-        # Two axes may change the same setting: that of the greater gain has it.
-        if {name for _, name, _ in point} & {name for _, name, _ in whole}:
-            continue
-        # A point is a tuple of changes, so that a sum of points is all of them together.
-        whole += point
-        found.append(whole)
-    return found[:MOST_TOGETHER]
+def build(
+    measured: Measured, by_axis: dict[str, list[Point]], choices: Sequence[Clips], more: bool = True
+) -> list[Point]:
+    """Return for each of some sets of clips the change that is chosen on it, () for none.
+
+    Each starts from the settings in use and adds the single change that gains most, as long as one gains `LEAST_GAIN`:
+    what gains little alone may gain much after another (longer gaps once fewer duplicates are dropped).
+
+    Parameters
+    ----------
+    measured
+        Of all clips; what is not measured yet is measured for all sets at once.
+    by_axis
+        The single changes, see `axes`.
+    choices
+        The sets of clips.
+    more
+        Whether changes are tried that were not measured before.
+    """
+    found: list[Point] = [()] * len(choices)
+    growing = set(range(len(choices)))
+    for _ in range(MOST_TOGETHER):
+        options = {number: _grown(found[number], by_axis) for number in growing}
+        # For all sets at once: the clips are then read once a round, not once per set.
+        if more:
+            measured.need([(), *(point for points in options.values() for point in points)])
+        for number, points in options.items():
+            best = choose(measured, measured.known(points), choices[number], found[number])
+            growing -= {number} if best == found[number] else set()
+            found[number] = best
+    return found
 
 
-def choose(measured: Measured, candidates: Sequence[Point], clips: npt.NDArray[np.bool_]) -> Point:
-    """Return the candidate of the highest value over some clips that lowers no figure; () to change nothing."""
+def _grown(point: Point, by_axis: dict[str, list[Point]]) -> list[Point]:
+    """Return a point with each single change added that changes none of its settings again."""
+    taken = {name for _, name, _ in point}
+    added = (change for changes in by_axis.values() for change in changes)
+    # Sorted, so that the same changes are one point in whatever order they were added.
+    return [tuple(sorted(point + change)) for change in added if not taken & {name for _, name, _ in change}]
+
+
+def choose(measured: Measured, candidates: Sequence[Point], clips: Clips, now: Point) -> Point:
+    """Return the candidate of the highest value over some clips; the present point if none gains `LEAST_GAIN` on it.
+
+    No figure may fall below that of the settings in use by more than `LOSS`.
+    """
     start = measured.figures((), clips)
     allowed = [p for p in candidates if np.all(measured.figures(p, clips) >= start - LOSS)]
-    # The settings in use come first, so that they win a tie.
-    return max([(), *allowed], key=lambda point: float(value_of(measured.figures(point, clips))))
+    best = max(allowed, key=lambda point: float(value_of(measured.figures(point, clips))), default=now)
+    gain = float(value_of(measured.figures(best, clips)) - value_of(measured.figures(now, clips)))
+    return best if gain > LEAST_GAIN else now
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,7 +215,7 @@ class Choice:
     Attributes
     ----------
     point
-        The change, chosen on all clips.
+        The change, chosen on all clips; () where most choices without one source are others.
     before, after
         (3,) `FIGURES` of the settings in use, and of choices that were made without the source of each clip.
     low, high
@@ -193,9 +225,10 @@ class Choice:
     counts_before, counts_after
         (clips, counts) of the same two, for each clip.
     folds, agreeing
-        Number of choices with one source left out, and how many of them are `point`.
+        Number of choices with one source left out, and how many of them are the one from all clips.
     stable_from
-        From how many clips on choices are as good as `point`, see `stable_from`; None if not even from most of them.
+        From how many clips on choices are as good as `point`, see `stable_from`; None if not even from most of them,
+        or if most choices without one source are others.
     """
 
     point: Point
@@ -232,21 +265,19 @@ def choose_left_out(measured: Measured, by_axis: dict[str, list[Point]], groups:
     everyone = np.ones(len(names), np.bool_)
     # The clips of each choice: all but those of one group.
     folds = {name: names != name for name in dict.fromkeys(groups)}
-    measured.need([(), *(point for points in by_axis.values() for point in points)])
-    candidates = {name: together(measured, by_axis, clips) for name, clips in folds.items()}
-    whole = together(measured, by_axis, everyone)
-    # All combinations that any choice wants at once: the clips are then read once more, not once per source.
-    measured.need(point for points in [whole, *candidates.values()] for point in points)
+    point, *left_out = build(measured, by_axis, [everyone, *folds.values()])
     before, after = measured.counts(()), measured.counts(()).copy()
-    point, agreeing = choose(measured, whole, everyone), 0
-    for name, clips in folds.items():
-        chosen = choose(measured, candidates[name], clips)
+    for chosen, clips in zip(left_out, folds.values(), strict=True):
         # Judged by the choice in which these clips had no part.
         after[~clips] = measured.counts(chosen)[~clips]
-        agreeing += chosen == point
+    agreeing = sum(chosen == point for chosen in left_out)
     low, high, gain = _intervals(before, after, names)
     figures = figures_of(before), figures_of(after)
-    stable = stable_from(measured, by_axis, point, len(names))
+    # Another choice for every other camera says more about these clips than about the next ones.
+    if 2 * agreeing > len(folds):
+        stable = stable_from(measured, by_axis, point, len(names))
+    else:
+        point, stable = (), None
     return Choice(point, *figures, low, high, gain, before, after, len(folds), agreeing, stable)
 
 
@@ -276,12 +307,11 @@ def stable_from(measured: Measured, by_axis: dict[str, list[Point]], point: Poin
     found = None
     # From the most clips down: it has to hold from the size on, not at one size by chance.
     for size in sorted((size for size in SIZES if size < clips), reverse=True):
-        as_good = 0
-        for _ in range(DRAWS):
-            some = np.zeros(clips, np.bool_)
+        drawn = np.zeros((DRAWS, clips), np.bool_)
+        for some in drawn:
             some[rng.choice(clips, size, replace=False)] = True
-            chosen = choose(measured, measured.known(together(measured, by_axis, some)), some)
-            as_good += float(value_of(measured.figures(chosen, everyone))) >= wanted
+        chosen = build(measured, by_axis, list(drawn), more=False)
+        as_good = sum(float(value_of(measured.figures(one, everyone))) >= wanted for one in chosen)
         if as_good < AS_GOOD * DRAWS:
             break
         found = size

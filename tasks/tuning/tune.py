@@ -131,9 +131,10 @@ class Tuning:
         middle, low, high = self.choice.gain
         gain = f"gain {middle:+.3f}, {low:+.3f} to {high:+.3f}"
         if not self.choice.point:
-            lines = ["Keep the defaults: no change of tracking or selection gains anything here"]
+            lines = ["Keep the defaults: no change of tracking or selection gains on most cameras"]
         elif not self.choice.pays:
-            lines = [f"Keep the defaults: the gain of other settings is within the interval ({gain})"]
+            lines = [f"Keep the defaults: the gain of other settings is within the interval ({gain}); best were:"]
+            lines += [f"  {words}" for words in self.changes()]
         else:
             lines = [f"Other settings of tracking and selection pay ({gain}):"]
             lines += [f"  {words}" for words in self.changes()]

@@ -141,6 +141,12 @@ class TrackingSettings(Group):
     link_overlap: Annotated[float, Setting(file_only=TUNED, later=True)] = Field(
         0.2, ge=0.0, le=1.0, description="Least overlap (IoU) of the end of a track and the start of its continuation."
     )
+    link_seconds: Annotated[float, Setting(file_only=TUNED, unit="seconds", later=True)] = Field(
+        1.0, ge=0.0, le=10.0, description="Most time between the end of a track and the start of its continuation."
+    )
+    fill_seconds: Annotated[float, Setting(file_only=TUNED, unit="seconds", later=True)] = Field(
+        1.0, ge=0.0, le=10.0, description="Longest gap in a track that is filled, where the person stayed."
+    )
     smoothing_seconds: Annotated[float, Setting(file_only=TUNED, unit="seconds", later=True)] = Field(
         0.1, ge=0.01, le=1.0, description="Standard deviation of the window over which boxes are smoothed."
     )

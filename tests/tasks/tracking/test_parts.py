@@ -146,14 +146,14 @@ def test_fragments_are_linked_to_who_moves_on() -> None:
     frames = [[(standing(20 + 4 * t, 100), 0.9), (standing(120 + 4 * t, 100), 0.9)] for t in range(24)]
     frames[10:14] = [[]] * 4
     track_id = np.concatenate([np.tile([1, 2], 10), np.tile([3, 4], 10)]).astype(np.int32)
-    assert link_fragments(clip(frames), track_id, DEFAULT.link_overlap).tolist() == [1, 2] * 20
+    assert link_fragments(clip(frames), track_id, DEFAULT.link_overlap, DEFAULT.link_seconds).tolist() == [1, 2] * 20
 
 
 def test_fragments_far_apart_in_time_stay_apart() -> None:
     """More than a second."""
     frames = [[(standing(20, 100), 0.9)]] * 5 + [[]] * 40 + [[(standing(20, 100), 0.9)]] * 5
     track_id = np.repeat(np.array([1, 2], np.int32), 5)
-    assert np.array_equal(link_fragments(clip(frames), track_id, DEFAULT.link_overlap), track_id)
+    assert np.array_equal(link_fragments(clip(frames), track_id, DEFAULT.link_overlap, DEFAULT.link_seconds), track_id)
 
 
 def test_ghosts_lack_detections_of_high_score() -> None:
@@ -205,4 +205,4 @@ def test_gaps_are_filled_only_where_the_person_stayed() -> None:
     """Ten frames: a straight line is believed of someone who stands, not of someone who is elsewhere afterwards."""
     for x, expected in ((52.0, 10), (300.0, 0)):
         poses = clip([[(standing(50, 100), 0.9)], *[[]] * 10, [(standing(x, 100), 0.9)]])
-        assert fill_gaps(poses, np.array([1, 1], np.int32)).filled.sum() == expected
+        assert fill_gaps(poses, np.array([1, 1], np.int32), DEFAULT.fill_seconds).filled.sum() == expected

@@ -52,6 +52,21 @@ def test_changes_that_gain_are_taken_together() -> None:
     assert (choice.agreeing, choice.folds) == (6, 6)
 
 
+def test_what_gains_only_after_another_change_is_found() -> None:
+    """Longer gaps gain nothing alone, and most once tracks are merged sooner."""
+    gaps: Point = (("tracking", "fill_seconds", 2.0), ("tracking", "link_seconds", 2.0))
+    choice = chosen({BETTER: [1.0, 0.0], BETTER + gaps: [2.0, 0.0]})
+    assert set(choice.point) == set(BETTER + gaps)
+    assert choice.pays
+
+
+def test_a_choice_that_hangs_on_single_sources_is_none() -> None:
+    """Changes that are all as good as each other but for noise: without another source another one is best."""
+    choice = chosen({}, noise=3.0)
+    assert 2 * choice.agreeing <= choice.folds
+    assert (choice.point, choice.stable_from) == ((), None)
+
+
 def test_where_nothing_gains_nothing_is_changed() -> None:
     """Nor where everything loses."""
     for effects in ({}, {BETTER: [-2.0, 0.0], SMALLER: [-1.0, -1.0]}):
