@@ -33,6 +33,12 @@ _FORMATS = (
 FFmpeg chooses by content, not by the ending: a text file named clip.mp4 could otherwise be a playlist (concat, hls,
 sdp and others) that makes it open other files, or connections."""
 
+SMALL_PIXELS = 1 << 19
+"""Frames of up to so many pixels (4CIF and D1 are below, HD is above) take one thread to decode or encode.
+
+Other clips are worked on beside. With two threads 640x360 took a quarter more processor time to decode (.68 ms a frame
+against .54) and a sixth more to encode."""
+
 _DECODER_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
 
 _NO_FILM = (
@@ -79,7 +85,7 @@ def open_container(path: Path) -> InputContainer:
 
 
 def film_stream(container: InputContainer, path: Path) -> VideoStream:
-    """Return the stream that holds the film, set to decode with several threads.
+    """Return the stream that holds the film, set to decode with several threads where its frames are not small.
 
     Raises
     ------
@@ -99,6 +105,8 @@ def film_stream(container: InputContainer, path: Path) -> VideoStream:
     try:
         stream.thread_type = "AUTO"
         stream.codec_context.options = _DECODER_OPTIONS
+        if 0 < stream.codec_context.width * stream.codec_context.height <= SMALL_PIXELS:
+            stream.codec_context.thread_count = 1
     except (RuntimeError, AttributeError) as error:
         raise ClipError(
             FailureReason.PROCESSING_ERROR, path, "its video codec has no decoder here; convert it to H.264"

@@ -26,6 +26,7 @@ from av.video.stream import VideoStream
 
 from tasks.core.errors import FightposeError
 from tasks.core.storage import atomic_path
+from tasks.video.opening import SMALL_PIXELS
 
 FrameArray = npt.NDArray[np.uint8]
 
@@ -202,7 +203,7 @@ class VideoWriter:
         # Two seconds between key frames: a viewer that seeks waits for at most that many frames.
         context.gop_size = max(1, round(2 * self._rate))
         # Several clips may be encoded at once; more threads per clip only add memory.
-        context.thread_count = min(4, os.cpu_count() or 1)
+        context.thread_count = 1 if width * height <= SMALL_PIXELS else min(4, os.cpu_count() or 1)
         context.colorspace = context.color_primaries = context.color_trc = BT601
         if self._encoding.codec_tag:
             context.codec_tag = self._encoding.codec_tag
