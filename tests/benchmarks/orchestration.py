@@ -2,13 +2,14 @@
 
     python -m tests.benchmarks.orchestration --clips FOLDER [--frame-ms 1] [--rounds 2] [--json FILE]
 
-The same clips go through four ways, in rounds of alternating order, so that a machine whose speed drifts slows all
+The same clips go through these ways, in rounds of alternating order, so that a machine whose speed drifts slows all
 alike. A stand-in takes the place of the pose model: it sleeps for so many milliseconds per frame, as a fast GPU does.
 
     plain      the engine alone, without Prefect
     single     the same as a local run: one Prefect task per clip
     parallel   whole clips in worker processes, one Prefect task per clip
     pool       a shard on the pool `gpu` of a server with a worker, all on this machine
+    ray        whole clips in actors of Ray Data, where Ray is installed (the extra "benchmark")
 
 Seconds and processor seconds per clip count from the sixth clip that ends to the last: the start of servers and
 processes is paid once and told apart. `busy` is the share of that time in which the model works. Requests and processor
@@ -32,9 +33,10 @@ from typing import Any
 import psutil
 
 from flows.prefect_server.server import prepare_environment
+from tests.benchmarks import ray_pipeline
 from tests.integration.counted import SECONDS_PER_FRAME, Slow
 
-WAYS = ("plain", "single", "parallel", "pool")
+WAYS = ("plain", "single", "parallel", "pool", *(["ray"] if ray_pipeline.is_installed() else []))
 
 WARM_CLIPS = 6
 """Clips of a round that do not count: by then every process has started and imported what it needs."""
@@ -154,6 +156,10 @@ class Bench:
         with ParallelEngine(jobs[0].settings, len(os.sched_getaffinity(0)), STAND_IN) as engine:
             for result in run_here(jobs, engine):
                 yield frames_of(result.summary, result.clip)
+
+    def ray(self, jobs: list[Any]) -> Iterator[int]:
+        """Yield them in actors of Ray Data."""
+        yield from ray_pipeline.annotated(jobs)
 
     def pool(self, jobs: list[Any]) -> Iterator[int]:
         """Yield them as a shard on the pool."""
@@ -280,7 +286,9 @@ def measure(clips: Path, frame_ms: float, rounds: int, ways: list[str]) -> dict[
                     bench.measure("plain", bench.jobs(f"{name}-{number}", overlay=name == "overlay"), cost)
     figures: dict[str, Any] = {way: cost.figures(frame_ms / 1000) for way, cost in costs.items()}
     pace = {way: figures[way]["seconds_per_clip"] for way in ways}
-    figures["ratios"] = {f"{way}_to_plain": pace[way] / pace["plain"] for way in ("single", "pool") if way in pace}
+    figures["ratios"] = {
+        f"{way}_to_plain": pace[way] / pace["plain"] for way in ("single", "pool", "ray") if way in pace
+    }
     figures["cpu_per_clip"] = {name: cost.cpu / cost.intervals for name, cost in bare.items()}
     return figures
 
