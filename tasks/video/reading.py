@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
@@ -215,7 +216,9 @@ def picture_of(frame: av.VideoFrame, reformatter: VideoReformatter, ratio: float
 
 def _orientation(frame: av.VideoFrame) -> Orientation | None:
     """Return how a frame is to be shown, None where its display matrix is no turn by a multiple of 90 degrees."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    # Not `frame.side_data`, which the frame keeps and which refers to the frame: it would stay in memory until the
+    # garbage collector comes by, and that counts objects, not their megabytes.
+    matrix = cast(Any, SideDataContainer)(frame).get("DISPLAYMATRIX")
     return orientation_of(None if matrix is None else bytes(cast(Any, matrix)))
 
 

@@ -37,13 +37,13 @@ machine, where starts take longer than the pause, a test that kills nothing else
 
 def kill_one(cluster: Cluster, dice: random.Random) -> tuple[str, str] | None:
     """Kill something at random and return what it was; None if no run was under way."""
-    runs = cluster.run_processes()
-    clip_runs = [run for run in runs if run.ppid() in {cluster.processes[name].pid for name in WORKERS}]
+    worker_of = {cluster.processes[name].pid: name for name in WORKERS}
+    # Helpers of a run have its environment, but the run for a parent; others may end at any moment.
+    clip_runs = [(run, worker_of[parent]) for run in cluster.run_processes() if (parent := parent_of(run)) in worker_of]
     if not clip_runs:
         return None
-    victim = dice.choice(clip_runs)
+    victim, worker = dice.choice(clip_runs)
     kind = dice.choice(["run", "run", "stage", "worker", "worker and its runs"])
-    worker = next(name for name in WORKERS if cluster.processes[name].pid == victim.ppid())
     if kind == "run":
         targets: list[Any] = [victim]
     elif kind == "stage":
@@ -64,6 +64,14 @@ def kill_one(cluster: Cluster, dice: random.Random) -> tuple[str, str] | None:
         cluster.processes[worker].wait(10)
         cluster.worker("gpu", worker)
     return kind, worker
+
+
+def parent_of(process: psutil.Process) -> int:
+    """Return the ID of a process's parent, 0 for a process that has ended."""
+    try:
+        return int(process.ppid())
+    except psutil.NoSuchProcess:
+        return 0
 
 
 def stages_of(run: psutil.Process) -> list[psutil.Process]:

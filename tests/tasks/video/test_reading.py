@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import av
 import numpy as np
 import pytest
 
 from tasks.core.errors import ClipError, FailureReason
 from tasks.video.reading import decode_frames, probe_video
+from tasks.video.thumbnails import frame_at
 from tests.video_factory import plain_frames, write_video
 
 
@@ -159,3 +163,27 @@ def test_equal_bytes_have_equal_hashes_under_any_name(tmp_path: Path) -> None:
     second = tmp_path / "b.mp4"
     second.write_bytes(first.read_bytes())
     assert probe_video(first).sha256 == probe_video(second).sha256
+
+
+@pytest.mark.parametrize("form", ["progressive", "interlaced", "wide pixels", "thumbnails", "probe"])
+def test_no_frame_waits_for_the_garbage_collector(tmp_path: Path, form: str) -> None:
+    """A frame of 1080p takes 3 MB, and the collector counts objects: a cycle in each would hold hundreds of them."""
+    path = write_video(tmp_path / "a.mp4", plain_frames(12))
+    video = probe_video(path)
+    video = replace(video, interlaced=form == "interlaced", sample_aspect_ratio=2.0 if form == "wide pixels" else 1.0)
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        if form == "thumbnails":
+            frame_at(path, 8)
+        elif form == "probe":
+            probe_video(path)
+        else:
+            assert sum(1 for _ in decode_frames(video)) == 12
+        gc.collect()
+        assert not [thing for thing in gc.garbage if isinstance(thing, av.VideoFrame)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
