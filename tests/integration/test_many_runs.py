@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -44,6 +47,53 @@ def parent(clips: Path, out: Path, in_flight: int, figures: Path, server: int) -
     figures.write_text(json.dumps({"marks": marks, "outcomes": outcomes, "lines": summary.mapping_lines}))
 
 
+class Person(threading.Thread):
+    """Somebody who uses the UI meanwhile: looks at the runs, submits one for tomorrow and takes it back.
+
+    Attributes
+    ----------
+    answers
+        Status code and seconds of every answer.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(daemon=True)
+        self.answers: list[tuple[int, float]] = []
+        self._cluster = cluster
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Go on until `stop`."""
+        user, secret = self._cluster.access.secret.split(":", 1)
+        with httpx.Client(base_url=f"{self._cluster.api}/", auth=(user, secret), timeout=60) as http:
+            deployment = http.get("deployments/name/analyze-dataset/analyze-dataset").json()["id"]
+            while not self._over.wait(2):
+                self._ask(http, "POST", "flow_runs/filter", {"limit": 50, "sort": "START_TIME_DESC"})
+                self._ask(http, "POST", "task_runs/count", {})
+                tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+                state = {"type": "SCHEDULED", "state_details": {"scheduled_time": tomorrow}}
+                made = self._ask(
+                    http,
+                    "POST",
+                    f"deployments/{deployment}/create_flow_run",
+                    {"state": state, "parameters": {"output_root": "/data/out"}},
+                )
+                self._ask(http, "DELETE", f"flow_runs/{made['id']}", None)
+
+    def stop(self) -> None:
+        """End, and raise where the thread was broken off."""
+        self._over.set()
+        self.join(60)
+        assert self.answers, "the person never got an answer"
+
+    def _ask(self, http: httpx.Client, method: str, path: str, body: Any) -> Any:
+        """Send a request and note the answer."""
+        start = time.monotonic()
+        answer = http.request(method, path, json=body)
+        self.answers.append((answer.status_code, time.monotonic() - start))
+        return answer.json() if answer.content and answer.is_success else {"id": "none"}
+
+
 def campaign(cluster: Cluster, count: int, in_flight: int) -> dict[str, Any]:
     """Send clips through the fan-out and return what was measured."""
     clips, out, figures = cluster.folder / "data", cluster.folder / "out", cluster.folder / "figures.json"
@@ -54,15 +104,18 @@ def campaign(cluster: Cluster, count: int, in_flight: int) -> dict[str, Any]:
     cluster.worker("gpu", "gpu-1")
     server = cluster.processes["server"].pid
     main = context.Process(target=parent, args=(clips, out, in_flight, figures, server))
+    person = Person(cluster)
     start = time.time()
     main.start()
+    person.start()
     most = 0
     while main.is_alive():
         main.join(2)
         most = max([most, *map(memory_of, cluster.run_processes())])
+    person.stop()
     assert main.exitcode == 0
     measured = json.loads(figures.read_text())
-    measured |= {"seconds": time.time() - start, "shard_mb": most / 1e6}
+    measured |= {"seconds": time.time() - start, "shard_mb": most / 1e6, "answers": person.answers}
     return measured
 
 
@@ -81,6 +134,8 @@ def report(name: str, measured: dict[str, Any], count: int) -> None:
     work = [seconds for _, _, seconds in measured["marks"]]
     print(f"\n{name}: {measured['outcomes']} in {measured['seconds']:.0f} s")
     print(f"largest process of a shard: {measured['shard_mb']:.0f} MB")
+    waited = [seconds for _, seconds in measured["answers"]]
+    print(f"{len(waited)} answers to a person in the UI, the slowest after {max(waited):.2f} s")
     print("clips         s per clip   server CPU s per clip   parent MB")
     for first in range(0, count, ROW):
         last = min(first + ROW, count) - 1
@@ -101,6 +156,7 @@ def test_thousands_of_clips_on_postgresql(tmp_path, count):
         starts = cluster.extractions()
     print(f"database errors: {len(errors)} {errors[:5]}")
     assert measured["outcomes"] == {"annotated": count}
+    assert [answer for answer in measured["answers"] if answer[0] >= 300] == []
     assert len(starts) == len({path for _, path in starts}) == count
     assert not [line for line in errors if "duplicate key" not in line]
     _, sizes, work = zip(*measured["marks"], strict=True)
@@ -123,4 +179,5 @@ def test_two_hundred_clips_on_sqlite(tmp_path):
         locked = (cluster.folder / "server.log").read_text(errors="replace").count("database is locked")
     print(f"database is locked: {locked} times in the server's log")
     assert measured["outcomes"] == {"annotated": count}
+    assert [answer for answer in measured["answers"] if answer[0] >= 300] == []
     assert locked == 0
