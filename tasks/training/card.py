@@ -13,6 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,8 @@ def croissant(dataset: Path, table: Path, rows: list[Row]) -> dict[str, Any]:
         "citeAs": "Cite the publisher of the clips",
         "license": "That of the clips",
         "version": "1.0.0",
+        # The day on which the data set was merged, wherever the clock of a reader stands.
+        "datePublished": datetime.fromtimestamp(dataset.stat().st_mtime, UTC).date().isoformat(),
         "distribution": files,
         "recordSet": [{"@type": "cr:RecordSet", "@id": "clips", "name": "clips", "field": fields}],
     }

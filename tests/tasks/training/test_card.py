@@ -55,6 +55,7 @@ def test_the_metadata_is_valid_croissant(dataset):
     value = json.loads(metadata.read_text())
     assert [one["@id"] for one in value["distribution"]] == ["dataset.pkl", "dataset_clips.csv"]
     loaded = mlcroissant.Dataset(jsonld=metadata)
+    assert not loaded.metadata.ctx.issues.warnings
     assert not loaded.metadata.ctx.issues.errors
     records = list(loaded.records(record_set="clips"))
     assert [record["clips/label"] for record in records] == [1, 0, 0]
