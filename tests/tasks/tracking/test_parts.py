@@ -149,11 +149,13 @@ def test_fragments_are_linked_to_who_moves_on() -> None:
     assert link_fragments(clip(frames), track_id, DEFAULT.link_overlap, DEFAULT.link_seconds).tolist() == [1, 2] * 20
 
 
-def test_fragments_far_apart_in_time_stay_apart() -> None:
-    """More than a second."""
+@pytest.mark.parametrize(("seconds", "expected"), [(DEFAULT.link_seconds, [1, 2]), (2.0, [1, 1])])
+def test_fragments_further_apart_in_time_than_is_set_stay_apart(seconds: float, expected: list[int]) -> None:
+    """Forty frames are more than a second, and less than two."""
     frames = [[(standing(20, 100), 0.9)]] * 5 + [[]] * 40 + [[(standing(20, 100), 0.9)]] * 5
     track_id = np.repeat(np.array([1, 2], np.int32), 5)
-    assert np.array_equal(link_fragments(clip(frames), track_id, DEFAULT.link_overlap, DEFAULT.link_seconds), track_id)
+    linked = link_fragments(clip(frames), track_id, DEFAULT.link_overlap, seconds)
+    assert linked.tolist() == np.repeat(expected, 5).tolist()
 
 
 def test_ghosts_lack_detections_of_high_score() -> None:
@@ -203,6 +205,6 @@ def test_a_limb_is_no_person() -> None:
 
 def test_gaps_are_filled_only_where_the_person_stayed() -> None:
     """Ten frames: a straight line is believed of someone who stands, not of someone who is elsewhere afterwards."""
-    for x, expected in ((52.0, 10), (300.0, 0)):
+    for x, seconds, expected in ((52.0, DEFAULT.fill_seconds, 10), (52.0, 0.1, 0), (300.0, DEFAULT.fill_seconds, 0)):
         poses = clip([[(standing(50, 100), 0.9)], *[[]] * 10, [(standing(x, 100), 0.9)]])
-        assert fill_gaps(poses, np.array([1, 1], np.int32), DEFAULT.fill_seconds).filled.sum() == expected
+        assert fill_gaps(poses, np.array([1, 1], np.int32), seconds).filled.sum() == expected
