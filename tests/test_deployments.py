@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 FILE = ROOT / "deployments" / "prefect.yaml"
 POOL_TYPES = ("process", "docker", "kubernetes")
 
-# What Prefect 3.8 reads (prefect.cli.deploy._models); it passes over every other key without a word.
+# What Prefect 3.9 reads (prefect.cli.deploy._models); it passes over every other key without a word.
 TOP_KEYS = {"name", "prefect-version", "build", "push", "pull", "definitions", "deployments"}
 DEPLOYMENT_KEYS = {
     "name", "version", "version_type", "tags", "description", "schedule", "schedules", "paused", "concurrency_limit",

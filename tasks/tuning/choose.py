@@ -155,7 +155,7 @@ class Measured:
         return self._known[point]
 
 
-def build(
+def stepwise(
     measured: Measured, by_axis: dict[str, list[Point]], choices: Sequence[Clips], more: bool = True
 ) -> list[Point]:
     """Return for each of some sets of clips the change that is chosen on it, () for none.
@@ -265,7 +265,7 @@ def choose_left_out(measured: Measured, by_axis: dict[str, list[Point]], groups:
     everyone = np.ones(len(names), np.bool_)
     # The clips of each choice: all but those of one group.
     folds = {name: names != name for name in dict.fromkeys(groups)}
-    point, *left_out = build(measured, by_axis, [everyone, *folds.values()])
+    point, *left_out = stepwise(measured, by_axis, [everyone, *folds.values()])
     before, after = measured.counts(()), measured.counts(()).copy()
     for chosen, clips in zip(left_out, folds.values(), strict=True):
         # Judged by the choice in which these clips had no part.
@@ -310,7 +310,7 @@ def stable_from(measured: Measured, by_axis: dict[str, list[Point]], point: Poin
         drawn = np.zeros((DRAWS, clips), np.bool_)
         for some in drawn:
             some[rng.choice(clips, size, replace=False)] = True
-        chosen = build(measured, by_axis, list(drawn), more=False)
+        chosen = stepwise(measured, by_axis, list(drawn), more=False)
         as_good = sum(float(value_of(measured.figures(one, everyone))) >= wanted for one in chosen)
         if as_good < AS_GOOD * DRAWS:
             break

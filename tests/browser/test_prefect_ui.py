@@ -27,7 +27,7 @@ ORDER = [
 """The parameters in the order of the form: what must be given first, what few will ever touch last."""
 
 UIS = ("", "/v2")
-"""Prefect 3.8 has two; its front page leads to the second."""
+"""Prefect 3.9 has two; its front page leads to the second."""
 
 
 def aside(call: Callable[[], Any]) -> Any:

@@ -26,7 +26,7 @@ from tests.video_factory import plain_frames, write_video
 class Answers(BaseHTTPRequestHandler):
     """Gives the same answer to every request."""
 
-    text = '"3.8.8"'
+    text = '"3.9.1"'
     status = 200
     headers_seen: ClassVar[list[Any]] = []
 
