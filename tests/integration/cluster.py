@@ -64,6 +64,8 @@ class Cluster:
             **self.access.for_clients(),
             **for_server(self.access.secret),
             "PREFECT_WORKER_QUERY_SECONDS": "3",
+            # Tests are silent; what servers and workers have to say goes to files, which tests read.
+            "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO",
             "PYTHONPATH": str(provision.ROOT),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             COUNT_FILE: str(self.count_file),
