@@ -235,7 +235,11 @@ class Bench:
 
     def _requests(self) -> int:
         """Return how many requests the server's log names."""
-        return (self._cluster.folder / "server.log").read_bytes().count(b"HTTP/1.1")
+        count = (self._cluster.folder / "server.log").read_bytes().count(b"HTTP/1.1")
+        # It was asked whether it answers: a log without a request has another form than this, or another level.
+        if not count:
+            raise RuntimeError("the server's log names no requests")
+        return count
 
     def _database(self) -> int:
         """Return the bytes of the server's database."""
