@@ -169,6 +169,11 @@ model = dict(
         # A rare class counts as much as a frequent one.
         loss_cls=dict(type='CrossEntropyLoss', class_weight=$weights)))
 
+# Half of the clips are mirrored: a blow from the left is one from the right.
+mirror = [
+    dict(
+        type='Flip', flip_ratio=0.5,
+        left_kp=[1, 3, 5, 7, 9, 11, 13, 15], right_kp=[2, 4, 6, 8, 10, 12, 14, 16])]
 # The two people that come first in rank; coordinates from -1 to 1 of the frame.
 prepare = [
     dict(type='PreNormalize2D'),
@@ -197,7 +202,7 @@ finish = [
     dict(type='FormatGCNInput', num_person=2),
     dict(type='PackActionInputs'),
 ]
-train_pipeline = prepare + [dict(type='UniformSampleFrames', clip_len=100)] + finish
+train_pipeline = mirror + prepare + [dict(type='UniformSampleFrames', clip_len=100)] + finish
 val_pipeline = prepare + [
     dict(type='UniformSampleFrames', clip_len=100, num_clips=1, test_mode=True)] + finish
 # The mean over ten samplings of a clip.
@@ -265,7 +270,7 @@ classes = $classes
 """
     + _MODEL
     + """\
-train_pipeline = prepare + [
+train_pipeline = mirror + prepare + [
     dict(type='UniformSample', clip_len=100),
     dict(type='PoseDecode'),
     dict(type='FormatGCNInput', num_person=2),
