@@ -52,15 +52,18 @@ FailShare = Annotated[float, Field(ge=0.0, le=1.0)]
 OnResult = Callable[[ClipResult, int], None]
 """Called with each result and the number of clips of the run."""
 
-_listeners: list[OnResult] = []
+OnLine = Callable[[str], None]
+"""Called with what a person should know of how the clips are run."""
+
+_listeners: list[tuple[OnResult, OnLine]] = []
 
 
-def on_results(listener: OnResult | None) -> None:
-    """Send the results of runs in this process to a listener as they come; None stops it.
+def on_results(listener: OnResult | None, on_line: OnLine = lambda line: None) -> None:
+    """Send the results of runs in this process to a listener as they come, and lines to another; None stops both.
 
-    Not a parameter of the flow: Prefect stores parameters, and a function cannot be stored.
+    Not parameters of the flow: Prefect stores parameters, and a function cannot be stored.
     """
-    _listeners[:] = [listener] if listener else []
+    _listeners[:] = [(listener, on_line)] if listener else []
 
 
 @flow(name="annotate-dataset", flow_run_name="annotate {input.name!r}", on_cancellation=[cancel_children])
@@ -194,7 +197,10 @@ def _run(jobs: Sequence[ClipJob], mode: Mode, num_workers: int | None, in_flight
         yield from run_on_pool(jobs, in_flight)
     elif mode == Mode.PARALLEL:
         # `room` follows the machine's load: fewer clips are started while memory is short.
-        workers, room = parallel(settings, num_workers)
+        workers, room, line = parallel(settings, num_workers)
+        logger.info("%s", line)
+        for _, on_line in _listeners:
+            on_line(line)
         with workers:
             yield from run_here(jobs, workers, room)
     else:
@@ -205,5 +211,5 @@ def _run(jobs: Sequence[ClipJob], mode: Mode, num_workers: int | None, in_flight
 
 def _tell(result: ClipResult, total: int) -> None:
     """Pass a result on to the listener, if there is one."""
-    for listener in _listeners:
+    for listener, _ in _listeners:
         listener(result, total)

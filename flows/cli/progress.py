@@ -183,6 +183,12 @@ class Display:
             if result.outcome == Outcome.FAILED or not (self._quiet or result.outcome == Outcome.UNCHANGED):
                 self._print(f"[{self._done}/{self._total}] {translated(result_line(result))}")
 
+    def on_line(self, line: str) -> None:
+        """Print what a person should know of how the clips are run."""
+        with self._lock:
+            if not self._quiet:
+                self._print(translated(line))
+
     def tick(self) -> None:
         """Print the line of the minute, if it is due."""
         with self._lock:

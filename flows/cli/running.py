@@ -270,7 +270,7 @@ def with_server(run: Callable[[], DatasetSummary], output: Output, total: int, n
             on_results = _start(stack, console, output.quiet)
             started = True
             display = Display(console, output.quiet, total)
-            on_results(display.on_result)
+            on_results(display.on_result, display.on_line)
             # A later run of this process must not report to this display.
             stack.callback(on_results, None)
             with display.showing():
@@ -285,7 +285,7 @@ def with_server(run: Callable[[], DatasetSummary], output: Output, total: int, n
         raise typer.Exit(130) from error
 
 
-def _start(stack: ExitStack, console: Console, quiet: bool) -> Callable[[Callable[..., None] | None], None]:
+def _start(stack: ExitStack, console: Console, quiet: bool) -> Callable[..., None]:
     """Start what the flows need, and return the function that sets who hears of results."""
     from flows.cli.progress import waiting
     from flows.prefect_server.server import prefect_api

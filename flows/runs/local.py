@@ -6,7 +6,6 @@ that knows nothing of Prefect and never waits for its server (`flows.engine.engi
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -32,8 +31,6 @@ from tasks.mapping.receipts import finished
 from tasks.mapping.summary import ClipSummary, summary_of
 from tasks.poses import PoseModel
 from tasks.report.clip_card import failure_card
-
-logger = logging.getLogger(__name__)
 
 FINISHER_BYTES = 512 << 20
 """Memory that one more clip under way is assumed to need: its decoder, its frames, and the process that draws it."""
@@ -157,25 +154,25 @@ def overlapped(settings: Settings, model: PoseModel) -> OverlappedEngine:
     return OverlappedEngine(settings, model, max(1, min(load.cores, by_memory)))
 
 
-def parallel(settings: Settings, limit: int | None) -> tuple[ParallelEngine, Callable[[int], int]]:
-    """Return the engine of mode parallel, and what says how many clips may be under way now."""
+def parallel(settings: Settings, limit: int | None) -> tuple[ParallelEngine, Callable[[int], int], str]:
+    """Return the engine of mode parallel, what says how many clips may be under way now, and the line that says why."""
     monitor = ResourceMonitor()
     load = monitor.read()
     # An upper bound for the pool; how many of them have a clip is decided again as the run goes.
     workers = limit or allowed_workers(load, 0, load.cores)
-    logger.info("%s", workers_line(workers, load, limit))
     engine = ParallelEngine(settings, workers)
-    return engine, lambda running: allowed_workers(monitor.read(), running, workers)
+    line = workers_line(workers, load, limit)
+    return engine, lambda running: allowed_workers(monitor.read(), running, workers), line
 
 
 def workers_line(workers: int, load: Load, limit: int | None) -> str:
     """Return the line that says how many workers a run starts, and why."""
     if limit:
-        return f"up to {workers} worker processes, as --num-workers says"
+        return f"Up to {workers} worker processes, as --num-workers says"
     # GB of 10^9 bytes; the 1 GB in the line is `WORKER_BYTES`, 2^30 bytes.
     free = load.available_bytes / 1e9
     return (
-        f"up to {workers} worker processes: {load.cores} cores, {free:.0f} GB of free memory at 1 GB each; "
+        f"Up to {workers} worker processes: {load.cores} cores, {free:.0f} GB of free memory at 1 GB each; "
         "--num-workers sets another number"
     )
 

@@ -46,6 +46,7 @@ SPOKEN: dict[str, tuple[str, ...]] = {
         "_tell_plan",
     ),
     "flows/cli/outputs.py": ("retry_failed",),
+    "flows/runs/local.py": ("workers_line",),
     "flows/runs/plan.py": ("work_words",),
     "flows/runs/mending.py": ("verify_and_mend",),
     "flows/review/app.py": ("_refusal",),

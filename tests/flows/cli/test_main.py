@@ -129,6 +129,7 @@ def test_a_real_clip_becomes_ranked_annotations_and_a_verified_overlay(real_clip
     # In a process of its own, as people run it: a run of the real kind in this one would share pytest's streams.
     result = subprocess.run([*COMMAND_LINE, *arguments], capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
+    assert "worker processes: " in result.stderr
     folder = out / real_clip.parents[1].name / "Fight"
     annotation = read_annotation(folder / "bout_enhanced_stgcn_annotation.pkl")["annotations"][0]
     assert annotation["total_frames"] == 24

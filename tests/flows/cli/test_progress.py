@@ -43,6 +43,7 @@ def test_quiet_shows_failures_only():
     """What went well is no news."""
     stream = io.StringIO()
     display = Display(Console(file=stream, width=200), quiet=True)
+    display.on_line("Up to 2 worker processes")
     display.on_result(ClipResult("a.mp4", Outcome.ANNOTATED, 2.0, FOUND), 2)
     display.on_result(FAILED, 2)
     assert stream.getvalue().splitlines() == ["[2/2] [b].mp4: failed: nobody [NO_TRACKS]"]
