@@ -284,7 +284,7 @@ def waiting(console: Console, text: str, quiet: bool) -> Iterator[None]:
         return
     # A spinner is for terminals; a log file gets one line.
     if not console.is_terminal:
-        console.print(f"{text} (some seconds)", markup=False)
+        console.print(translated(f"{text} (some seconds)"), markup=False)
         yield
         return
     columns = (SpinnerColumn("line"), TextColumn("{task.description}", markup=False), TimeElapsedColumn())

@@ -294,7 +294,7 @@ def _start(stack: ExitStack, console: Console, quiet: bool) -> Callable[..., Non
         """Load the flows, and Prefect with them, while the server starts."""
         import flows.annotate_dataset  # noqa: F401 - for its own sake
 
-    with waiting(console, "Starting the run: loading Prefect and its server", quiet):
+    with waiting(console, translated("Starting the run: loading Prefect and its server"), quiet):
         # Side by side: the server and the imports take seconds each.
         stack.enter_context(prefect_api(load))
         from flows.annotate_dataset import on_results
