@@ -132,9 +132,9 @@ def deploy() -> None:
 def automations(start_window: timedelta) -> list[AutomationCore]:
     """Return the automations that keep runs alive through crashes.
 
-    The zombie's: a run that sent a heartbeat and then nothing at all has died together with its worker. The lost
-    run's: one that a worker took and that then never started has died with it before its first heartbeat; such runs
-    hold slots of their pool, and four of them once stopped a pool for good. The crashed run's: it is put back into the
+    The zombie's: a run that started or sent a heartbeat, and then nothing at all, has died together with its worker. The
+    start counts, too: a run that was killed before its first heartbeat stayed "Running" for good. The lost run's: one that a worker took and that then never started has died with it; such runs hold slots of their
+    pool, and four of them once stopped a pool for good. The crashed run's: it is put back into the
     queue, as long as it has been started no more often than the guard on the run count says; Prefect itself has no such
     limit, and a clip that kills its process would do so for ever.
 
@@ -151,7 +151,7 @@ def automations(start_window: timedelta) -> list[AutomationCore]:
             trigger=EventTrigger(
                 match=any_run,
                 match_related=_OURS,
-                after={"prefect.flow-run.heartbeat"},
+                after={"prefect.flow-run.Running", "prefect.flow-run.heartbeat"},
                 # Any sign of life will do, the end included.
                 expect={"prefect.flow-run.*"},
                 for_each={"prefect.resource.id"},
