@@ -132,11 +132,12 @@ def deploy() -> None:
 def automations(start_window: timedelta) -> list[AutomationCore]:
     """Return the automations that keep runs alive through crashes.
 
-    The zombie's: a run that started or sent a heartbeat, and then nothing at all, has died together with its worker. The
-    start counts, too: a run that was killed before its first heartbeat stayed "Running" for good. The lost run's: one that a worker took and that then never started has died with it; such runs hold slots of their
-    pool, and four of them once stopped a pool for good. The crashed run's: it is put back into the
-    queue, as long as it has been started no more often than the guard on the run count says; Prefect itself has no such
-    limit, and a clip that kills its process would do so for ever.
+    The zombie's: a run that started or sent a heartbeat, and then nothing at all, has died together with its worker.
+    The start counts, too: a run that was killed before its first heartbeat stayed "Running" for good. The lost run's:
+    one that a worker took and that then never started has died with it; such runs hold slots of their pool, and four
+    of them once stopped a pool for good. The crashed run's: it is put back into the queue, as long as it has been
+    started no more often than the guard on the run count says; Prefect itself has no such limit, and a clip that kills
+    its process would do so for ever.
 
     Parameters
     ----------
