@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import httpx
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
@@ -59,7 +60,8 @@ def test_a_run_that_falls_silent_goes_back_into_the_queue(tmp_path, monkeypatch,
                     "resource": {"prefect.resource.id": f"prefect.flow-run.{run.id}"},
                     "related": [tag],
                 }
-                api._client.post("/events", json=[sent]).raise_for_status()
+                user, secret = cluster.access.secret.split(":", 1)
+                httpx.post(f"{cluster.api}/events", json=[sent], auth=(user, secret)).raise_for_status()
             wait_until_put_back(api, run)
 
 
