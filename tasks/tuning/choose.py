@@ -146,7 +146,7 @@ class Measured:
         """Return those of some points that are measured."""
         return [point for point in points if point in self._known]
 
-    def figures(self, point: Point, clips: npt.NDArray[np.bool_]) -> Figures:
+    def figures(self, point: Point, clips: Clips) -> Figures:
         """Return the figures of a point over some clips."""
         return figures_of(self._known[point][clips])
 
@@ -175,16 +175,16 @@ def stepwise(
         Whether changes are tried that were not measured before.
     """
     found: list[Point] = [()] * len(choices)
-    growing = set(range(len(choices)))
     for _ in range(MOST_TOGETHER):
-        options = {number: _grown(found[number], by_axis) for number in growing}
+        options = [_grown(point, by_axis) for point in found]
         # For all sets at once: the clips are then read once a round, not once per set.
         if more:
-            measured.need([(), *(point for points in options.values() for point in points)])
-        for number, points in options.items():
-            best = choose(measured, measured.known(points), choices[number], found[number])
-            growing -= {number} if best == found[number] else set()
-            found[number] = best
+            measured.need([(), *(point for points in options for point in points)])
+        # A set to which nothing was added has the options of the round before, and chooses as it did then.
+        found = [
+            choose(measured, measured.known(points), clips, now)
+            for points, clips, now in zip(options, choices, found, strict=True)
+        ]
     return found
 
 

@@ -51,9 +51,11 @@ def annotated(jobs: list[Any]) -> Iterator[int]:
     import ray
     import ray.data
 
+    from flows.engine.engines import ONE_THREAD
+
     cores = len(os.sched_getaffinity(0))
     # The actors import our modules from here, as worker processes of a run do.
-    environment = {"env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}}
+    environment = {"env_vars": {"PYTHONPATH": str(ROOT), **ONE_THREAD}}
     ray.init(
         num_cpus=cores + 1,
         include_dashboard=False,

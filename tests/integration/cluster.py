@@ -99,6 +99,11 @@ class Cluster:
         except httpx.HTTPError:
             return False
 
+    def http(self) -> httpx.Client:
+        """Return a client of the API for requests that Prefect's own client does not offer."""
+        user, secret = self.access.secret.split(":", 1)
+        return httpx.Client(base_url=f"{self.api}/", auth=(user, secret), timeout=60)
+
     def provision(self, schedule: dict[str, Any] | None = None, **limits: int) -> None:
         """Do what `up` does, with a stand-in for the model, other limits of the pools, and a schedule switched on."""
         asyncio.run(provision.create_pools())

@@ -6,7 +6,6 @@ import time
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-import httpx
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
@@ -60,8 +59,8 @@ def test_a_run_that_falls_silent_goes_back_into_the_queue(tmp_path, monkeypatch,
                     "resource": {"prefect.resource.id": f"prefect.flow-run.{run.id}"},
                     "related": [tag],
                 }
-                user, secret = cluster.access.secret.split(":", 1)
-                httpx.post(f"{cluster.api}/events", json=[sent], auth=(user, secret)).raise_for_status()
+                with cluster.http() as http:
+                    http.post("events", json=[sent]).raise_for_status()
             wait_until_put_back(api, run)
 
 

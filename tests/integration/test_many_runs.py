@@ -64,8 +64,7 @@ class Person(threading.Thread):
 
     def run(self) -> None:
         """Go on until `stop`."""
-        user, secret = self._cluster.access.secret.split(":", 1)
-        with httpx.Client(base_url=f"{self._cluster.api}/", auth=(user, secret), timeout=60) as http:
+        with self._cluster.http() as http:
             deployment = http.get("deployments/name/analyze-dataset/analyze-dataset").json()["id"]
             while not self._over.wait(2):
                 self._ask(http, "POST", "flow_runs/filter", {"limit": 50, "sort": "START_TIME_DESC"})

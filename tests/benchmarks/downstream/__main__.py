@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-import types
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -31,6 +29,7 @@ import numpy.typing as npt
 
 from tasks.annotations.format import read_annotation
 from tasks.core.storage import write_json
+from tests.benchmarks.downstream.missing_module import stand_in_for_missing
 
 PEOPLE = 2
 ORDERS = ("rank", "detector", "area", "random")
@@ -234,7 +233,7 @@ def build(channels: int) -> Any:
     """Return mmaction2's STGCN++ backbone with a mean over time, joints and people, and one linear layer."""
     import torch
 
-    _stand_in()
+    stand_in_for_missing()
     from mmaction.models.backbones import STGCN
 
     class Recogniser(torch.nn.Module):
@@ -258,16 +257,6 @@ def build(channels: int) -> Any:
             return self.classify(self.backbone(x).mean((1, 3, 4)))
 
     return Recogniser()
-
-
-def _stand_in() -> None:
-    """Put an empty module where the wheel of mmaction2 1.2.0 lacks one that its package imports (a localizer)."""
-    for name in ("mmaction.models.localizers.drn", "mmaction.models.localizers.drn.drn"):
-        if name not in sys.modules:
-            module = types.ModuleType(name)
-            module.DRN = type("DRN", (), {})  # type: ignore[attr-defined]
-            module.__path__ = []
-            sys.modules[name] = module
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ from tasks.core.storage import write_json
 from tasks.training.configs import STREAMS, plan_training, write_configs
 from tests.benchmarks.downstream.__main__ import folds_of, source_of
 
-SCRIPT = Path(__file__).with_name("train_config.py")
+SCRIPT = "tests.benchmarks.downstream.train_config"
+ROOT = Path(__file__).parents[3]
 
 
 def main() -> None:
@@ -91,10 +92,11 @@ def run(config: Path, folder: Path, seed: int, args: argparse.Namespace) -> npt.
     """Train and test one config in the client's environment and return the scores of the tested clips, (N, 2)."""
     folder.mkdir()
     answer = folder / "scores.json"
-    command = [args.client, SCRIPT, config, folder, answer, str(seed), str(args.channels)]
+    command = [args.client.absolute(), "-m", SCRIPT, config, folder, answer, str(seed), str(args.channels)]
     # One core a run: what a network of this size computes at once is too little for several.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    # From the root, where the module is found; nothing else of this program is imported there.
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{config} failed: {done.stderr[-2000:]}")
     return np.array(json.loads(answer.read_text(encoding="utf-8")))

@@ -1,6 +1,6 @@
 """Train by a config of `fightpose training` and write the scores of its test split; runs in mmaction2's environment.
 
-    python train_config.py CONFIG FOLDER SCORES.json SEED CHANNELS
+    python -m tests.benchmarks.downstream.train_config CONFIG FOLDER SCORES.json SEED CHANNELS
 
 The scores are a list per clip, in the order of the split.
 """
@@ -10,19 +10,15 @@ from __future__ import annotations
 import json
 import pickle
 import sys
-import types
 from pathlib import Path
+
+from tests.benchmarks.downstream.missing_module import stand_in_for_missing
 
 
 def main() -> None:
     """Train, test, write."""
     path, folder, answer, seed, channels = sys.argv[1:]
-    # The wheel of mmaction2 1.2.0 lacks this subpackage, which nothing of STGCN++ uses but its import does.
-    for name in ("mmaction.models.localizers.drn", "mmaction.models.localizers.drn.drn"):
-        module = types.ModuleType(name)
-        module.DRN = type("DRN", (), {})  # type: ignore[attr-defined]
-        module.__path__ = []
-        sys.modules[name] = module
+    stand_in_for_missing()
     from mmengine.config import Config
     from mmengine.runner import Runner
 
