@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.records import FloatArray, IntArray
+from tasks.core.records.scratch import blocks_of_frames
 from tasks.core.skeleton import SIGMAS
 
 SEGMENT_SHARE = 0.53
@@ -145,15 +146,17 @@ def pairs_within_frames(frame_index: IntArray) -> Iterator[tuple[Rows, Rows]]:
     frame_index
         (N,) ascending.
     """
-    n = len(frame_index)
-    # How many rows of the same frame follow each row.
-    partners = np.searchsorted(frame_index, frame_index, side="right") - np.arange(n) - 1
-    total = np.concatenate([[0], np.cumsum(partners)])
-    start = 0
-    while start < n:
-        # As many rows as have so many pairs together, but at least one, however crowded its frame.
-        end = max(int(np.searchsorted(total, total[start] + PAIRS_AT_ONCE, side="right")) - 1, start + 1)
-        first = np.repeat(np.arange(start, end), partners[start:end])
-        step = np.arange(len(first)) - np.repeat(total[start:end] - total[start], partners[start:end])
-        yield first, first + 1 + step
-        start = end
+    for part in blocks_of_frames(frame_index):
+        frame = frame_index[part]
+        n = len(frame)
+        # How many rows of the same frame follow each row.
+        partners = np.searchsorted(frame, frame, side="right") - np.arange(n) - 1
+        total = np.concatenate([[0], np.cumsum(partners)])
+        start = 0
+        while start < n:
+            # As many rows as have so many pairs together, but at least one, however crowded its frame.
+            end = max(int(np.searchsorted(total, total[start] + PAIRS_AT_ONCE, side="right")) - 1, start + 1)
+            first = np.repeat(np.arange(start, end), partners[start:end])
+            step = np.arange(len(first)) - np.repeat(total[start:end] - total[start], partners[start:end])
+            yield part.start + first, part.start + first + 1 + step
+            start = end

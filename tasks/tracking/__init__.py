@@ -14,12 +14,13 @@ import numpy.typing as npt
 from tasks.core.choices import Tracker
 from tasks.core.geometry import box_area
 from tasks.core.records import IntArray, Poses, Tracks
-from tasks.core.records.scratch import blocks_of_frames, let_go
+from tasks.core.records.scratch import blocks, blocks_of_frames, let_go, new_column, summed
 from tasks.core.settings import TrackingSettings
 from tasks.tracking.baselines import follow_published
 from tasks.tracking.duplicates import find_doubles
 from tasks.tracking.repair import drop_ghosts, drop_parts, drop_still, fill_gaps, link_fragments, merge_doubles
 from tasks.tracking.smoothing import smooth_boxes
+from tasks.tracking.track_rows import only_tracks, renamed, rows_by_track
 from tasks.tracking.tracker import Follower
 
 __all__ = ["best_first", "follow_people", "repair_tracks", "track_people"]
@@ -64,7 +65,6 @@ def track_people(poses: Poses, settings: TrackingSettings) -> Tracks:
     track_id = follow_published(poses, settings.tracker, settings.track_max_disappeared)
     track_id = _without_short(track_id, settings.track_min_hits)
     rows = np.flatnonzero(track_id)
-    rows = rows[np.lexsort((track_id[rows], poses.frame_index[rows]))]
     return _renumbered(Tracks(poses.select(rows), track_id[rows], np.zeros(len(rows), bool)))
 
 
@@ -111,7 +111,9 @@ def _best_first(poses: Poses) -> npt.NDArray[np.intp]:
     Best is the highest score times the square root of the area: of a whole body and its upper half, both found by a
     model that looks at tiles, the half often has the higher score.
     """
-    found = []
+    size = sum(np.count_nonzero(box_area(poses.bbox[part]) > 0) for part in blocks(len(poses)))
+    best = new_column(poses.frame_index, int(size), np.intp)
+    count = 0
     # No row leaves its frame: a sort of all rows by eight keys takes more memory than the rows.
     for part in blocks_of_frames(poses.frame_index):
         bbox, score = poses.bbox[part], poses.score[part]
@@ -120,24 +122,29 @@ def _best_first(poses: Poses) -> npt.NDArray[np.intp]:
         # The last keys only break ties between equal detections.
         ties = (poses.keypoint_scores[part].sum(1), poses.keypoints[part].sum((1, 2)), *bbox.T, score)
         order = np.lexsort((*ties, -value, poses.frame_index[part]))
-        found.append(part.start + order[area[order] > 0])
-        let_go(poses.keypoints, poses.keypoint_scores)
-    return np.concatenate(found)
+        found = order[area[order] > 0]
+        best[count : count + len(found)] = part.start + found
+        count += len(found)
+        poses.let_go()
+        let_go(best)
+    return best
 
 
 def _without_short(track_id: IntArray, hits: int) -> IntArray:
     """Return the IDs without those of tracks of fewer than `hits` detections."""
-    # ID 0 means no track: it stays 0, however many rows have it.
-    count = np.bincount(track_id, minlength=1)
-    return np.where(count[track_id] >= hits, track_id, 0).astype(np.int32)
+    return only_tracks(track_id, summed(track_id, lambda _: 1) >= hits)
 
 
 def _renumbered(tracks: Tracks) -> Tracks:
     """Return the tracks with IDs from 1 in the order of first appearance, rows sorted by frame, then by ID."""
-    _, first, inverse = np.unique(tracks.track_id, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.int32)
+    rows = rows_by_track(tracks.track_id)
+    rank = np.zeros(int(rows.ids.max(initial=0)) + 1, np.int32)
     # Rows are sorted by frame, so that the first row of an ID tells when it appeared.
-    rank[np.argsort(first)] = np.arange(1, len(first) + 1, dtype=np.int32)
-    track_id = rank[inverse]
-    rows = np.lexsort((track_id, tracks.poses.frame_index))
-    return Tracks(tracks.poses.select(rows), track_id[rows], tracks.filled[rows])
+    rank[rows.ids[np.argsort(rows.order[rows.edges[:-1]])]] = np.arange(1, len(rows.ids) + 1)
+    tracks = Tracks(tracks.poses, renamed(tracks.track_id, rank), tracks.filled)
+    order = new_column(tracks.track_id, len(tracks), np.intp)
+    for part in blocks_of_frames(tracks.poses.frame_index):
+        order[part] = part.start + np.lexsort((tracks.track_id[part], tracks.poses.frame_index[part]))
+        let_go(order)
+        tracks.let_go()
+    return tracks.select(order)

@@ -14,7 +14,6 @@ import numpy as np
 from tasks.core import geometry
 from tasks.core.geometry import Rows, box_area, inside, iou, oks, pairs_within_frames
 from tasks.core.records import BoolArray, FloatArray, Poses
-from tasks.core.records.scratch import let_go
 from tasks.core.skeleton import UPPER_BODY
 
 SAME_IOU = 0.5
@@ -48,7 +47,7 @@ def find_doubles(poses: Poses, same_oks: float) -> BoolArray:
         same = _same_person(poses, i, j, same_oks)
         better.append(i[same])
         worse.append(j[same])
-        let_go(poses.keypoints, poses.keypoint_scores)
+        poses.let_go()
     a, b = np.concatenate(better), np.concatenate(worse)
     double = np.zeros(len(poses), bool)
     # Greedy suppression for all frames at once: a row is a double if a better row that is none shows the same person.

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from tasks.core.records import BoolArray, IntArray, Tracks
 from tasks.core.records.scratch import blocks, let_go
+from tasks.tracking.track_rows import rows_by_track
 
 FALLBACK_FPS = 25.0
 """Frames per second where the clip states none; the value that `VideoInfo` uses as well."""
@@ -208,14 +209,21 @@ def body_size(bbox: npt.NDArray, track: npt.NDArray, tracks: int) -> npt.NDArray
     -------
     (N,) sizes, at least 1 pixel.
     """
-    # In logarithms: twice as large weighs as much as half as large.
-    log_size = np.zeros(len(bbox))
-    for part in blocks(len(bbox)):
-        box = bbox[part].astype(np.float64)
-        log_size[part] = np.log(np.maximum(np.hypot(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]), 1.0))
+    log_size = _log_diagonal(bbox)
     count = np.maximum(np.bincount(track, minlength=tracks), 1)
     mean = np.bincount(track, weights=log_size, minlength=tracks) / count
-    return np.exp((log_size + mean[track]) / 2)
+    return _drawn_to(mean[track], log_size)
+
+
+def _log_diagonal(bbox: npt.NDArray) -> npt.NDArray[np.float64]:
+    """Return the logarithm of each box's diagonal, (N,): twice as large weighs as much as half as large."""
+    box = bbox.astype(np.float64)
+    return np.log(np.maximum(np.hypot(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]), 1.0))
+
+
+def _drawn_to(mean: npt.NDArray[np.float64], log_size: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the size half way, geometrically, between that of a row and its track's mean, both as logarithms."""
+    return np.exp((log_size + mean) / 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -329,22 +337,28 @@ def movement(tracks: Tracks) -> npt.NDArray[np.float64]:
     (P,) in [0, 1), in the order of ascending IDs; 0 where no motion is known.
     """
     poses = tracks.poses
-    ids, inverse = np.unique(tracks.track_id, return_inverse=True)
-    # The order of `tabulate`.
-    order = np.lexsort((poses.frame_index, inverse))
-    track = inverse.reshape(-1)[order]
-    # Of the whole track, also where a block holds a part of it.
-    size = body_size(poses.bbox[order], track, len(ids))
+    # In the order of `tabulate`.
+    rows = rows_by_track(tracks.track_id)
+    order = rows.order
+    # The size of a row takes the whole track's mean, also where a block holds a part of the track.
+    mean_size = np.zeros(len(rows.ids))
+    for part in blocks(len(order)):
+        np.add.at(mean_size, rows.tracks_at(part), _log_diagonal(poses.bbox[order[part]]))
+        let_go(poses.bbox, order)
+    mean_size /= np.diff(rows.edges)
     empty = tabulate(tracks.select(order[:0]))
     reach = empty.span if empty.times is None else int(_frames_back(empty.times).max(initial=0))
-    speed, known = np.zeros(len(order)), np.zeros(len(order), bool)
+    count, total = np.zeros((2, len(rows.ids)))
     for part in blocks(len(order)):
         # A track has at most one row per frame: so many rows before a block hold all that its motion starts from.
         first = max(part.start - reach, 0)
         table = tabulate(tracks.select(np.sort(order[first : part.stop])))
-        motion = measure_motion(replace(table, size=size[first : part.stop]))
-        speed[part], known[part] = motion.limb_speed[part.start - first :], motion.known[part.start - first :]
-        let_go(poses.keypoints, poses.keypoint_scores)
-    count = np.maximum(np.bincount(track[known], minlength=len(ids)), 1)
-    mean = np.bincount(track[known], weights=speed[known], minlength=len(ids)) / count
+        track = rows.tracks_at(slice(first, part.stop))
+        motion = measure_motion(replace(table, size=_drawn_to(mean_size[track], _log_diagonal(table.bbox))))
+        known = motion.known[part.start - first :]
+        np.add.at(count, track[part.start - first :][known], 1)
+        np.add.at(total, track[part.start - first :][known], motion.limb_speed[part.start - first :][known])
+        tracks.let_go()
+        let_go(order)
+    mean = total / np.maximum(count, 1)
     return mean / (mean + TYPICAL_LIMB_SPEED)

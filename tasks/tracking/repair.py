@@ -7,7 +7,7 @@ evidence, and only what is kept is filled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from tasks.core.geometry import box_area, inside, iou, pairs_within_frames
 from tasks.core.records import FloatArray, IntArray, Poses, Tracks
-from tasks.core.records.scratch import blocks, built, let_go
+from tasks.core.records.scratch import blocks, blocks_of_frames, built, let_go, new_column, summed, taken
 from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.tracking.duplicates import likeness
 from tasks.tracking.kalman import to_centre, to_corners
+from tasks.tracking.track_rows import Rows, TrackRows, only_tracks, renamed, rows_by_track
 
 MERGE_FRAMES = 3
 """Common frames needed to tell."""
@@ -61,8 +62,6 @@ FILL_IOU = 0.3
 FILLED_SCORE = 0.5
 """Scores of filled rows, as a share of the lower of the two scores that enclose them."""
 
-Rows = npt.NDArray[np.intp]
-
 
 def merge_doubles(poses: Poses, track_id: IntArray, similarity: float) -> IntArray:
     """Give one ID to tracks that follow the same person at the same time.
@@ -82,46 +81,69 @@ def merge_doubles(poses: Poses, track_id: IntArray, similarity: float) -> IntArr
         good = fits >= similarity
         if not good.any():
             return track_id
-        track_id = track_id.copy()
+        rows = rows_by_track(track_id)
+        track_id = taken(track_id, np.ones(len(track_id), bool))
         merged: set[int] = set()
         # Once a round, with the one it is most like: chains would join two people through a third box.
         for k in np.flatnonzero(good)[np.argsort(-fits[good], kind="stable")]:
             pair = {int(a[k]), int(b[k])}
             if not pair & merged:
                 merged |= pair
-                _merge(poses, track_id, *sorted(pair))
+                # Nothing else of this round touches these rows.
+                _merge(poses, track_id, *(rows.of(one) for one in sorted(pair)))
 
 
 def _common_likeness(poses: Poses, track_id: IntArray) -> tuple[FloatArray, IntArray, IntArray]:
     """Return for all pairs of tracks with enough common frames their mean likeness there and their IDs."""
-    rows = np.flatnonzero(track_id)
-    ids = track_id[rows].astype(np.int64)
-    pairs: npt.NDArray[np.int64] = np.zeros(0, np.int64)
-    counts: npt.NDArray[Any] = np.zeros(0)
-    total: npt.NDArray[Any] = np.zeros(0)
-    for i, j in pairs_within_frames(poses.frame_index[rows]):
-        # Both IDs in one number, so that one call of unique finds the pairs of tracks.
-        keys = np.minimum(ids[i], ids[j]) << 32 | np.maximum(ids[i], ids[j])
+    sums = _PairSums()
+    for i, j in _pairs_of_tracks(poses, track_id):
         # In parts: a pair takes a kilobyte on the way.
-        fits = np.concatenate([likeness(poses, rows[i[part]], rows[j[part]]) for part in blocks(len(i))])
+        fits = np.concatenate([likeness(poses, i[part], j[part]) for part in blocks(len(i))])
+        sums.add(np.minimum(track_id[i], track_id[j]), np.maximum(track_id[i], track_id[j]), fits)
+        poses.let_go()
+    enough = sums.count >= MERGE_FRAMES
+    a, b = sums.pairs
+    return (sums.total[enough] / sums.count[enough]).astype(np.float32), a[enough], b[enough]
+
+
+def _pairs_of_tracks(poses: Poses, track_id: IntArray) -> Iterator[tuple[Rows, Rows]]:
+    """Yield all pairs of rows i < j of the same frame that both belong to a track, in blocks of bounded memory."""
+    for i, j in pairs_within_frames(poses.frame_index):
+        both = (track_id[i] > 0) & (track_id[j] > 0)
+        yield i[both], j[both]
+        let_go(track_id)
+
+
+class _PairSums:
+    """Sums over the frames that two tracks share: `count` and `total` (K,), one for each pair of tracks that occurs."""
+
+    def __init__(self) -> None:
+        # Both IDs in one number, so that one call of unique finds the pairs.
+        self._keys: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self.count: npt.NDArray[Any] = np.zeros(0)
+        self.total: npt.NDArray[Any] = np.zeros(0)
+
+    @property
+    def pairs(self) -> tuple[IntArray, IntArray]:
+        """First and second ID of each pair."""
+        return (self._keys >> 32).astype(np.int32), (self._keys & 0xFFFFFFFF).astype(np.int32)
+
+    def add(self, a: IntArray, b: IntArray, values: npt.NDArray[Any]) -> None:
+        """Add a frame's value for each of these pairs."""
         # Added to the sums so far: the pairs of all frames of a long clip take more memory than its rows.
-        pairs, inverse = np.unique(np.concatenate([pairs, keys]), return_inverse=True)
-        counts = np.bincount(inverse, np.concatenate([counts, np.ones(len(keys))]), len(pairs))
-        total = np.bincount(inverse, np.concatenate([total, fits]), len(pairs))
-        let_go(poses.keypoints, poses.keypoint_scores)
-    mean = total / np.maximum(counts, 1)
-    enough = counts >= MERGE_FRAMES
-    pairs = pairs[enough]
-    return mean[enough].astype(np.float32), (pairs >> 32).astype(np.int32), (pairs & 0xFFFFFFFF).astype(np.int32)
+        keys = np.concatenate([self._keys, a.astype(np.int64) << 32 | b])
+        self._keys, inverse = np.unique(keys, return_inverse=True)
+        self.count = np.bincount(inverse, np.concatenate([self.count, np.ones(len(a))]), len(self._keys))
+        self.total = np.bincount(inverse, np.concatenate([self.total, values]), len(self._keys))
 
 
-def _merge(poses: Poses, track_id: IntArray, first: int, second: int) -> None:
-    """Give the longer track's ID to both, in place."""
-    longer, shorter = np.flatnonzero(track_id == first), np.flatnonzero(track_id == second)
+def _merge(poses: Poses, track_id: IntArray, longer: Rows, shorter: Rows) -> None:
+    """Give the longer track's ID to the rows of both, in place."""
     if len(shorter) > len(longer):
         longer, shorter = shorter, longer
-    taken = np.isin(poses.frame_index[shorter], poses.frame_index[longer])
-    track_id[shorter] = np.where(taken, 0, track_id[longer[0]])
+    both = np.isin(poses.frame_index[shorter], poses.frame_index[longer])
+    track_id[shorter] = np.where(both, 0, track_id[longer[0]])
+    let_go(track_id, poses.frame_index)
 
 
 class _Ends(NamedTuple):
@@ -149,10 +171,11 @@ def link_fragments(poses: Poses, track_id: IntArray, overlap: float, seconds: fl
     seconds
         Longest gap between the two.
     """
-    ids = np.unique(track_id[track_id > 0])
+    tracks = rows_by_track(track_id)
+    ids = tracks.ids
     if len(ids) < 2:
         return track_id
-    start, end = _ends(poses, track_id, ids, last=False), _ends(poses, track_id, ids, last=True)
+    start, end = _ends(poses, tracks, last=False), _ends(poses, tracks, last=True)
     a, b = _in_reach(end.frame, start.frame, seconds * poses.fps)
     # In frames. Fighters turn quickly: after `CARRY` the box is left where it got to.
     steps = np.minimum(start.frame[b] - end.frame[a], np.float32(CARRY * poses.fps))[:, None]
@@ -170,7 +193,7 @@ def link_fragments(poses: Poses, track_id: IntArray, overlap: float, seconds: fl
             root[successor[p]] = root[p]
     table = np.zeros(int(ids[-1]) + 1, np.int32)
     table[ids] = ids[root]
-    return table[track_id]
+    return renamed(track_id, table)
 
 
 def _in_reach(ends: FloatArray, starts: FloatArray, reach: float) -> tuple[Rows, Rows]:
@@ -203,16 +226,14 @@ def _best_links(a: Rows, b: Rows, fit: FloatArray, n: int) -> Rows:
     return successor
 
 
-def _ends(poses: Poses, track_id: IntArray, ids: IntArray, last: bool) -> _Ends:
+def _ends(poses: Poses, tracks: TrackRows, last: bool) -> _Ends:
     """Return the last or the first end of each track: a line through the box centres of `END_ROWS` rows."""
-    order = np.lexsort((poses.frame_index * (-1 if last else 1), track_id))
-    # ID 0, which is no track, sorts first and is left out.
-    order = order[np.searchsorted(track_id[order], 1) :]
-    track = np.searchsorted(ids, track_id[order])
-    first = np.searchsorted(track, np.arange(len(ids)))
-    near = np.arange(len(order)) - first[track] < END_ROWS
-    end = order[first]
-    order, track = order[near], track[near]
+    near = np.minimum(np.diff(tracks.edges), END_ROWS)
+    track = np.repeat(np.arange(len(near)), near)
+    # How far each of these rows is from the end, in rows.
+    step = np.arange(len(track)) - np.repeat(np.cumsum(near) - near, near)
+    order = tracks.order[tracks.edges[1:][track] - 1 - step if last else tracks.edges[:-1][track] + step]
+    end = order[step == 0]
     centre = to_centre(poses.bbox[order]).astype(np.float64)
     frame = poses.frame_index[order].astype(np.float64)
     count = np.bincount(track)
@@ -234,8 +255,9 @@ def _ends(poses: Poses, track_id: IntArray, ids: IntArray, last: bool) -> _Ends:
 
 def drop_ghosts(poses: Poses, track_id: IntArray, high: float, hits: int) -> IntArray:
     """Return the IDs without those of tracks that have fewer than `hits` detections of a score of at least `high`."""
-    strong = np.bincount(track_id, poses.score >= high, minlength=1)
-    return np.where(strong[track_id] >= hits, track_id, 0).astype(np.int32)
+    strong = summed(track_id, lambda part: poses.score[part] >= high)
+    poses.let_go()
+    return only_tracks(track_id, strong >= hits)
 
 
 def drop_still(poses: Poses, track_id: IntArray, score: float) -> IntArray:
@@ -252,25 +274,33 @@ def drop_still(poses: Poses, track_id: IntArray, score: float) -> IntArray:
     score
         A track in which a tenth of the detections scores this much is a person, moving or not.
     """
-    order = np.lexsort((poses.frame_index, track_id))
-    order = order[np.searchsorted(track_id[order], 1) :]
-    if not len(order):
-        return track_id
-    ids, first = np.unique(track_id[order], return_index=True)
-    things = []
-    for track, rows in zip(ids, np.split(order, first[1:]), strict=True):
-        best = float(np.percentile(poses.score[rows], 90))
+    tracks = rows_by_track(track_id)
+    kept = np.ones(int(tracks.ids.max(initial=0)) + 1, bool)
+    for track, rows in tracks:
+        best = float(np.percentile(_gathered(poses.score, rows), 90))
         # The better it is seen, the more must a thing keep its place.
         if best < FAINT * score or (best < score and _sway(poses, rows) < STILL * score / max(best, 1e-6)):
-            things.append(track)
-    return np.where(np.isin(track_id, things), 0, track_id).astype(np.int32)
+            kept[track] = False
+    return only_tracks(track_id, kept)
+
+
+def _gathered(column: FloatArray, rows: Rows) -> FloatArray:
+    """Return some rows of a column, in memory; the rows that lie between them are not kept there."""
+    parts = []
+    for part in blocks(len(rows)):
+        parts.append(column[rows[part]])
+        let_go(column)
+    return np.concatenate(parts)
 
 
 def _sway(poses: Poses, rows: Rows) -> float:
     """Return how much the joints of a track move about, in sizes of its box."""
     # Block by block: a coat hangs in every frame of ten hours.
     parts = [rows[part] for part in blocks(len(rows))]
-    count = sum((poses.keypoint_scores[part] > SEEN_JOINT).sum(axis=0) for part in parts)
+    count = np.zeros(NUM_KEYPOINTS, np.int64)
+    for part in parts:
+        count += (poses.keypoint_scores[part] > SEEN_JOINT).sum(axis=0)
+        poses.let_go()
 
     def mean_of(values: Callable[[Rows], npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
         """Return the mean (17, 2) of values (K, 17, 2) of rows over those that show the joint."""
@@ -278,12 +308,12 @@ def _sway(poses: Poses, rows: Rows) -> float:
         for part in parts:
             weight = (poses.keypoint_scores[part] > SEEN_JOINT) / np.maximum(count, 1)
             total += (values(part) * weight[..., None]).sum(axis=0)
-            let_go(poses.keypoints, poses.keypoint_scores)
+            poses.let_go()
         return total
 
     mean = mean_of(lambda part: poses.keypoints[part])
     spread = np.sqrt(mean_of(lambda part: (poses.keypoints[part] - mean) ** 2).sum(axis=1))
-    size = float(np.sqrt(np.median(box_area(poses.bbox[rows]))))
+    size = float(np.sqrt(np.median(np.concatenate([box_area(_gathered(poses.bbox, part)) for part in parts]))))
     # Clips without joints tell nothing: nobody in them is a thing. The same holds for joints that were hardly seen.
     known = spread[count >= STILL_ROWS]
     return float(np.median(known)) / max(size, 1.0) if len(known) else np.inf
@@ -291,21 +321,21 @@ def _sway(poses: Poses, rows: Rows) -> float:
 
 def drop_parts(poses: Poses, track_id: IntArray) -> IntArray:
     """Return the IDs without those of limbs: tracks that lie within a far larger and surer one nearly all the time."""
-    rows = np.flatnonzero(track_id)
-    bbox, ids = poses.bbox[rows], track_id[rows].astype(np.int64)
-    area = box_area(bbox)
-    keys: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
-    for i, j in pairs_within_frames(poses.frame_index[rows]):
-        small, large = np.where(area[i] < area[j], i, j), np.where(area[i] < area[j], j, i)
-        part = (area[small] < PART_AREA * area[large]) & (inside(bbox[small], bbox[large]) > PART_INSIDE)
-        keys.append(ids[small[part]] << 32 | ids[large[part]])
-    # Both IDs are in one number: one call counts the frames of every pair.
-    pairs, common = np.unique(np.concatenate(keys), return_counts=True)
-    length = np.bincount(track_id)
-    mean = np.bincount(track_id, poses.score) / np.maximum(length, 1)
-    small, large = pairs >> 32, pairs & 0xFFFFFFFF
-    parts = small[(common >= PART_TIME * length[small]) & (mean[small] < PART_SCORE * mean[large])]
-    return np.where(np.isin(track_id, parts), 0, track_id).astype(np.int32)
+    sums = _PairSums()
+    for i, j in _pairs_of_tracks(poses, track_id):
+        smaller = box_area(poses.bbox[i]) < box_area(poses.bbox[j])
+        small, large = np.where(smaller, i, j), np.where(smaller, j, i)
+        a, b = poses.bbox[small], poses.bbox[large]
+        part = (box_area(a) < PART_AREA * box_area(b)) & (inside(a, b) > PART_INSIDE)
+        sums.add(track_id[small[part]], track_id[large[part]], np.ones(int(part.sum())))
+        poses.let_go()
+    length = summed(track_id, lambda _: 1)
+    mean = summed(track_id, lambda part: poses.score[part]) / np.maximum(length, 1)
+    poses.let_go()
+    small, large = sums.pairs
+    kept = np.ones(len(length), bool)
+    kept[small[(sums.count >= PART_TIME * length[small]) & (mean[small] < PART_SCORE * mean[large])]] = False
+    return only_tracks(track_id, kept)
 
 
 def fill_gaps(poses: Poses, track_id: IntArray, seconds: float) -> Tracks:
@@ -321,19 +351,13 @@ def fill_gaps(poses: Poses, track_id: IntArray, seconds: float) -> Tracks:
     seconds
         Longest gap that is filled where the person stayed (`FILL_IOU`); elsewhere `FILL_SURE` is, at most.
     """
-    order = np.lexsort((poses.frame_index, track_id))
-    order = order[np.searchsorted(track_id[order], 1) :]
-    ids, frame = track_id[order], poses.frame_index[order]
-    # Frames missing between two rows of one person; the next row may be another person's.
-    gap = np.where(ids[1:] == ids[:-1], np.diff(frame) - 1, 0)
-    stayed = iou(poses.bbox[order[1:]], poses.bbox[order[:-1]]) >= FILL_IOU
-    most = round(seconds * poses.fps)
-    gap[gap > np.where(stayed, most, min(most, round(FILL_SURE * poses.fps)))] = 0
+    start, end, gap = _gaps(poses, track_id, seconds)
     # One entry per filled row: the gap that it is in, and its place in that gap.
     at = np.repeat(np.arange(len(gap)), gap)
     step = np.arange(len(at)) - np.repeat(np.cumsum(gap) - gap, gap) + 1
     share = (step / (gap[at] + 1)).astype(np.float32)
-    before, after = order[:-1][at], order[1:][at]
+    before, after = start[at], end[at]
+    rows, frames, person = _with_filled(poses, track_id, poses.frame_index[before] + step, track_id[before])
 
     def between(values: FloatArray, gaps: Rows) -> FloatArray:
         """Interpolate an array of one row per detection in some of the filled rows."""
@@ -350,24 +374,86 @@ def fill_gaps(poses: Poses, track_id: IntArray, seconds: float) -> Tracks:
         def part(where: slice) -> FloatArray:
             """Return some rows of it."""
             wanted = rows[where]
-            real = wanted < len(order)
+            real = wanted < len(poses)
             out = np.empty((len(wanted), *values.shape[1:]), values.dtype)
-            out[real] = values[order[wanted[real]]]
-            out[~real] = estimate(values, wanted[~real] - len(order))
+            out[real] = values[wanted[real]]
+            out[~real] = estimate(values, wanted[~real] - len(poses))
+            let_go(rows)
             return out
 
         return built(values, len(rows), part)
 
-    frames = np.concatenate([frame, (poses.frame_index[before] + step).astype(np.int32)])
-    person = np.concatenate([ids, track_id[before]])
-    rows = np.lexsort((person, frames))
+    poses.let_go()
     filled = replace(
         poses,
-        frame_index=frames[rows],
+        frame_index=frames,
         bbox=joined(poses.bbox, between),
         score=joined(poses.score, lowered),
         keypoints=joined(poses.keypoints, between),
         keypoint_scores=joined(poses.keypoint_scores, lowered),
     )
-    # Estimated rows were appended after the real ones: their places tell them.
-    return Tracks(filled, person[rows], rows >= len(order))
+    estimated = new_column(person, len(rows), np.bool_)
+    for part in blocks(len(rows)):
+        # Their numbers go on after those of the detections.
+        estimated[part] = rows[part] >= len(poses)
+        let_go(estimated, rows)
+    return Tracks(filled, person, estimated)
+
+
+def _gaps(poses: Poses, track_id: IntArray, seconds: float) -> tuple[Rows, Rows, npt.NDArray[np.int64]]:
+    """Return the gaps that are filled: the rows before and after each, and how many frames it has; by track."""
+    order = rows_by_track(track_id).order
+    most = round(seconds * poses.fps)
+    found = []
+    for part in blocks(len(order)):
+        # The first row of the next block ends the last gap of this one.
+        rows = order[part.start : part.stop + 1]
+        # Frames missing between two rows of one person; the next row may be another person's.
+        same = track_id[rows[1:]] == track_id[rows[:-1]]
+        gap = np.where(same, np.diff(poses.frame_index[rows]) - 1, 0).astype(np.int64)
+        at = np.flatnonzero(gap)
+        start, end, gap = rows[at], rows[at + 1], gap[at]
+        stayed = iou(poses.bbox[start], poses.bbox[end]) >= FILL_IOU
+        short = gap <= np.where(stayed, most, min(most, round(FILL_SURE * poses.fps)))
+        found.append((start[short], end[short], gap[short]))
+        poses.let_go()
+        let_go(order, track_id)
+    start, end, gap = (np.concatenate(column) for column in zip(*found, strict=True))
+    return start, end, gap
+
+
+def _with_filled(
+    poses: Poses, track_id: IntArray, filled_frame: npt.NDArray[np.int64], filled_id: IntArray
+) -> tuple[Rows, IntArray, IntArray]:
+    """Sort the rows of tracks and the filled rows together, by frame and ID.
+
+    Parameters
+    ----------
+    poses, track_id
+        Detections and their tracks, 0 for none.
+    filled_frame, filled_id
+        (F,) frame and track of each filled row.
+
+    Returns
+    -------
+    Row, frame and ID of each, (M,); filled row f has the number of detections + f.
+    """
+    late = np.argsort(filled_frame, kind="stable")
+    late_frame = filled_frame[late]
+    size = len(late) + int(sum(np.count_nonzero(track_id[part]) for part in blocks(len(track_id))))
+    rows, frames, person = (new_column(track_id, size, dtype) for dtype in (np.intp, np.int32, np.int32))
+    done = used = 0
+    for part in blocks_of_frames(poses.frame_index):
+        real = part.start + np.flatnonzero(track_id[part])
+        # Filled rows of all frames before the next block's.
+        upto = len(late) if part.stop == len(poses) else int(np.searchsorted(late_frame, poses.frame_index[part.stop]))
+        some = late[used:upto]
+        frame = np.concatenate([poses.frame_index[real], filled_frame[some]]).astype(np.int32)
+        ids = np.concatenate([track_id[real], filled_id[some]])
+        order = np.lexsort((ids, frame))
+        place = slice(done, done + len(order))
+        rows[place] = np.concatenate([real, len(poses) + some])[order]
+        frames[place], person[place] = frame[order], ids[order]
+        done, used = place.stop, upto
+        let_go(rows, frames, person, track_id, poses.frame_index)
+    return rows, frames, person

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.records import FloatArray, IntArray, Tracks
-from tasks.core.records.scratch import blocks
+from tasks.core.records.scratch import blocks, let_go, new_column
 from tasks.tracking.kalman import to_centre, to_corners
+from tasks.tracking.track_rows import rows_by_track
 
 SPREAD_S = 0.1
 """Standard deviation of the Gaussian window, seconds, unless the settings say otherwise; a stride takes five times as
@@ -37,9 +38,10 @@ def smooth_boxes(tracks: Tracks, spread: float = SPREAD_S) -> Tracks:
     seconds.
     """
     before = tracks.poses.bbox
-    bbox = np.zeros_like(before)
+    bbox = new_column(before, before.shape, before.dtype)
     for rows, line, mean in _nearby(tracks, lambda rows: to_centre(before[rows]), spread):
         bbox[rows] = to_corners(np.concatenate([line[:, :2], mean[:, 2:]], axis=1).astype(np.float32))
+        let_go(bbox)
     return Tracks(dataclasses.replace(tracks.poses, bbox=bbox), tracks.track_id, tracks.filled)
 
 
@@ -65,7 +67,7 @@ def _nearby(
     # In frames. Rows two deviations away weigh a seventh of the middle one; farther ones are left out.
     spread = seconds * poses.fps
     reach = max(1, round(2 * spread))
-    order = np.lexsort((poses.frame_index, tracks.track_id))
+    order = rows_by_track(tracks.track_id).order
     for part in blocks(len(order)):
         # A track has at most one row per frame: so many rows to each side hold all within reach.
         first = max(part.start - reach, 0)
@@ -74,6 +76,8 @@ def _nearby(
             line, mean = _fitted(tracks, near, values(near), spread, reach)
             inner = slice(part.start - first, part.stop - first)
             yield order[part], line[inner], mean[inner]
+        tracks.let_go()
+        let_go(order)
 
 
 def _fitted(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tasks.core.geometry import box_area, iou, oks
 from tasks.core.records import BoolArray, FloatArray, IntArray, Poses
-from tasks.core.records.scratch import let_go
+from tasks.core.records.scratch import blocks, let_go, new_column
 from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.tracking.kalman import BoxFilter, to_corners
 
@@ -48,9 +48,8 @@ DOUBT_RANGE = (0.5, 8.0)
 SCORE_POWER = 0.25
 """Similarities are weighted by this power of the score, relative to the frame's best: of equal fits the surer wins."""
 
-
 LET_GO_FRAMES = 1000
-"""Frames after which the joints of a clip on disk are handed back: some MB."""
+"""Frames after which the rows of a clip on disk are handed back: some MB."""
 
 
 def similarity(
@@ -109,7 +108,7 @@ class Follower:
 
     def __init__(self, poses: Poses, double: BoolArray, high: float, low: float, patience: int) -> None:
         self.poses, self.double, self.high, self.low, self.patience = poses, double, high, low, patience
-        self.track_id = np.zeros(len(poses), np.int32)
+        self.track_id = new_column(poses.frame_index, len(poses), np.int32)
         self._boxes = BoxFilter()
         self._keypoints = np.zeros((0, NUM_KEYPOINTS, 2), np.float32)
         self._keypoint_scores = np.zeros((0, NUM_KEYPOINTS), np.float32)
@@ -121,12 +120,16 @@ class Follower:
 
     def run(self) -> IntArray:
         """Walk through the clip and return the (N,) track ID of each detection, 0 for none."""
-        edges = np.searchsorted(self.poses.frame_index, np.arange(self.poses.frame_count + 1))
-        for frame, (start, end) in enumerate(itertools.pairwise(edges.tolist())):
-            self._step(slice(start, end))
-            # What was walked through is not looked at again.
-            if frame % LET_GO_FRAMES == 0:
-                let_go(self.poses.keypoints, self.poses.keypoint_scores)
+        for part in blocks(self.poses.frame_count):
+            # Of the rows' own type: for another one, `searchsorted` would copy them all.
+            frames = np.arange(part.start, part.stop + 1, dtype=np.int32)
+            edges = np.searchsorted(self.poses.frame_index, frames)
+            for number, (start, end) in enumerate(itertools.pairwise(edges.tolist()), 1):
+                self._step(slice(start, end))
+                # What was walked through is not looked at again.
+                if number % LET_GO_FRAMES == 0 or number == len(edges) - 1:
+                    self.poses.let_go()
+                    let_go(self.track_id)
         return self.track_id
 
     def _step(self, rows: slice) -> None:

@@ -31,7 +31,6 @@ from tasks.clips.discovery import Clip
 from tasks.clips.manifest import clips_to_merge
 from tasks.core.errors import ClipError, FightposeError
 from tasks.core.records import Poses, Tracks
-from tasks.core.records.scratch import let_go
 from tasks.core.settings import Settings
 from tasks.involvement import rank_involvement, select_people
 from tasks.mapping.merged import DATASET_NAME, named_classes
@@ -253,13 +252,14 @@ def ranked_windows(
         named = replace(clip, frame_dir=f"{annotation['frame_dir']}#{first:06d}", label=int(annotation["label"]))
         # Boxes are cut for what is written only: the ranking has seen whole ones.
         yield first, build_annotation(named, end_at_nearer(part), people, settings, provenance)
-        let_go(tracks.poses.keypoints, tracks.poses.keypoint_scores)
+        tracks.let_go()
 
 
 def _within(tracks: Tracks, start: int, stop: int) -> Tracks:
     """Return the rows of a window, its first frame being 0."""
-    # Rows are sorted by frame: no need to look at those of the whole video for each window.
-    low, high = np.searchsorted(tracks.poses.frame_index, (start, stop))
+    # Rows are sorted by frame: no need to look at those of the whole video for each window, nor to copy them, as
+    # numpy does to compare them with numbers of another type.
+    low, high = np.searchsorted(tracks.poses.frame_index, np.array([start, stop], np.int32))
     poses = tracks.poses
     part = poses.select(np.arange(low, high))
     # Replaced and not built: whatever else a record says of its clip (the shape of its pixels) holds for a window.
@@ -284,7 +284,7 @@ def _settings_of(annotation: Annotation) -> Settings | None:
 def _all_poses(output_root: Path, annotation: Annotation, settings: Settings | None, scratch: Path) -> Poses | None:
     """Return the stored poses of a clip; None where they are gone, cannot be read or are not of its frames.
 
-    The joints of a long video are kept in the folder `scratch` instead of in memory.
+    Those of a long video are kept in the folder `scratch` instead of in memory.
     """
     made = annotation.get("provenance", {})
     if settings is None or "video_sha256" not in made:

@@ -148,12 +148,13 @@ class Poses:
             for part in blocks(n):
                 if not np.isfinite(array[part]).all():
                     raise ValueError(f"{name} holds values that are not finite")
+                # The last row of the block before is compared with the first of this one.
+                if name == "frame_index" and np.any(np.diff(array[max(part.start - 1, 0) : part.stop]) < 0):
+                    raise ValueError("rows are not sorted by frame_index")
                 let_go(array)
-        # As rows are sorted, the first and the last index bound all others; the sorting is checked next.
+        # As rows are sorted, the first and the last index bound all others.
         if n and (self.frame_index[0] < 0 or self.frame_index[-1] >= self.frame_count):
             raise ValueError(f"frame_index leaves the clip's {self.frame_count} frames")
-        if np.any(np.diff(self.frame_index) < 0):
-            raise ValueError("rows are not sorted by frame_index")
         if self.times is not None and (self.times.shape != (self.frame_count,) or np.any(np.diff(self.times) <= 0)):
             raise ValueError(f"times are not those of {self.frame_count} frames, ascending")
 
@@ -164,12 +165,16 @@ class Poses:
         """Return the record of some rows, given as a mask or as ascending indices."""
         return replace(
             self,
-            frame_index=self.frame_index[rows],
-            bbox=self.bbox[rows],
-            score=self.score[rows],
+            frame_index=taken(self.frame_index, rows),
+            bbox=taken(self.bbox, rows),
+            score=taken(self.score, rows),
             keypoints=taken(self.keypoints, rows),
             keypoint_scores=taken(self.keypoint_scores, rows),
         )
+
+    def let_go(self) -> None:
+        """Hand back the memory of columns on disk, see `tasks.core.records.scratch`."""
+        let_go(self.frame_index, self.bbox, self.score, self.keypoints, self.keypoint_scores)
 
     def save(self, path: Path) -> None:
         """Write the record as npz, atomically."""
@@ -190,7 +195,7 @@ class Poses:
         path
             The file.
         scratch
-            Folder in which the joints of a long clip are kept on disk, not in memory (`tasks.core.records.scratch`).
+            Folder in which the columns of a long clip are kept on disk, not in memory (`tasks.core.records.scratch`).
 
         Raises
         ------
@@ -206,11 +211,11 @@ class Poses:
                 if sum(member.file_size for member in data.zip.infolist()) > MAX_STORED_BYTES:
                     raise ValueError(f"unpacks to more than {MAX_STORED_BYTES} bytes")
                 return cls(
-                    data["frame_index"].astype(np.int32),
-                    data["bbox"].astype(np.float32),
-                    data["score"].astype(np.float32),
-                    _column(data, "keypoints", scratch),
-                    _column(data, "keypoint_scores", scratch),
+                    _column(data, "frame_index", np.int32, scratch),
+                    _column(data, "bbox", np.float32, scratch),
+                    _column(data, "score", np.float32, scratch),
+                    _column(data, "keypoints", np.float32, scratch),
+                    _column(data, "keypoint_scores", np.float32, scratch),
                     int(data["frame_count"]),
                     int(data["width"]),
                     int(data["height"]),
@@ -232,23 +237,23 @@ class Poses:
             raise ValueError(f"{path}: not a file of poses ({line})") from error
 
 
-def _column(data: Any, name: str, scratch: Path | None) -> FloatArray:
+def _column(data: Any, name: str, dtype: type, scratch: Path | None) -> npt.NDArray[Any]:
     """Return a column of an open npz file; a long one on disk, block by block, if there is a scratch folder."""
     if scratch is None:
-        return np.asarray(data[name], np.float32)
+        return np.asarray(data[name], dtype)
     with data.zip.open(f"{name}.npy") as stream:
         version = np.lib.format.read_magic(stream)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, columns_first, dtype = header(stream)
+        shape, columns_first, stored = header(stream)
         # `save` never writes these; they are for numpy to read or to refuse.
-        if columns_first or dtype.kind != "f" or not shape or not is_long(shape[0]):
-            return np.asarray(data[name], np.float32)
-        column = disk_array(shape, np.float32, scratch)
-        row_bytes = column[0].size * dtype.itemsize
+        if columns_first or stored.kind not in "fiu" or not shape or not is_long(shape[0]):
+            return np.asarray(data[name], dtype)
+        column = disk_array(shape, dtype, scratch)
+        row_bytes = column[0].size * stored.itemsize
         for part in blocks(shape[0]):
             raw = stream.read((part.stop - part.start) * row_bytes)
             # A member that is cut short gives fewer rows than the shape, which numpy refuses here.
-            column[part] = np.frombuffer(raw, dtype).reshape(part.stop - part.start, *shape[1:])
+            column[part] = np.frombuffer(raw, stored).reshape(part.stop - part.start, *shape[1:])
             let_go(column)
     return column
 
@@ -304,13 +309,15 @@ class Tracks:
         n = len(self.poses)
         if self.track_id.shape != (n,) or self.filled.shape != (n,):
             raise ValueError(f"track_id and filled need {n} rows")
-        if n and self.track_id.min() < 1:
-            raise ValueError("track IDs start at 1")
-        # Both in one number, which sorts faster than pairs.
         frame = self.poses.frame_index
-        keys = (frame[part].astype(np.int64) << 32 | self.track_id[part] for part in blocks_of_frames(frame))
-        if any(len(np.unique(key)) != len(key) for key in keys):
-            raise ValueError("a track ID stands twice in a frame")
+        for part in blocks_of_frames(frame):
+            if self.track_id[part].min(initial=1) < 1:
+                raise ValueError("track IDs start at 1")
+            # Both in one number, which sorts faster than pairs.
+            key = frame[part].astype(np.int64) << 32 | self.track_id[part]
+            if len(np.unique(key)) != len(key):
+                raise ValueError("a track ID stands twice in a frame")
+            let_go(frame, self.track_id)
 
     def __len__(self) -> int:
         return len(self.poses)
@@ -318,11 +325,16 @@ class Tracks:
     @property
     def ids(self) -> IntArray:
         """The distinct track IDs, ascending, (P,) int32."""
-        return np.unique(self.track_id)
+        return np.unique(np.concatenate([np.unique(self.track_id[part]) for part in blocks(len(self))]))
 
     def select(self, rows: npt.NDArray[Any]) -> Self:
         """Return the record of some rows, given as a mask or as ascending indices."""
-        return type(self)(self.poses.select(rows), self.track_id[rows], self.filled[rows])
+        return type(self)(self.poses.select(rows), taken(self.track_id, rows), taken(self.filled, rows))
+
+    def let_go(self) -> None:
+        """Hand back the memory of columns on disk, see `tasks.core.records.scratch`."""
+        self.poses.let_go()
+        let_go(self.track_id, self.filled)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

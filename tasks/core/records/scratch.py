@@ -1,8 +1,9 @@
 """Columns of long clips on disk: memory holds a block of their rows, however many there are.
 
-Ten hours with six people have five million rows, of which joints and their scores take 204 of 228 bytes each. An array
-on disk is an ordinary array whose memory is a nameless file: it is gone with the array, or with a process that is
-killed. The pages that were read count as the process's memory until `let_go` hands them back.
+Ten hours with six people have five million rows of 228 bytes each. An array on disk is an ordinary array whose memory
+is a nameless file: it is gone with the array, or with a process that is killed. The pages that were read count as the
+process's memory until `let_go` hands them back. What is computed for every row is a column as well (`new_column`), and
+nothing is computed for all rows in one expression: its intermediate arrays would be in memory.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ def let_go(*arrays: Array) -> None:
 
 
 def is_long(count: int) -> bool:
-    """Tell whether a column of so many rows is worth a file."""
-    return count > BLOCK
+    """Tell whether a column of so many rows is worth a file; a block, and what lies around it, is not."""
+    return count > 2 * BLOCK
 
 
 def blocks(count: int) -> Iterator[slice]:
@@ -98,6 +99,15 @@ def blocks_of_frames(frame_index: Array) -> Iterator[slice]:
             return
 
 
+def new_column(like: Array, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+    """Return a column of zeros, on disk if it is long and the column `like` is there."""
+    shape = (shape,) if isinstance(shape, int) else shape
+    # A window of a long clip is small: it is computed with in memory.
+    if isinstance(like.base, _Pages) and is_long(shape[0]):
+        return disk_array(shape, dtype, like.base.folder)
+    return np.zeros(shape, dtype)
+
+
 def built(like: Array, count: int, rows: Callable[[slice], Array]) -> Array:
     """Return a column that is built block by block, on disk where the one it is made from is there.
 
@@ -110,11 +120,9 @@ def built(like: Array, count: int, rows: Callable[[slice], Array]) -> Array:
     rows
         Gives the rows of a slice.
     """
-    # A window of a long clip is small: it is computed with in memory.
     if not is_long(count):
         return rows(slice(0, count))
-    pages, shape = like.base, (count, *like.shape[1:])
-    column = disk_array(shape, like.dtype, pages.folder) if isinstance(pages, _Pages) else np.empty(shape, like.dtype)
+    column = new_column(like, (count, *like.shape[1:]), like.dtype)
     for part in blocks(count):
         column[part] = rows(part)
         let_go(column, like)
@@ -126,4 +134,35 @@ def taken(column: Array, rows: Array) -> Array:
     if not on_disk(column):
         return column[rows]
     at = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-    return built(column, len(at), lambda part: column[at[part]])
+
+    def some(part: slice) -> Array:
+        """Return a block of them."""
+        found = column[at[part]]
+        let_go(at)
+        return found
+
+    return built(column, len(at), some)
+
+
+def summed(index: Array, values: Callable[[slice], Array | int], length: int = 1) -> npt.NDArray[np.float64]:
+    """Return the sum of values per number in `index`, as `numpy.bincount` does, block by block.
+
+    Parameters
+    ----------
+    index
+        (N,) integers from 0.
+    values
+        Gives the values of a slice of the rows, or 1 to count them.
+    length
+        Least length of the result.
+    """
+    highest = -1
+    for part in blocks(len(index)):
+        highest = max(highest, int(index[part].max(initial=-1)))
+        let_go(index)
+    total = np.zeros(max(highest + 1, length))
+    for part in blocks(len(index)):
+        # One row after another, like `bincount`: sums of floats do not depend on where blocks end.
+        np.add.at(total, index[part], values(part))
+        let_go(index)
+    return total

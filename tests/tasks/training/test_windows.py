@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,3 +201,30 @@ def test_other_spans_are_refused(text):
     """With an example of each."""
     with pytest.raises(FightposeError, match=r"100.*4s"):
         span_of(text)
+
+
+def test_memory_does_not_grow_with_the_video(tmp_path, monkeypatch):
+    """Of all that tracking and region weights compute for every row, next to nothing is in memory."""
+    monkeypatch.setattr(scratch, "BLOCK", 256)
+
+    def peak(frames: int) -> tuple[int, int]:
+        """Return the rows of a video of four people with gaps, and the most bytes that were in memory at once."""
+        people = [person(np.arange(frames), np.array([x, 180.0]), swing=0.2) for x in (80.0, 230.0, 380.0, 530.0)]
+        poses = tracks_of(people, frames).poses
+        poses = poses.select(np.flatnonzero(np.random.default_rng(0).random(len(poses)) > 0.1))
+        poses.save(tmp_path / "poses.npz")
+        rows = len(poses)
+        del people, poses
+        tracemalloc.start()
+        tracks = track_people(Poses.load(tmp_path / "poses.npz", tmp_path), SETTINGS.tracking)
+        learn_region_weights(tracks, score_regions(tracks), SETTINGS.scoring)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert len(tracks.ids) == 4
+        return rows, most
+
+    # What is loaded on first use is not counted.
+    peak(300)
+    (few, before), (many, after) = peak(800), peak(3200)
+    # A row has 228 bytes. What may be left are marks of doubles (1 byte) and the estimates in gaps.
+    assert (after - before) / (many - few) < 10

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import errno
 import os
+from unittest import mock
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given
 
 from tasks.core.errors import FightposeError
 from tasks.core.records import scratch
-from tasks.core.records.scratch import blocks, blocks_of_frames, built, disk_array, let_go, on_disk, taken
+from tasks.core.records.scratch import (
+    blocks,
+    blocks_of_frames,
+    built,
+    disk_array,
+    let_go,
+    new_column,
+    on_disk,
+    summed,
+    taken,
+)
 
 
 @pytest.fixture
@@ -30,7 +43,7 @@ def test_content_outlives_its_pages(column, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("count", [0, 1, 10, 11, 999])
+@pytest.mark.parametrize("count", [0, 1, 20, 21, 999])
 def test_rows_are_taken_by_mask_and_by_index(column, count):
     """As from memory; few of them are in memory."""
     rows = np.random.default_rng(1).permutation(1000)[:count]
@@ -39,7 +52,7 @@ def test_rows_are_taken_by_mask_and_by_index(column, count):
     for wanted in (rows, mask):
         found = taken(column, wanted)
         np.testing.assert_array_equal(found, column[wanted])
-        assert on_disk(found) == (count > 10)
+        assert on_disk(found) == (count > 20)
         assert not on_disk(taken(column.copy(), wanted))
 
 
@@ -59,6 +72,25 @@ def test_a_column_is_built_where_its_source_is(column):
     seen.clear()
     assert not on_disk(built(column, 9, twice))
     assert seen == [slice(0, 9)]
+
+
+def test_a_new_column_is_empty_and_beside_its_source(column):
+    """Whatever its own type and shape; a short one is in memory."""
+    found = new_column(column, (21, 2), np.int32)
+    assert on_disk(found)
+    assert (found.shape, found.dtype, found.any()) == ((21, 2), np.int32, False)
+    assert not on_disk(new_column(column, 20, np.int32))
+    assert not on_disk(new_column(column.copy(), 21, np.int32))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.floats(-1e6, 1e6, width=32)), max_size=60), st.integers(1, 9))
+def test_sums_are_those_of_bincount(rows, block):
+    """To the last bit, wherever blocks end."""
+    index = np.array([number for number, _ in rows], np.int32)
+    values = np.array([value for _, value in rows], np.float32)
+    with mock.patch.object(scratch, "BLOCK", block):
+        np.testing.assert_array_equal(summed(index, lambda part: values[part]), np.bincount(index, values, 1))
+        np.testing.assert_array_equal(summed(index, lambda _: 1, 4), np.bincount(index, minlength=4))
 
 
 @pytest.mark.parametrize("people", [0, 1, 3, 25])
