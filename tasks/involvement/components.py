@@ -27,9 +27,10 @@ import numpy.typing as npt
 from tasks.core.geometry import overlap
 from tasks.core.records import RegionScores, RegionWeights
 from tasks.core.skeleton import EXTREMITIES
-from tasks.involvement.pairs import PairSums, frame_pairs
+from tasks.involvement.pairs import best_partners, frame_pairs
 from tasks.regions.clip_weights import position_scores
 from tasks.tracking.kinematics import Motion, TrackTable, measure_motion
+from tasks.tracking.pair_sums import PairSums
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -160,7 +161,7 @@ def _meetings(
     distinctness
         (P,) in [0, 1].
     """
-    sums = PairSums(table, ("strike", "inside"))
+    sums = PairSums("strike", "inside")
     met = np.zeros(len(table.track))
     area = table.area
     for first, second in frame_pairs(table.frame):
@@ -169,12 +170,12 @@ def _meetings(
         # Being struck counts as striking does: the victim of a one-sided attack takes part.
         value = nearness * np.maximum(strike(table, motion, a, b), strike(table, motion, b, a))
         for one, other in ((a, b), (b, a)):
-            sums.add(one, other, strike=value, inside=shared_area / area[one])
+            sums.add(table.track[one], table.track[other], strike=value, inside=shared_area / area[one])
             # A person may meet several others in one frame, so plain indexing would lose all but one.
             np.maximum.at(met, one, value)
     # Over the geometric mean of both times: a ghost meets someone for a small part of the other's time.
     either = np.sqrt(np.maximum(seen[sums.first], 1) * np.maximum(seen[sums.second], 1))
-    interaction, partner = sums.best(sums["strike"] / either)
+    interaction, partner = best_partners(sums, sums["strike"] / either, table.ids)
     # Mean share of the box within the box of somebody seen better: nearly 1 for a double.
     covered = np.zeros(len(table.ids))
     better = standing[sums.second] > standing[sums.first]

@@ -47,7 +47,7 @@ def rank_involvement(
     if not np.array_equal(regions.track_ids, table.ids):
         raise ValueError("the region scores belong to other tracks")
     if settings.scorer is Scorer.SEED:
-        components, partner = seed_components(table, regions, weights)
+        components, partner = seed_components(tracks, table, regions, weights)
         # The earlier scripts had no score over time: a window carries the clip's score wherever the person is.
         activity = None
         score = composite(components, SEED_WEIGHTS)

@@ -19,10 +19,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tasks.core.records import RegionScores, RegionWeights
-from tasks.involvement.pairs import PairSums, frame_pairs
+from tasks.core.records import RegionScores, RegionWeights, Tracks
+from tasks.involvement.pairs import best_partners, frame_pairs
 from tasks.regions.clip_weights import position_scores
 from tasks.tracking.kinematics import TrackTable, burst_share
+from tasks.tracking.pair_sums import PairSums
 
 SEED_WEIGHTS = {
     "movement": 0.30,
@@ -35,14 +36,14 @@ SEED_WEIGHTS = {
 
 
 def seed_components(
-    table: TrackTable, regions: RegionScores, weights: RegionWeights
+    tracks: Tracks, table: TrackTable, regions: RegionScores, weights: RegionWeights
 ) -> tuple[dict[str, npt.NDArray[np.float64]], npt.NDArray[np.int32]]:
     """Compute the earlier scripts' components.
 
     Parameters
     ----------
-    table
-        Rows of all tracks.
+    tracks, table
+        All tracks, and their rows.
     regions, weights
         Region scores of the same tracks, and the regions' weights.
 
@@ -58,7 +59,7 @@ def seed_components(
     frames = len(np.unique(table.frame))
     length = np.bincount(table.track, minlength=len(table.ids))
     components = {
-        "movement": burst_share(table),
+        "movement": burst_share(tracks),
         "position": position_scores(regions.scores.astype(np.float64), weights.weights),
         "interaction": interaction,
         "temporal_consistency": _temporal_consistency(table, motion),
@@ -98,7 +99,7 @@ def _temporal_consistency(table: TrackTable, motion: npt.NDArray) -> npt.NDArray
 
 def _interaction(table: TrackTable, motion: npt.NDArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32]]:
     """Mean of (proximity + sync) / 2 over all common frames with all other tracks, and the best single partner."""
-    sums = PairSums(table, ("value",))
+    sums = PairSums("value")
     centre = table.centre
     size = np.sqrt(np.maximum((table.bbox[:, 2:] - table.bbox[:, :2]).prod(1), 0.0))
     for a, b in frame_pairs(table.frame):
@@ -107,10 +108,10 @@ def _interaction(table: TrackTable, motion: npt.NDArray) -> tuple[npt.NDArray[np
         distance = np.linalg.norm(centre[a] - centre[b], axis=1)
         proximity = np.maximum(0.0, 1 - distance / mean_size / 3)
         value = (proximity + np.maximum(_cosine(motion[a], motion[b]), 0.0)) / 2
-        sums.add(a, b, value=value)
-        sums.add(b, a, value=value)
+        sums.add(table.track[a], table.track[b], value=value)
+        sums.add(table.track[b], table.track[a], value=value)
     people = len(table.ids)
     frames = np.bincount(sums.first, weights=sums["frames"], minlength=people)
     total = np.bincount(sums.first, weights=sums["value"], minlength=people)
-    _, partner = sums.best(sums["value"] / np.maximum(sums["frames"], 1))
+    _, partner = best_partners(sums, sums["value"] / np.maximum(sums["frames"], 1), table.ids)
     return total / np.maximum(frames, 1), partner

@@ -23,7 +23,7 @@ from tasks.core.choices import Scorer
 from tasks.core.records import RegionScores, RegionWeights, Tracks
 from tasks.core.settings import ScoringSettings
 from tasks.regions.camera_weights import INITIAL_WEIGHTS
-from tasks.tracking.kinematics import burst_share, movement, tabulate
+from tasks.tracking.kinematics import burst_share, movement
 
 POSITION_SHARE, MOVEMENT_SHARE = 0.6, 0.4
 """What makes a track one of those that the weights are learned from."""
@@ -65,7 +65,7 @@ def learn_region_weights(
     if settings.adaptive and len(tracks):
         seed = settings.scorer is Scorer.SEED
         # The earlier scripts took the share of joints that burst into motion; `seed` keeps that.
-        moved = burst_share(tabulate(tracks)) if seed else movement(tracks)
+        moved = burst_share(tracks) if seed else movement(tracks)
         scores = regions.scores.astype(np.float64)
         for _ in range(settings.region_rounds):
             top = _most_involved(scores, weights, moved, settings.region_tracks)

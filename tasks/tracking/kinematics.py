@@ -10,6 +10,7 @@ frames, so that per-frame speeds would grow with the frame rate.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -293,7 +294,7 @@ def masked_quantile(values: npt.NDArray, mask: npt.NDArray, share: float) -> npt
     return (np.where(some, low, 0.0) + np.where(some, high, 0.0)) / 2
 
 
-def burst_share(table: TrackTable) -> npt.NDArray[np.float64]:
+def burst_share(tracks: Tracks) -> npt.NDArray[np.float64]:
     """Movement of the earlier scripts: per frame pair the share of joints faster than mean + 2 std, averaged.
 
     Mean and standard deviation are those of the pair's joint displacements in pixels, and every row counts, estimated
@@ -301,13 +302,18 @@ def burst_share(table: TrackTable) -> npt.NDArray[np.float64]:
 
     Parameters
     ----------
-    table
-        Rows of all tracks.
+    tracks
+        People followed through the clip; may be empty.
 
     Returns
     -------
-    (P,) shares in [0, 1]; 0 for a track of one row.
+    (P,) shares in [0, 1], in the order of ascending IDs; 0 for a track of one row.
     """
+    return _mean_in_blocks(tracks, 1, _bursts)
+
+
+def _bursts(table: TrackTable) -> tuple[npt.NDArray[np.float64], BoolArray]:
+    """Return the share of joints that burst into motion in each row, (N,), and which rows have one before them."""
     second = np.flatnonzero(np.diff(table.track, prepend=-1) == 0)
     joints = (table.joint_score[second] > 0) & (table.joint_score[second - 1] > 0)
     step = np.linalg.norm(table.keypoints[second] - table.keypoints[second - 1], axis=-1)
@@ -319,13 +325,11 @@ def burst_share(table: TrackTable) -> npt.NDArray[np.float64]:
     share[second] = fast.sum(1) / count
     paired = np.zeros(len(table.track), bool)
     paired[second] = True
-    return table.mean(share, paired)
+    return share, paired
 
 
 def movement(tracks: Tracks) -> npt.NDArray[np.float64]:
     """How much each person's limbs move: mean limb speed v, as v / (v + `TYPICAL_LIMB_SPEED`).
-
-    Motion is measured in blocks of rows: the table of a long clip takes ten times the memory of its tracks.
 
     Parameters
     ----------
@@ -336,29 +340,53 @@ def movement(tracks: Tracks) -> npt.NDArray[np.float64]:
     -------
     (P,) in [0, 1), in the order of ascending IDs; 0 where no motion is known.
     """
-    poses = tracks.poses
+    empty = tabulate(tracks.select(np.zeros(0, np.intp)))
+    reach = empty.span if empty.times is None else int(_frames_back(empty.times).max(initial=0))
+
+    def limb_speed(table: TrackTable) -> tuple[npt.NDArray[np.float64], BoolArray]:
+        """Return the limb speed of each row, and where it is known."""
+        motion = measure_motion(table)
+        return motion.limb_speed, motion.known
+
+    mean = _mean_in_blocks(tracks, reach, limb_speed)
+    return mean / (mean + TYPICAL_LIMB_SPEED)
+
+
+def _mean_in_blocks(
+    tracks: Tracks, reach: int, measure: Callable[[TrackTable], tuple[npt.NDArray[np.float64], BoolArray]]
+) -> npt.NDArray[np.float64]:
+    """Return the mean of a measure over the rows of each track, (P,); 0 for a track without a row that counts.
+
+    Measured in blocks of rows: the table of a long clip takes ten times the memory of its tracks.
+
+    Parameters
+    ----------
+    tracks
+        People followed through the clip.
+    reach
+        How many rows before a row of the same track its measure depends on.
+    measure
+        Gives the measure of each row of a table, and which rows count.
+    """
     # In the order of `tabulate`.
     rows = rows_by_track(tracks.track_id)
     order = rows.order
     # The size of a row takes the whole track's mean, also where a block holds a part of the track.
     mean_size = np.zeros(len(rows.ids))
     for part in blocks(len(order)):
-        np.add.at(mean_size, rows.tracks_at(part), _log_diagonal(poses.bbox[order[part]]))
-        let_go(poses.bbox, order)
+        np.add.at(mean_size, rows.tracks_at(part), _log_diagonal(tracks.poses.bbox[order[part]]))
+        let_go(tracks.poses.bbox, order)
     mean_size /= np.diff(rows.edges)
-    empty = tabulate(tracks.select(order[:0]))
-    reach = empty.span if empty.times is None else int(_frames_back(empty.times).max(initial=0))
     count, total = np.zeros((2, len(rows.ids)))
     for part in blocks(len(order)):
-        # A track has at most one row per frame: so many rows before a block hold all that its motion starts from.
         first = max(part.start - reach, 0)
         table = tabulate(tracks.select(np.sort(order[first : part.stop])))
         track = rows.tracks_at(slice(first, part.stop))
-        motion = measure_motion(replace(table, size=_drawn_to(mean_size[track], _log_diagonal(table.bbox))))
-        known = motion.known[part.start - first :]
-        np.add.at(count, track[part.start - first :][known], 1)
-        np.add.at(total, track[part.start - first :][known], motion.limb_speed[part.start - first :][known])
+        values, counts = measure(replace(table, size=_drawn_to(mean_size[track], _log_diagonal(table.bbox))))
+        # The rows before the block were measured with the block before.
+        own = slice(part.start - first, None)
+        np.add.at(count, track[own][counts[own]], 1)
+        np.add.at(total, track[own][counts[own]], values[own][counts[own]])
         tracks.let_go()
         let_go(order)
-    mean = total / np.maximum(count, 1)
-    return mean / (mean + TYPICAL_LIMB_SPEED)
+    return total / np.maximum(count, 1)

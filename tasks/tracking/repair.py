@@ -20,6 +20,7 @@ from tasks.core.records.scratch import blocks, blocks_of_frames, built, let_go, 
 from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.tracking.duplicates import likeness
 from tasks.tracking.kalman import to_centre, to_corners
+from tasks.tracking.pair_sums import PairSums
 from tasks.tracking.track_rows import Rows, TrackRows, only_tracks, renamed, rows_by_track
 
 MERGE_FRAMES = 3
@@ -93,17 +94,17 @@ def merge_doubles(poses: Poses, track_id: IntArray, similarity: float) -> IntArr
                 _merge(poses, track_id, *(rows.of(one) for one in sorted(pair)))
 
 
-def _common_likeness(poses: Poses, track_id: IntArray) -> tuple[FloatArray, IntArray, IntArray]:
+def _common_likeness(poses: Poses, track_id: IntArray) -> tuple[FloatArray, Rows, Rows]:
     """Return for all pairs of tracks with enough common frames their mean likeness there and their IDs."""
-    sums = _PairSums()
+    sums = PairSums("likeness")
     for i, j in _pairs_of_tracks(poses, track_id):
         # In parts: a pair takes a kilobyte on the way.
         fits = np.concatenate([likeness(poses, i[part], j[part]) for part in blocks(len(i))])
-        sums.add(np.minimum(track_id[i], track_id[j]), np.maximum(track_id[i], track_id[j]), fits)
+        sums.add(np.minimum(track_id[i], track_id[j]), np.maximum(track_id[i], track_id[j]), likeness=fits)
         poses.let_go()
-    enough = sums.count >= MERGE_FRAMES
-    a, b = sums.pairs
-    return (sums.total[enough] / sums.count[enough]).astype(np.float32), a[enough], b[enough]
+    enough = sums["frames"] >= MERGE_FRAMES
+    mean = sums["likeness"][enough] / sums["frames"][enough]
+    return mean.astype(np.float32), sums.first[enough], sums.second[enough]
 
 
 def _pairs_of_tracks(poses: Poses, track_id: IntArray) -> Iterator[tuple[Rows, Rows]]:
@@ -112,29 +113,6 @@ def _pairs_of_tracks(poses: Poses, track_id: IntArray) -> Iterator[tuple[Rows, R
         both = (track_id[i] > 0) & (track_id[j] > 0)
         yield i[both], j[both]
         let_go(track_id)
-
-
-class _PairSums:
-    """Sums over the frames that two tracks share: `count` and `total` (K,), one for each pair of tracks that occurs."""
-
-    def __init__(self) -> None:
-        # Both IDs in one number, so that one call of unique finds the pairs.
-        self._keys: npt.NDArray[np.int64] = np.zeros(0, np.int64)
-        self.count: npt.NDArray[Any] = np.zeros(0)
-        self.total: npt.NDArray[Any] = np.zeros(0)
-
-    @property
-    def pairs(self) -> tuple[IntArray, IntArray]:
-        """First and second ID of each pair."""
-        return (self._keys >> 32).astype(np.int32), (self._keys & 0xFFFFFFFF).astype(np.int32)
-
-    def add(self, a: IntArray, b: IntArray, values: npt.NDArray[Any]) -> None:
-        """Add a frame's value for each of these pairs."""
-        # Added to the sums so far: the pairs of all frames of a long clip take more memory than its rows.
-        keys = np.concatenate([self._keys, a.astype(np.int64) << 32 | b])
-        self._keys, inverse = np.unique(keys, return_inverse=True)
-        self.count = np.bincount(inverse, np.concatenate([self.count, np.ones(len(a))]), len(self._keys))
-        self.total = np.bincount(inverse, np.concatenate([self.total, values]), len(self._keys))
 
 
 def _merge(poses: Poses, track_id: IntArray, longer: Rows, shorter: Rows) -> None:
@@ -321,20 +299,20 @@ def _sway(poses: Poses, rows: Rows) -> float:
 
 def drop_parts(poses: Poses, track_id: IntArray) -> IntArray:
     """Return the IDs without those of limbs: tracks that lie within a far larger and surer one nearly all the time."""
-    sums = _PairSums()
+    sums = PairSums()
     for i, j in _pairs_of_tracks(poses, track_id):
         smaller = box_area(poses.bbox[i]) < box_area(poses.bbox[j])
         small, large = np.where(smaller, i, j), np.where(smaller, j, i)
         a, b = poses.bbox[small], poses.bbox[large]
         part = (box_area(a) < PART_AREA * box_area(b)) & (inside(a, b) > PART_INSIDE)
-        sums.add(track_id[small[part]], track_id[large[part]], np.ones(int(part.sum())))
+        sums.add(track_id[small[part]], track_id[large[part]])
         poses.let_go()
     length = summed(track_id, lambda _: 1)
     mean = summed(track_id, lambda part: poses.score[part]) / np.maximum(length, 1)
     poses.let_go()
-    small, large = sums.pairs
+    small, large = sums.first, sums.second
     kept = np.ones(len(length), bool)
-    kept[small[(sums.count >= PART_TIME * length[small]) & (mean[small] < PART_SCORE * mean[large])]] = False
+    kept[small[(sums["frames"] >= PART_TIME * length[small]) & (mean[small] < PART_SCORE * mean[large])]] = False
     return only_tracks(track_id, kept)
 
 

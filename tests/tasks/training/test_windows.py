@@ -13,6 +13,7 @@ from tasks.annotations.convert.windows import cut_windows, label_by_involvement
 from tasks.annotations.format import build_annotation, read_annotation, write_annotation
 from tasks.annotations.validate_dataset import validate_dataset
 from tasks.clips.manifest import write_manifest
+from tasks.core.choices import Scorer
 from tasks.core.errors import FightposeError
 from tasks.core.records import Poses, VideoInfo, scratch
 from tasks.core.records.scratch import on_disk
@@ -217,7 +218,9 @@ def test_memory_does_not_grow_with_the_video(tmp_path, monkeypatch):
         del people, poses
         tracemalloc.start()
         tracks = track_people(Poses.load(tmp_path / "poses.npz", tmp_path), SETTINGS.tracking)
-        learn_region_weights(tracks, score_regions(tracks), SETTINGS.scoring)
+        for scorer in Scorer:
+            scoring = SETTINGS.scoring.model_copy(update={"scorer": scorer})
+            learn_region_weights(tracks, score_regions(tracks), scoring)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert len(tracks.ids) == 4
