@@ -31,8 +31,9 @@ FIELD = re.compile(r"\{(\w+)\}")
 """A field of a message."""
 
 NESTED = frozenset([
-    "advice", "check", "clips", "clips_words", "count", "counts", "error", "gain", "has", "headline", "info", "inputs",
-    "kind", "line", "meant", "reason", "rest", "said", "same", "source", "sources", "title", "what", "why",
+    "advice", "check", "clips", "clips_words", "count", "counts", "error", "failures", "findings", "gain", "has",
+    "headline", "info", "inputs", "kind", "line", "meant", "reason", "rest", "said", "same", "source", "sources",
+    "title", "what", "why",
 ])  # fmt: skip
 """Fields whose content is a message itself. All others are names, numbers and words of other programs."""
 

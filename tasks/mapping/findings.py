@@ -121,16 +121,16 @@ class MappingReport:
     def headline(self) -> str:
         """Return the outcome in one line."""
         # Without a list of inputs their number is unknown, which is not the same as 0 inputs.
-        inputs = f"{self.inputs} inputs" if self.inputs else "no list of inputs"
-        failed, findings = len(self.failed), len(self.findings)
+        inputs = "1 input" if self.inputs == 1 else f"{self.inputs} inputs" if self.inputs else "no list of inputs"
+        failed, found = len(self.failed), len(self.findings)
+        failures = "1 recorded failure" if failed == 1 else f"{failed} recorded failures"
+        findings = "1 finding" if found == 1 else f"{found} findings"
         if self.undrawn == 0:
-            return (
-                f"{inputs}: {self.matched} with annotation and overlay, {failed} recorded failures, {findings} findings"
-            )
+            return f"{inputs}: {self.matched} with annotation and overlay, {failures}, {findings}"
         # Overlays were switched off: to count what nobody asked for as there would be untrue.
         return (
             f"{inputs}: {self.matched} with annotation, {self.undrawn} of them without overlay as was set, "
-            f"{failed} recorded failures, {findings} findings"
+            f"{failures}, {findings}"
         )
 
     def lines(self) -> list[str]:
@@ -157,6 +157,7 @@ class MappingReport:
             "ok": self.ok,
             "inputs": self.inputs,
             "matched": self.matched,
+            "undrawn": self.undrawn,
             "failed": self.failed,
             "unmended": self.unmended,
             "counts": dict(Counter(finding.kind.name.lower() for finding in self.findings)),

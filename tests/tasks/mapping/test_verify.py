@@ -110,6 +110,7 @@ def test_an_annotation_that_wants_no_overlay_needs_none(tmp_path):
     report = verify_mapping(tmp_path / "out")
     assert report.ok
     assert "3 with annotation, 1 of them without overlay as was set" in report.headline()
+    assert report.to_value()["undrawn"] == 1
 
 
 def test_outputs_without_input_are_orphans(tmp_path):
