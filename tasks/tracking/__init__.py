@@ -111,8 +111,11 @@ def _best_first(poses: Poses) -> npt.NDArray[np.intp]:
     Best is the highest score times the square root of the area: of a whole body and its upper half, both found by a
     model that looks at tiles, the half often has the higher score.
     """
-    size = sum(np.count_nonzero(box_area(poses.bbox[part]) > 0) for part in blocks(len(poses)))
-    best = new_column(poses.frame_index, int(size), np.intp)
+    size = 0
+    for part in blocks(len(poses)):
+        size += int(np.count_nonzero(box_area(poses.bbox[part]) > 0))
+        let_go(poses.bbox)
+    best = new_column(poses.frame_index, size, np.intp)
     count = 0
     # No row leaves its frame: a sort of all rows by eight keys takes more memory than the rows.
     for part in blocks_of_frames(poses.frame_index):

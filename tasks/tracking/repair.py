@@ -418,7 +418,10 @@ def _with_filled(
     """
     late = np.argsort(filled_frame, kind="stable")
     late_frame = filled_frame[late]
-    size = len(late) + int(sum(np.count_nonzero(track_id[part]) for part in blocks(len(track_id))))
+    size = len(late)
+    for part in blocks(len(track_id)):
+        size += int(np.count_nonzero(track_id[part]))
+        let_go(track_id)
     rows, frames, person = (new_column(track_id, size, dtype) for dtype in (np.intp, np.int32, np.int32))
     done = used = 0
     for part in blocks_of_frames(poses.frame_index):
