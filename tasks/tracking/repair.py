@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tasks.core.geometry import box_area, inside, iou, pairs_within_frames
 from tasks.core.records import FloatArray, IntArray, Poses, Tracks
-from tasks.core.records.scratch import blocks, blocks_of_frames, built, let_go, new_column, summed, taken
+from tasks.core.records.scratch import blocks, blocks_of_frames, built, gathered, let_go, new_column, summed, taken
 from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.tracking.duplicates import likeness
 from tasks.tracking.kalman import to_centre, to_corners
@@ -121,7 +121,7 @@ def _merge(poses: Poses, track_id: IntArray, longer: Rows, shorter: Rows) -> Non
         longer, shorter = shorter, longer
     both = np.isin(poses.frame_index[shorter], poses.frame_index[longer])
     track_id[shorter] = np.where(both, 0, track_id[longer[0]])
-    let_go(track_id, poses.frame_index)
+    let_go(track_id, poses.frame_index, longer, shorter)
 
 
 class _Ends(NamedTuple):
@@ -210,10 +210,10 @@ def _ends(poses: Poses, tracks: TrackRows, last: bool) -> _Ends:
     track = np.repeat(np.arange(len(near)), near)
     # How far each of these rows is from the end, in rows.
     step = np.arange(len(track)) - np.repeat(np.cumsum(near) - near, near)
-    order = tracks.order[tracks.edges[1:][track] - 1 - step if last else tracks.edges[:-1][track] + step]
-    end = order[step == 0]
-    centre = to_centre(poses.bbox[order]).astype(np.float64)
-    frame = poses.frame_index[order].astype(np.float64)
+    order = gathered(tracks.order, tracks.edges[1:][track] - 1 - step if last else tracks.edges[:-1][track] + step)
+    bbox, frame = gathered(poses.bbox, order), gathered(poses.frame_index, order).astype(np.float64)
+    outermost = step == 0
+    centre = to_centre(bbox).astype(np.float64)
     count = np.bincount(track)
     mean_frame, mean_x, mean_y, size_x, size_y = (np.bincount(track, values) / count for values in (frame, *centre.T))
     mean = np.stack([mean_x, mean_y], axis=1)
@@ -223,11 +223,11 @@ def _ends(poses: Poses, tracks: TrackRows, last: bool) -> _Ends:
     slope = np.stack([np.bincount(track, moment[:, k]) for k in (0, 1)], axis=1) / np.maximum(spread, 1e-9)[:, None]
     # Three rows or fewer say nothing about a velocity.
     sure = (count >= 4)[:, None]
-    at = poses.frame_index[end].astype(np.float64)
+    at = frame[outermost]
     velocity = np.where(sure, slope, 0)
-    position = np.where(sure, mean + slope * (at - mean_frame)[:, None], to_centre(poses.bbox[end])[:, :2])
+    position = np.where(sure, mean + slope * (at - mean_frame)[:, None], to_centre(bbox[outermost])[:, :2])
     return _Ends(
-        *(x.astype(np.float32) for x in (at, poses.bbox[end], position, velocity, np.stack([size_x, size_y], axis=1)))
+        *(x.astype(np.float32) for x in (at, bbox[outermost], position, velocity, np.stack([size_x, size_y], axis=1)))
     )
 
 
@@ -255,20 +255,11 @@ def drop_still(poses: Poses, track_id: IntArray, score: float) -> IntArray:
     tracks = rows_by_track(track_id)
     kept = np.ones(int(tracks.ids.max(initial=0)) + 1, bool)
     for track, rows in tracks:
-        best = float(np.percentile(_gathered(poses.score, rows), 90))
+        best = float(np.percentile(gathered(poses.score, rows), 90))
         # The better it is seen, the more must a thing keep its place.
         if best < FAINT * score or (best < score and _sway(poses, rows) < STILL * score / max(best, 1e-6)):
             kept[track] = False
     return only_tracks(track_id, kept)
-
-
-def _gathered(column: FloatArray, rows: Rows) -> FloatArray:
-    """Return some rows of a column, in memory; the rows that lie between them are not kept there."""
-    parts = []
-    for part in blocks(len(rows)):
-        parts.append(column[rows[part]])
-        let_go(column)
-    return np.concatenate(parts)
 
 
 def _sway(poses: Poses, rows: Rows) -> float:
@@ -291,7 +282,7 @@ def _sway(poses: Poses, rows: Rows) -> float:
 
     mean = mean_of(lambda part: poses.keypoints[part])
     spread = np.sqrt(mean_of(lambda part: (poses.keypoints[part] - mean) ** 2).sum(axis=1))
-    size = float(np.sqrt(np.median(np.concatenate([box_area(_gathered(poses.bbox, part)) for part in parts]))))
+    size = float(np.sqrt(np.median(np.concatenate([box_area(gathered(poses.bbox, part)) for part in parts]))))
     # Clips without joints tell nothing: nobody in them is a thing. The same holds for joints that were hardly seen.
     known = spread[count >= STILL_ROWS]
     return float(np.median(known)) / max(size, 1.0) if len(known) else np.inf

@@ -64,11 +64,13 @@ def disk_array(shape: tuple[int, ...], dtype: npt.DTypeLike, folder: Path) -> Ar
 
 
 def let_go(*arrays: Array) -> None:
-    """Hand back the memory of arrays on disk, whose content stays; others are left alone."""
+    """Hand back the memory of arrays on disk, and of slices of them; their content stays. Others are left alone."""
     for array in arrays:
+        # The base of a slice is the array that it is of.
+        pages = array.base.base if isinstance(array.base, np.ndarray) else array.base
         # Windows has no such advice, and no need of it: pages are the system's to take.
-        if isinstance(array.base, _Pages) and hasattr(mmap, "MADV_DONTNEED"):
-            array.base.madvise(mmap.MADV_DONTNEED)
+        if isinstance(pages, _Pages) and hasattr(mmap, "MADV_DONTNEED"):
+            pages.madvise(mmap.MADV_DONTNEED)
 
 
 def is_long(count: int) -> bool:
@@ -142,6 +144,19 @@ def taken(column: Array, rows: Array) -> Array:
         return found
 
     return built(column, len(at), some)
+
+
+def gathered(column: Array, rows: Array) -> Array:
+    """Return some rows of a column in memory, given as indices, which may lie far apart."""
+    if not on_disk(column):
+        return column[rows]
+    found = np.empty((len(rows), *column.shape[1:]), column.dtype)
+    # Each row may be on a page of its own: a block of them is far more memory than its rows.
+    few = max(BLOCK // 16, 1)
+    for start in range(0, len(rows), few):
+        found[start : start + few] = column[rows[start : start + few]]
+        let_go(column, rows)
+    return found
 
 
 def summed(index: Array, values: Callable[[slice], Array | int], length: int = 1) -> npt.NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 from unittest import mock
 
 import hypothesis.strategies as st
@@ -18,6 +19,7 @@ from tasks.core.records.scratch import (
     blocks_of_frames,
     built,
     disk_array,
+    gathered,
     let_go,
     new_column,
     on_disk,
@@ -72,6 +74,34 @@ def test_a_column_is_built_where_its_source_is(column):
     seen.clear()
     assert not on_disk(built(column, 9, twice))
     assert seen == [slice(0, 9)]
+
+
+def test_rows_far_apart_are_gathered_in_memory(column):
+    """In any order, from disk as from memory."""
+    rows = np.random.default_rng(1).permutation(1000)[:777]
+    for source in (column, column.copy()):
+        found = gathered(source, rows)
+        assert not on_disk(found)
+        np.testing.assert_array_equal(found, source[rows])
+    assert gathered(column, rows[:0]).shape == (0, 3)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux")
+def test_a_slice_hands_back_the_pages_of_its_array(tmp_path):
+    """Rows of a track are a slice of a column."""
+    column = disk_array((1 << 22,), np.uint8, tmp_path)
+
+    def resident() -> int:
+        """Return the kilobytes of the array that are in memory."""
+        address = f"{column.ctypes.data:x}-"
+        text = Path("/proc/self/smaps").read_text(encoding="utf-8")
+        return int(text[text.index(address) :].split("Rss:", 1)[1].split()[0])
+
+    column[:] = 1
+    assert resident() == 4096
+    let_go(column[5:10])
+    assert resident() == 0
+    assert column.all()
 
 
 def test_a_new_column_is_empty_and_beside_its_source(column):
