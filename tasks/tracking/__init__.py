@@ -1,9 +1,9 @@
 """Tracking: `Poses` in, `Tracks` out.
 
-Detections are followed through the clip by box and pose (`forward`), then the tracks are repaired with the whole clip
-in view (`repair`), and their boxes are smoothed (`smooth`). The trackers of the package `trackers` (`published`) can
-take the place of all that. Code that shows or stores boxes first cuts them at the person in front (`occlusion`); the
-ranking goes by whole bodies.
+Detections are followed through the clip by box and pose (`tracker`), then the tracks are repaired with the whole clip
+in view (`repair`, `gaps`), and their boxes are smoothed (`smoothing`). The trackers of the package `trackers`
+(`baselines`) can take the place of all that. Code that shows or stores boxes first cuts them at the person in front
+(`occlusion`); the ranking goes by whole bodies.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from tasks.core.records.scratch import blocks, blocks_of_frames, let_go, new_col
 from tasks.core.settings import TrackingSettings
 from tasks.tracking.baselines import follow_published
 from tasks.tracking.duplicates import find_doubles
-from tasks.tracking.repair import drop_ghosts, drop_parts, drop_still, fill_gaps, link_fragments, merge_doubles
+from tasks.tracking.gaps import fill_gaps
+from tasks.tracking.repair import drop_ghosts, drop_parts, drop_still, link_fragments, merge_doubles
 from tasks.tracking.smoothing import smooth_boxes
 from tasks.tracking.track_rows import only_tracks, renamed, rows_by_track
 from tasks.tracking.tracker import Follower
@@ -89,7 +90,7 @@ def follow_people(poses: Poses, settings: TrackingSettings) -> IntArray:
 
 
 def repair_tracks(poses: Poses, track_id: IntArray, settings: TrackingSettings) -> Tracks:
-    """Return what is left of the IDs of `follow_people` once the whole clip is known, see `tasks.tracking.repair`."""
+    """Return what is left of the IDs of `follow_people` once the whole clip is known: repaired, filled, smoothed."""
     track_id = merge_doubles(poses, track_id, settings.merge_similarity)
     track_id = link_fragments(poses, track_id, settings.link_overlap, settings.link_seconds)
     # Nobody is seen more often than the clip has frames.

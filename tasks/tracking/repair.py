@@ -1,22 +1,21 @@
-"""Repair of tracks once the whole clip is known: doubles become one track, fragments are joined, ghosts go, gaps close.
+"""Repair of tracks once the whole clip is known: doubles become one track, fragments are joined, ghosts go.
 
 The order matters. Tracks that follow one person at the same time are merged first, because one of them often lives on
 where the other ends. What ends and begins elsewhere is linked next. Only then is judged whether a track has enough
-evidence, and only what is kept is filled.
+evidence, and only what is kept is filled (`tasks.tracking.gaps`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.core.geometry import box_area, inside, iou, pairs_within_frames
-from tasks.core.records import FloatArray, IntArray, Poses, Tracks
-from tasks.core.records.scratch import blocks, blocks_of_frames, built, gathered, let_go, new_column, summed, taken
+from tasks.core.records import FloatArray, IntArray, Poses
+from tasks.core.records.scratch import blocks, gathered, let_go, summed, taken
 from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.tracking.duplicates import likeness
 from tasks.tracking.kalman import to_centre, to_corners
@@ -53,15 +52,6 @@ PART_INSIDE, PART_AREA = 0.7, 0.6
 
 PART_TIME, PART_SCORE = 0.7, 0.7
 """For this share of its frames, and with this share of the person's mean score at most."""
-
-FILL_SURE = 0.3
-"""Gaps up to this many seconds are filled wherever the person went."""
-
-FILL_IOU = 0.3
-"""Overlap of the boxes before and after a gap from which on the person stayed."""
-
-FILLED_SCORE = 0.5
-"""Scores of filled rows, as a share of the lower of the two scores that enclose them."""
 
 
 def merge_doubles(poses: Poses, track_id: IntArray, similarity: float) -> IntArray:
@@ -291,6 +281,7 @@ def _sway(poses: Poses, rows: Rows) -> float:
 def drop_parts(poses: Poses, track_id: IntArray) -> IntArray:
     """Return the IDs without those of limbs: tracks that lie within a far larger and surer one nearly all the time."""
     sums = PairSums()
+    # In how many frames each track lies within another one.
     for i, j in _pairs_of_tracks(poses, track_id):
         smaller = box_area(poses.bbox[i]) < box_area(poses.bbox[j])
         small, large = np.where(smaller, i, j), np.where(smaller, j, i)
@@ -305,127 +296,3 @@ def drop_parts(poses: Poses, track_id: IntArray) -> IntArray:
     kept = np.ones(len(length), bool)
     kept[small[(sums["frames"] >= PART_TIME * length[small]) & (mean[small] < PART_SCORE * mean[large])]] = False
     return only_tracks(track_id, kept)
-
-
-def fill_gaps(poses: Poses, track_id: IntArray, seconds: float) -> Tracks:
-    """Return the tracks with short gaps inside them filled by straight lines, and marked as filled.
-
-    Nobody is invented outside a track's span, nor in a gap that is long or through which the person moved far. A joint
-    that is missing before or after the gap stays missing in it.
-
-    Parameters
-    ----------
-    poses, track_id
-        Detections and their tracks, 0 for none.
-    seconds
-        Longest gap that is filled where the person stayed (`FILL_IOU`); elsewhere `FILL_SURE` is, at most.
-    """
-    start, end, gap = _gaps(poses, track_id, seconds)
-    # One entry per filled row: the gap that it is in, and its place in that gap.
-    at = np.repeat(np.arange(len(gap)), gap)
-    step = np.arange(len(at)) - np.repeat(np.cumsum(gap) - gap, gap) + 1
-    share = (step / (gap[at] + 1)).astype(np.float32)
-    before, after = start[at], end[at]
-    rows, frames, person = _with_filled(poses, track_id, poses.frame_index[before] + step, track_id[before])
-
-    def between(values: FloatArray, gaps: Rows) -> FloatArray:
-        """Interpolate an array of one row per detection in some of the filled rows."""
-        weight = share[gaps].reshape(-1, *[1] * (values.ndim - 1))
-        return values[before[gaps]] + (values[after[gaps]] - values[before[gaps]]) * weight
-
-    def lowered(scores: FloatArray, gaps: Rows) -> FloatArray:
-        """Reduce scores of what was not seen."""
-        return np.float32(FILLED_SCORE) * np.minimum(scores[before[gaps]], scores[after[gaps]])
-
-    def joined(values: FloatArray, estimate: Callable[[FloatArray, Rows], FloatArray]) -> FloatArray:
-        """Return a column of all rows: those that were seen, and estimates of the others."""
-
-        def part(where: slice) -> FloatArray:
-            """Return some rows of it."""
-            wanted = rows[where]
-            real = wanted < len(poses)
-            out = np.empty((len(wanted), *values.shape[1:]), values.dtype)
-            out[real] = values[wanted[real]]
-            out[~real] = estimate(values, wanted[~real] - len(poses))
-            let_go(rows)
-            return out
-
-        return built(values, len(rows), part)
-
-    poses.let_go()
-    filled = replace(
-        poses,
-        frame_index=frames,
-        bbox=joined(poses.bbox, between),
-        score=joined(poses.score, lowered),
-        keypoints=joined(poses.keypoints, between),
-        keypoint_scores=joined(poses.keypoint_scores, lowered),
-    )
-    estimated = new_column(person, len(rows), np.bool_)
-    for part in blocks(len(rows)):
-        # Their numbers go on after those of the detections.
-        estimated[part] = rows[part] >= len(poses)
-        let_go(estimated, rows)
-    return Tracks(filled, person, estimated)
-
-
-def _gaps(poses: Poses, track_id: IntArray, seconds: float) -> tuple[Rows, Rows, npt.NDArray[np.int64]]:
-    """Return the gaps that are filled: the rows before and after each, and how many frames it has; by track."""
-    order = rows_by_track(track_id).order
-    most = round(seconds * poses.fps)
-    found = []
-    for part in blocks(len(order)):
-        # The first row of the next block ends the last gap of this one.
-        rows = order[part.start : part.stop + 1]
-        # Frames missing between two rows of one person; the next row may be another person's.
-        same = track_id[rows[1:]] == track_id[rows[:-1]]
-        gap = np.where(same, np.diff(poses.frame_index[rows]) - 1, 0).astype(np.int64)
-        at = np.flatnonzero(gap)
-        start, end, gap = rows[at], rows[at + 1], gap[at]
-        stayed = iou(poses.bbox[start], poses.bbox[end]) >= FILL_IOU
-        short = gap <= np.where(stayed, most, min(most, round(FILL_SURE * poses.fps)))
-        found.append((start[short], end[short], gap[short]))
-        poses.let_go()
-        let_go(order, track_id)
-    start, end, gap = (np.concatenate(column) for column in zip(*found, strict=True))
-    return start, end, gap
-
-
-def _with_filled(
-    poses: Poses, track_id: IntArray, filled_frame: npt.NDArray[np.int64], filled_id: IntArray
-) -> tuple[Rows, IntArray, IntArray]:
-    """Sort the rows of tracks and the filled rows together, by frame and ID.
-
-    Parameters
-    ----------
-    poses, track_id
-        Detections and their tracks, 0 for none.
-    filled_frame, filled_id
-        (F,) frame and track of each filled row.
-
-    Returns
-    -------
-    Row, frame and ID of each, (M,); filled row f has the number of detections + f.
-    """
-    late = np.argsort(filled_frame, kind="stable")
-    late_frame = filled_frame[late]
-    size = len(late)
-    for part in blocks(len(track_id)):
-        size += int(np.count_nonzero(track_id[part]))
-        let_go(track_id)
-    rows, frames, person = (new_column(track_id, size, dtype) for dtype in (np.intp, np.int32, np.int32))
-    done = used = 0
-    for part in blocks_of_frames(poses.frame_index):
-        real = part.start + np.flatnonzero(track_id[part])
-        # Filled rows of all frames before the next block's.
-        upto = len(late) if part.stop == len(poses) else int(np.searchsorted(late_frame, poses.frame_index[part.stop]))
-        some = late[used:upto]
-        frame = np.concatenate([poses.frame_index[real], filled_frame[some]]).astype(np.int32)
-        ids = np.concatenate([track_id[real], filled_id[some]])
-        order = np.lexsort((ids, frame))
-        place = slice(done, done + len(order))
-        rows[place] = np.concatenate([real, len(poses) + some])[order]
-        frames[place], person[place] = frame[order], ids[order]
-        done, used = place.stop, upto
-        let_go(rows, frames, person, track_id, poses.frame_index)
-    return rows, frames, person

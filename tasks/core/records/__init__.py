@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.core.errors import FightposeError
-from tasks.core.records.scratch import blocks, blocks_of_frames, disk_array, is_long, let_go, taken
+from tasks.core.records.scratch import blocks, blocks_of_frames, let_go, read_column, taken
 from tasks.core.skeleton import NUM_KEYPOINTS
 from tasks.core.storage import atomic_path
 
@@ -211,11 +211,11 @@ class Poses:
                 if sum(member.file_size for member in data.zip.infolist()) > MAX_STORED_BYTES:
                     raise ValueError(f"unpacks to more than {MAX_STORED_BYTES} bytes")
                 return cls(
-                    _column(data, "frame_index", np.int32, scratch),
-                    _column(data, "bbox", np.float32, scratch),
-                    _column(data, "score", np.float32, scratch),
-                    _column(data, "keypoints", np.float32, scratch),
-                    _column(data, "keypoint_scores", np.float32, scratch),
+                    read_column(data, "frame_index", np.int32, scratch),
+                    read_column(data, "bbox", np.float32, scratch),
+                    read_column(data, "score", np.float32, scratch),
+                    read_column(data, "keypoints", np.float32, scratch),
+                    read_column(data, "keypoint_scores", np.float32, scratch),
                     int(data["frame_count"]),
                     int(data["width"]),
                     int(data["height"]),
@@ -235,27 +235,6 @@ class Poses:
             # SyntaxError, MemoryError for a shape that cannot be, and more.
             line = " ".join(f"{type(error).__name__}: {error}".split())
             raise ValueError(f"{path}: not a file of poses ({line})") from error
-
-
-def _column(data: Any, name: str, dtype: type, scratch: Path | None) -> npt.NDArray[Any]:
-    """Return a column of an open npz file; a long one on disk, block by block, if there is a scratch folder."""
-    if scratch is None:
-        return np.asarray(data[name], dtype)
-    with data.zip.open(f"{name}.npy") as stream:
-        version = np.lib.format.read_magic(stream)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, columns_first, stored = header(stream)
-        # `save` never writes these; they are for numpy to read or to refuse.
-        if columns_first or stored.kind not in "fiu" or not shape or not is_long(shape[0]):
-            return np.asarray(data[name], dtype)
-        column = disk_array(shape, dtype, scratch)
-        row_bytes = column[0].size * stored.itemsize
-        for part in blocks(shape[0]):
-            raw = stream.read((part.stop - part.start) * row_bytes)
-            # A member that is cut short gives fewer rows than the shape, which numpy refuses here.
-            column[part] = np.frombuffer(raw, stored).reshape(part.stop - part.start, *shape[1:])
-            let_go(column)
-    return column
 
 
 def fingerprint_of(path: Path) -> npt.NDArray[np.uint8] | None:

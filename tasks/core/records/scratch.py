@@ -131,6 +131,33 @@ def built(like: Array, count: int, rows: Callable[[slice], Array]) -> Array:
     return column
 
 
+def read_column(data: Any, name: str, dtype: type, folder: Path | None) -> Array:
+    """Read a column of an open npz file; a long one block by block, and onto disk, if there is a folder for it.
+
+    Raises
+    ------
+    FightposeError
+        If there is no room for it. What numpy raises on a damaged file comes in many types.
+    """
+    if folder is None:
+        return np.asarray(data[name], dtype)
+    with data.zip.open(f"{name}.npy") as stream:
+        version = np.lib.format.read_magic(stream)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, columns_first, stored = header(stream)
+        # `save` never writes these; they are for numpy to read or to refuse.
+        if columns_first or stored.kind not in "fiu" or not shape or not is_long(shape[0]):
+            return np.asarray(data[name], dtype)
+        column = disk_array(shape, dtype, folder)
+        row_bytes = column[0].size * stored.itemsize
+        for part in blocks(shape[0]):
+            raw = stream.read((part.stop - part.start) * row_bytes)
+            # A member that is cut short gives fewer rows than the shape, which numpy refuses here.
+            column[part] = np.frombuffer(raw, stored).reshape(part.stop - part.start, *shape[1:])
+            let_go(column)
+    return column
+
+
 def taken(column: Array, rows: Array) -> Array:
     """Return some rows of a column, given as a mask or as indices; on disk as `built` says."""
     if not on_disk(column):
