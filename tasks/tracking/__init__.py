@@ -1,9 +1,9 @@
 """Tracking: `Poses` in, `Tracks` out.
 
-Detections are followed through the clip by box and pose (`tracker`), then the tracks are repaired with the whole clip
-in view (`repair`, `gaps`), and their boxes are smoothed (`smoothing`). The trackers of the package `trackers`
-(`baselines`) can take the place of all that. Code that shows or stores boxes first cuts them at the person in front
-(`occlusion`); the ranking goes by whole bodies.
+Detections are followed through the clip by box and pose (`tracker`). Then the tracks are repaired with the whole clip
+in view (`repair`, `cleaning`, `gaps`), and their boxes are smoothed (`smoothing`). The trackers of the package
+`trackers` (`baselines`) can take the place of all that. Code that shows or stores boxes first cuts them at the person
+in front (`occlusion`); the ranking goes by whole bodies.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from tasks.core.records import IntArray, Poses, Tracks
 from tasks.core.records.scratch import blocks, blocks_of_frames, let_go, new_column, summed
 from tasks.core.settings import TrackingSettings
 from tasks.tracking.baselines import follow_published
+from tasks.tracking.cleaning import drop_ghosts, drop_parts, drop_still
 from tasks.tracking.duplicates import find_doubles
 from tasks.tracking.gaps import fill_gaps
-from tasks.tracking.repair import drop_ghosts, drop_parts, drop_still, link_fragments, merge_doubles
+from tasks.tracking.repair import link_fragments, merge_doubles
 from tasks.tracking.smoothing import smooth_boxes
 from tasks.tracking.track_rows import only_tracks, renamed, rows_by_track
 from tasks.tracking.tracker import Follower

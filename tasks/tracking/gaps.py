@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from tasks.core.geometry import iou
+from tasks.core.geometry import Rows, iou
 from tasks.core.records import FloatArray, IntArray, Poses, Tracks
 from tasks.core.records.scratch import blocks, blocks_of_frames, built, gathered, let_go, new_column
-from tasks.tracking.track_rows import Rows, rows_by_track
+from tasks.tracking.track_rows import rows_by_track
 
 FILL_SURE = 0.3
 """Gaps up to this many seconds are filled wherever the person went."""

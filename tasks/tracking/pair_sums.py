@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
+
+from tasks.core.geometry import Rows, pairs_within_frames
+from tasks.core.records import IntArray, Poses
+from tasks.core.records.scratch import let_go
 
 
 class PairSums:
@@ -45,3 +51,11 @@ class PairSums:
     def __getitem__(self, name: str) -> npt.NDArray[np.float64]:
         """Sum of a value per pair, (K,)."""
         return self._sums[name]
+
+
+def pairs_of_tracks(poses: Poses, track_id: IntArray) -> Iterator[tuple[Rows, Rows]]:
+    """Yield all pairs of rows i < j of the same frame that both belong to a track, in blocks of bounded memory."""
+    for i, j in pairs_within_frames(poses.frame_index):
+        both = (track_id[i] > 0) & (track_id[j] > 0)
+        yield i[both], j[both]
+        let_go(track_id)

@@ -9,12 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from tasks.core.geometry import Rows
 from tasks.core.records import BoolArray, IntArray
 from tasks.core.records.scratch import blocks, built, let_go, new_column, summed
-
-Rows = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

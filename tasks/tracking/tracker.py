@@ -5,7 +5,7 @@ that are still without one. Here a third stage follows: detections that look lik
 track of their own if they fit it well, because in a clinch they may be the second person.
 
 Unlike ByteTrack, low scores may start tracks and wake lost ones: contact lowers scores for seconds. The clip is looked
-at as a whole afterwards, and a track without enough detections of high score is dropped then (`repair.drop_ghosts`).
+at as a whole afterwards, and a track without enough detections of high score is dropped then (`cleaning.drop_ghosts`).
 """
 
 from __future__ import annotations

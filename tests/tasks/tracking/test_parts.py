@@ -7,11 +7,12 @@ import pytest
 
 from tasks.core.records import Tracks
 from tasks.core.settings import TrackingSettings
+from tasks.tracking.cleaning import drop_ghosts, drop_parts, drop_still
 from tasks.tracking.duplicates import find_doubles
 from tasks.tracking.gaps import fill_gaps
 from tasks.tracking.kalman import BoxFilter, to_centre, to_corners
 from tasks.tracking.occlusion import end_at_nearer
-from tasks.tracking.repair import drop_ghosts, drop_parts, drop_still, link_fragments, merge_doubles
+from tasks.tracking.repair import link_fragments, merge_doubles
 from tasks.tracking.smoothing import smooth_boxes
 from tests.tasks.tracking.clips import clip, standing
 
