@@ -5,7 +5,7 @@ this data set's classes, class weights and splits, and a learning rate for one G
 `configs/skeleton/stgcnpp`, pyskl's `configs/stgcn++`.
 
 Two streams, joints and their motion, are trained apart and their scores added: what the people do shows in where their
-joints are and in how they move (docs/scores.md has the figures).
+joints are and in how they move (docs/benchmarks.md has the figures).
 """
 
 from __future__ import annotations
