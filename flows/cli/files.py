@@ -209,9 +209,10 @@ def training(
     lines = [
         *written,
         f"Train on {train}, choose by {val}, test on {test}; the commands are at the top of each config.",
+        "Train both streams and add their scores: each alone is less accurate.",
     ]
     value = {"files": written, "classes": plan.classes, "splits": plan.splits, "notes": plan.notes}
-    Output(as_json, quiet).tell(value, lines, [f"warning: {note}" for note in plan.notes])
+    Output(as_json, quiet).tell(value, lines, [f"warning: {line}" for line in plan.notes])
 
 
 def import_poses(

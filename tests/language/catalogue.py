@@ -34,6 +34,7 @@ ERRORS = frozenset({"ClipError", "NoSuchClipError", "FightposeError"})
 """Their last argument says what is wrong and what to do, wherever they are raised."""
 
 SPOKEN: dict[str, tuple[str, ...]] = {
+    "flows/cli/files.py": ("training", "import_poses"),
     "flows/cli/output.py": ("finding_lines", "tell_files", "counted"),
     "flows/cli/progress.py": ("result_line", "_line_if_due", "_draw_total"),
     "flows/cli/running.py": (
@@ -50,6 +51,7 @@ SPOKEN: dict[str, tuple[str, ...]] = {
     "flows/runs/plan.py": ("work_words",),
     "flows/runs/mending.py": ("verify_and_mend",),
     "flows/review/app.py": ("_refusal",),
+    "tasks/annotations/convert/windows.py": ("lines",),
     "tasks/clips/discovery.py": ("warnings",),
     "tasks/clips/given_splits.py": ("check_given", "divided_groups", "_source"),
     "tasks/clips/labels.py": ("unnamed_warning", "case_warnings", "class_warnings"),

@@ -47,13 +47,14 @@ class WindowReport:
 
     def lines(self) -> list[str]:
         """Return the numbers in words."""
-        labels = ", ".join(f"{count} of class {label}" for label, count in sorted(self.classes.items()))
-        people = ", ".join(f"{count} with {number}" for number, count in sorted(self.people.items()))
-        left = [f"{self.empty} with nobody"] * bool(self.empty) + [f"{self.unsure} unsure"] * bool(self.unsure)
+        # Numbers alone in the lists: what they count is said before, in whatever language.
+        by_class = ", ".join(f"{label} ({count})" for label, count in sorted(self.classes.items()))
+        by_people = ", ".join(f"{number} ({count})" for number, count in sorted(self.people.items()))
         return [
-            f"{self.classes.total()} windows: {labels}",
-            f"people: {people}",
-            *([f"left out: {', '.join(left)}"] if left else []),
+            f"windows: {self.classes.total()}, by class: {by_class}",
+            f"windows by number of people: {by_people}",
+            *([f"left out, with nobody in them: {self.empty}"] if self.empty else []),
+            *([f"left out, unsure: {self.unsure}"] if self.unsure else []),
         ]
 
 
