@@ -70,24 +70,6 @@ class Output:
             typer.echo(printable(translated(line)), err=self.as_json)
 
 
-def clips_words(count: int) -> str:
-    """Return a number of clips in words.
-
-    >>> clips_words(1), clips_words(0)
-    ('1 clip', '0 clips')
-    """
-    return counted(count, "clip")
-
-
-def counted(count: int, what: str) -> str:
-    """Return a number of things in words, in the singular where it is one.
-
-    >>> counted(1, "finding"), counted(2, "finding")
-    ('1 finding', '2 findings')
-    """
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
 def finding_lines(report: MappingReport, most: int | None = None) -> list[str]:
     """Return what a check found: one line per finding, the sums by kind, and what to do about it.
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
-from flows.cli.output import Output, clips_words
+from flows.cli.output import Output
 from tasks.core.choices import FailOn, Mode, Tracker
 from tasks.core.errors import FightposeError
+from tasks.core.text import counted
 from tasks.language import translated
 
 if TYPE_CHECKING:
@@ -142,14 +143,15 @@ def tell_outcome(summary: DatasetSummary, output_root: Path, output: Output, pic
     # A clip that was annotated again lacks its corrections until they are applied once more.
     waiting = waiting_corrections(output_root)
     counts = ", ".join(f"{summary.count(outcome)} {outcome}" for outcome in Outcome)
-    lines = [f"{clips_words(len(summary.results))}: {counts}; pose extraction run for {summary.extracted}."]
+    lines = [f"{counted(len(summary.results), 'clip')}: {counts}; pose extraction run for {summary.extracted}."]
     # Of a clip that failed nothing is known: the model may have run for it.
     if not summary.extracted and summary.results and not summary.count(Outcome.FAILED):
         lines.append("No pose extraction was needed: nothing is done twice.")
     lines += _failure_lines(summary, output_root)
     if waiting:
         lines.append(
-            f"{clips_words(len(waiting))} with corrections that are not applied: fightpose apply-review {output_root}"
+            f"{counted(len(waiting), 'clip')} with corrections that are not applied: "
+            f"fightpose apply-review {output_root}"
         )
     lines.append("Mapping: verified" if summary.mapping_ok else "Mapping: NOT in order, see above")
     lines.append(f"Outputs: {output_root}")

@@ -18,6 +18,7 @@ from tasks.clips.given_splits import check_given
 from tasks.clips.labels import check_sources, label_clips, unnamed_warning
 from tasks.core.choices import Mode
 from tasks.core.settings import Settings
+from tasks.core.text import counted
 from tasks.mapping.receipts import finished, settings_key
 from tasks.mapping.summary import ClipSummary
 from tasks.poses.models import entry_of, model_key
@@ -129,7 +130,7 @@ def work_words(total: int, waiting: int, seconds: float | None) -> str:
     >>> work_words(1, 0, None)
     '1 clip: finished, nothing to do'
     """
-    clips = "1 clip" if total == 1 else f"{total} clips"
+    clips = counted(total, "clip")
     if not waiting:
         return f"{clips}: finished, nothing to do"
     done = total - waiting

@@ -17,7 +17,7 @@ from tasks.clips.discovery import FIGHT_FOLDER, Clip
 from tasks.clips.names import ClipTable, Row, read_rows
 from tasks.core.errors import FightposeError
 from tasks.core.settings import LARGEST_LABEL, DatasetSettings
-from tasks.core.text import name_key, normal
+from tasks.core.text import counted, name_key, normal
 
 LabelRule = Callable[[str], int | None]
 GroupRule = Callable[[str], str]
@@ -110,8 +110,8 @@ def unnamed_warning(unnamed: Sequence[str]) -> list[str]:
     if not unnamed:
         return []
     return [
-        f"no label rule matches {_clips(len(unnamed))}, so the folder decides: 1 below {FIGHT_FOLDER}, else 0; "
-        f"the first: {unnamed[0]}"
+        f"no label rule matches {counted(len(unnamed), 'clip')}, so the folder decides: "
+        f"1 below {FIGHT_FOLDER}, else 0; the first: {unnamed[0]}"
     ]
 
 
@@ -137,7 +137,7 @@ def case_warnings(clips: Iterable[Clip], classes: Mapping[str, int]) -> list[str
     lines = []
     for folder, count in sorted(found.items()):
         name, number = known[name_key(folder)]
-        lines.append(f"the folder {folder} ({_clips(count)}) is taken for {name}: label {number}")
+        lines.append(f"the folder {folder} ({counted(count, 'clip')}) is taken for {name}: label {number}")
     return lines
 
 
@@ -280,7 +280,7 @@ def class_warnings(labels: Mapping[str, int], split: Mapping[str, Iterable[str]]
     """
     counts = Counter(labels.values())
     lines = [
-        f"class {label} has {_clips(count)}: too few to train and test on"
+        f"class {label} has {counted(count, 'clip')}: too few to train and test on"
         for label, count in sorted(counts.items())
         if count < FEW_CLIPS
     ]
@@ -301,7 +301,7 @@ def _require_any(pattern: str, what: str, rule: Callable[[str], object], names: 
     """Refuse a pattern that says nothing about any clip."""
     if names and all(rule(name) is None for name in names):
         raise FightposeError(
-            f"the {what} {pattern!r} matches none of the input's {_clips(len(names))}, such as {names[0]}"
+            f"the {what} {pattern!r} matches none of the input's {counted(len(names), 'clip')}, such as {names[0]}"
         )
 
 
@@ -320,8 +320,3 @@ def matcher(pattern: str) -> Callable[[str], str | None]:
         return found[1 if compiled.groups else 0] if found else None
 
     return match
-
-
-def _clips(count: int) -> str:
-    """Return a number of clips in words."""
-    return f"{count} clip{'' if count == 1 else 's'}"

@@ -24,7 +24,7 @@ from typing import Generic, Self, TypeVar
 
 from tasks.clips.video_files import VIDEO_ENDINGS
 from tasks.core.errors import FightposeError
-from tasks.core.text import name_key, normal
+from tasks.core.text import counted, name_key, normal
 
 V = TypeVar("V")
 
@@ -186,11 +186,11 @@ class ClipTable(Generic[V]):
         if unused := self.unused(clips):
             more = ["..."] if len(unused) > MOST_NAMED else []
             numbers = ", ".join([*(str(row.line) for row in unused[:MOST_NAMED]), *more])
-            lines.append(f"{self.path}: {_count(len(unused), 'row')} without a clip: line {numbers}")
+            lines.append(f"{self.path}: {counted(len(unused), 'row')} without a clip: line {numbers}")
         left = len(clips) - len(named)
         if left and what:
             other = next(frame_dir for frame_dir in clips if not self.find(frame_dir))
-            lines.append(f"{self.path}: {_count(left, 'clip')} without a {what}; the first: {other}")
+            lines.append(f"{self.path}: {counted(left, 'clip')} without a {what}; the first: {other}")
         return lines
 
 
@@ -253,12 +253,3 @@ def _without_ending(parts: tuple[str, ...]) -> tuple[str, ...]:
 def _joined(parts: Sequence[str]) -> str:
     """Return a name as one key."""
     return "/".join(parts)
-
-
-def _count(number: int, thing: str) -> str:
-    """Return a number of things in words.
-
-    >>> _count(1, "row")
-    '1 row'
-    """
-    return f"{number} {thing}{'' if number == 1 else 's'}"

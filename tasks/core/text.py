@@ -115,6 +115,15 @@ def require_utf8_names() -> None:
         )
 
 
+def counted(count: int, what: str) -> str:
+    """Return a number of things in words, in the singular where it is one.
+
+    >>> counted(1, "finding"), counted(2, "finding")
+    ('1 finding', '2 findings')
+    """
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def shares_of(text: str) -> dict[str, int]:
     """Return the shares that a text like `70/15/15` states: of train, val and, if there is a third number, test.
 

@@ -31,7 +31,7 @@ FIELD = re.compile(r"\{(\w+)\}")
 """A field of a message."""
 
 NESTED = frozenset([
-    "advice", "check", "clips", "clips_words", "count", "counts", "error", "failures", "findings", "gain", "has",
+    "advice", "check", "clips", "count", "counted", "counts", "error", "failures", "findings", "gain", "has",
     "headline", "info", "inputs", "kind", "line", "meant", "reason", "rest", "said", "same", "source", "sources",
     "title", "what", "why",
 ])  # fmt: skip

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from tasks.core.text import field_text
+from tasks.core.text import counted, field_text
 
 
 class FindingKind(StrEnum):
@@ -121,10 +121,8 @@ class MappingReport:
     def headline(self) -> str:
         """Return the outcome in one line."""
         # Without a list of inputs their number is unknown, which is not the same as 0 inputs.
-        inputs = "1 input" if self.inputs == 1 else f"{self.inputs} inputs" if self.inputs else "no list of inputs"
-        failed, found = len(self.failed), len(self.findings)
-        failures = "1 recorded failure" if failed == 1 else f"{failed} recorded failures"
-        findings = "1 finding" if found == 1 else f"{found} findings"
+        inputs = counted(self.inputs, "input") if self.inputs else "no list of inputs"
+        failures, findings = counted(len(self.failed), "recorded failure"), counted(len(self.findings), "finding")
         if self.undrawn == 0:
             return f"{inputs}: {self.matched} with annotation and overlay, {failures}, {findings}"
         # Overlays were switched off: to count what nobody asked for as there would be untrue.

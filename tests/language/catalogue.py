@@ -35,7 +35,7 @@ ERRORS = frozenset({"ClipError", "NoSuchClipError", "FightposeError"})
 
 SPOKEN: dict[str, tuple[str, ...]] = {
     "flows/cli/files.py": ("training", "import_poses"),
-    "flows/cli/output.py": ("finding_lines", "tell_files", "counted"),
+    "flows/cli/output.py": ("finding_lines", "tell_files"),
     "flows/cli/progress.py": ("result_line", "_line_if_due", "_draw_total"),
     "flows/cli/running.py": (
         "STOPPED",
@@ -89,6 +89,10 @@ OTHERS = (
     "{count} clips",
     "{count} finding",
     "{count} findings",
+    "{count} input",
+    "{count} inputs",
+    "{count} recorded failure",
+    "{count} recorded failures",
     "{count} annotated, {count2} unchanged, {count3} failed",
     *FailureReason,
     "no run has reached this clip yet",
