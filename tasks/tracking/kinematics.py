@@ -165,9 +165,9 @@ def tabulate(tracks: Tracks) -> TrackTable:
     The table that all measures of motion work on.
     """
     poses = tracks.poses
-    ids, inverse = np.unique(tracks.track_id, return_inverse=True)
-    order = np.lexsort((poses.frame_index, inverse))
-    track = inverse.reshape(-1)[order].astype(np.int64)
+    rows = rows_by_track(tracks.track_id)
+    order = rows.order
+    track = rows.tracks_at(slice(0, len(order)))
     bbox = poses.bbox[order].astype(np.float64)
     # Some models give boxes with their corners exchanged.
     bbox = np.concatenate([np.minimum(bbox[:, :2], bbox[:, 2:]), np.maximum(bbox[:, :2], bbox[:, 2:])], axis=1)
@@ -175,7 +175,7 @@ def tabulate(tracks: Tracks) -> TrackTable:
     scores = poses.keypoint_scores[order].astype(np.float64)
     fps = float(poses.fps)
     return TrackTable(
-        ids=ids.astype(np.int32),
+        ids=rows.ids,
         track=track,
         frame=poses.frame_index[order].astype(np.int64),
         seen=seen,
@@ -183,7 +183,7 @@ def tabulate(tracks: Tracks) -> TrackTable:
         keypoints=poses.keypoints[order].astype(np.float64),
         present=(scores > 0) & seen[:, None],
         joint_score=scores,
-        size=body_size(bbox, track, len(ids)),
+        size=body_size(bbox, track, len(rows.ids)),
         fps=fps if np.isfinite(fps) and fps > 0 else FALLBACK_FPS,
         width=max(int(poses.width), 1),
         height=max(int(poses.height), 1),

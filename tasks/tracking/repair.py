@@ -13,7 +13,7 @@ import numpy as np
 
 from tasks.core.geometry import Rows, iou
 from tasks.core.records import FloatArray, IntArray, Poses
-from tasks.core.records.scratch import blocks, gathered, let_go, taken
+from tasks.core.records.scratch import blocks, copied, gathered, let_go
 from tasks.tracking.duplicates import likeness
 from tasks.tracking.kalman import to_centre, to_corners
 from tasks.tracking.pair_sums import PairSums, pairs_of_tracks
@@ -52,7 +52,8 @@ def merge_doubles(poses: Poses, track_id: IntArray, similarity: float) -> IntArr
         if not good.any():
             return track_id
         rows = rows_by_track(track_id)
-        track_id = taken(track_id, np.ones(len(track_id), bool))
+        # A copy: the caller's IDs stay as they are.
+        track_id = copied(track_id)
         merged: set[int] = set()
         # Once a round, with the one it is most like: chains would join two people through a third box.
         for k in np.flatnonzero(good)[np.argsort(-fits[good], kind="stable")]:

@@ -116,19 +116,27 @@ def built(like: Array, count: int, rows: Callable[[slice], Array]) -> Array:
     Parameters
     ----------
     like
-        The column that it is made from; gives type and shape of a row.
+        The column that it is made from.
     count
         Number of rows.
     rows
-        Gives the rows of a slice.
+        Gives the rows of a slice, and so the type and shape of a row.
     """
     if not is_long(count):
         return rows(slice(0, count))
-    column = new_column(like, (count, *like.shape[1:]), like.dtype)
-    for part in blocks(count):
+    first, *others = blocks(count)
+    values = rows(first)
+    column = new_column(like, (count, *values.shape[1:]), values.dtype)
+    column[first] = values
+    for part in others:
         column[part] = rows(part)
         let_go(column, like)
     return column
+
+
+def copied(column: Array) -> Array:
+    """Return a copy of a column, on disk as `built` says."""
+    return built(column, len(column), lambda part: column[part].copy())
 
 
 def read_column(data: Any, name: str, dtype: type, folder: Path | None) -> Array:
@@ -186,7 +194,7 @@ def gathered(column: Array, rows: Array) -> Array:
     return found
 
 
-def summed(index: Array, values: Callable[[slice], Array | int], length: int = 1) -> npt.NDArray[np.float64]:
+def summed(index: Array, values: Callable[[slice], Array | int]) -> npt.NDArray[np.float64]:
     """Return the sum of values per number in `index`, as `numpy.bincount` does, block by block.
 
     Parameters
@@ -195,16 +203,17 @@ def summed(index: Array, values: Callable[[slice], Array | int], length: int = 1
         (N,) integers from 0.
     values
         Gives the values of a slice of the rows, or 1 to count them.
-    length
-        Least length of the result.
+
+    Returns
+    -------
+    The sum for each number from 0 to the highest; one for 0 at least.
     """
-    highest = -1
+    total = np.zeros(1)
     for part in blocks(len(index)):
-        highest = max(highest, int(index[part].max(initial=-1)))
-        let_go(index)
-    total = np.zeros(max(highest + 1, length))
-    for part in blocks(len(index)):
+        some = index[part]
+        missing = int(some.max(initial=0)) + 1 - len(total)
+        total = np.concatenate([total, np.zeros(max(missing, 0))])
         # One row after another, like `bincount`: sums of floats do not depend on where blocks end.
-        np.add.at(total, index[part], values(part))
+        np.add.at(total, some, values(part))
         let_go(index)
     return total
